@@ -1,0 +1,100 @@
+//! What happened, for analytics. A fact never holds text of a visitor, an address, a token or a fingerprint.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{FactId, FailureCode, FinishReason, MessageId, Millis, SessionId, SiteId};
+
+/// One thing that happened. Delivered at least once; `id` makes applying it once possible.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    /// The form's version; 1.
+    pub v: u8,
+    /// Tells a fact delivered twice from two facts.
+    pub id: FactId,
+    /// The shop.
+    pub site: SiteId,
+    /// The conversation.
+    pub session: SessionId,
+    /// When.
+    pub at: Millis,
+    /// What.
+    pub kind: FactKind,
+}
+
+/// What a [`Fact`] tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FactKind {
+    /// A session was created.
+    SessionStarted {
+        /// The path of the shop's page, without query.
+        page_path: Option<String>,
+        /// The browser's language.
+        locale: Option<String>,
+    },
+    /// A message was accepted.
+    MessageAccepted {
+        /// Which.
+        message_id: MessageId,
+        /// Its length in characters.
+        chars: u32,
+    },
+    /// A reply ended.
+    ReplyEnded {
+        /// Whose.
+        message_id: MessageId,
+        /// How many chunks it had.
+        chunks: u32,
+        /// `stop` or `cancelled`.
+        finish_reason: FinishReason,
+        /// From acceptance to the first chunk.
+        first_chunk_ms: Option<u64>,
+        /// From acceptance to the end.
+        duration_ms: u64,
+    },
+    /// A reply failed.
+    ReplyFailed {
+        /// Whose.
+        message_id: MessageId,
+        /// How many chunks it had.
+        chunks: u32,
+        /// Why.
+        code: FailureCode,
+        /// From acceptance to the failure.
+        duration_ms: u64,
+    },
+}
+
+impl FactKind {
+    /// The last token of the fact's subject.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::SessionStarted { .. } => "session_started",
+            Self::MessageAccepted { .. } => "message_accepted",
+            Self::ReplyEnded { .. } => "reply_ended",
+            Self::ReplyFailed { .. } => "reply_failed",
+        }
+    }
+
+    fn message_id(&self) -> Option<&MessageId> {
+        match self {
+            Self::SessionStarted { .. } => None,
+            Self::MessageAccepted { message_id, .. }
+            | Self::ReplyEnded { message_id, .. }
+            | Self::ReplyFailed { message_id, .. } => Some(message_id),
+        }
+    }
+}
+
+impl Fact {
+    /// A fact of now. A reply's end and failure share one id: the first one told is the one that counts.
+    pub fn now(site: &SiteId, session: &SessionId, kind: FactKind) -> Self {
+        let tag = match &kind {
+            FactKind::SessionStarted { .. } => "started",
+            FactKind::MessageAccepted { .. } => "accepted",
+            FactKind::ReplyEnded { .. } | FactKind::ReplyFailed { .. } => "done",
+        };
+        let id = FactId::of(session, kind.message_id(), tag);
+        Self { v: 1, id, site: site.clone(), session: session.clone(), at: Millis::now(), kind }
+    }
+}

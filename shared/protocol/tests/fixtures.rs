@@ -1,0 +1,31 @@
+//! The JSON forms that processes of different versions exchange during a rolling deploy are frozen: each fixture must
+//! be read, and written back byte for byte.
+
+use protocol::{Event, Fact, Message, Record};
+use serde::{Serialize, de::DeserializeOwned};
+
+fn check<T: Serialize + DeserializeOwned>(line: &str) {
+    let value: T = serde_json::from_str(line).expect("the fixture is of this type");
+    assert_eq!(serde_json::to_string(&value).expect("plain data"), line);
+}
+
+#[test]
+fn every_fixture_is_read_and_written_back_unchanged() {
+    check::<Message>(include_str!("../fixtures/message.json").trim_end());
+    check::<Record>(include_str!("../fixtures/record.json").trim_end());
+    include_str!("../fixtures/facts.jsonl").lines().for_each(check::<Fact>);
+    for line in include_str!("../fixtures/events.jsonl").lines() {
+        let event: Event<'_> = serde_json::from_str(line).expect("the fixture is an event");
+        assert_eq!(serde_json::to_string(&event).expect("plain data"), line);
+    }
+}
+
+#[test]
+fn debug_forms_show_no_text() {
+    let message: Message = serde_json::from_str(include_str!("../fixtures/message.json")).expect("a message");
+    let record: Record = serde_json::from_str(include_str!("../fixtures/record.json")).expect("a record");
+    let shown = format!("{message:?} {:?} {record:?}", message.history);
+    for secret in ["parcel", "Hello", "there", "Mozilla", "cart", "plan"] {
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+}
