@@ -1,0 +1,47 @@
+//! Settings of the bus. Streams, edges and workers must agree on the first group, so every role has it.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+/// What every process of a deployment must agree on.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Config {
+    /// A message that no worker took within this time ends as `queue_timeout`.
+    #[arg(long, env = "QUEUE_TIMEOUT", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub queue_timeout: Duration,
+    /// How long replies are kept for a visitor who comes back.
+    #[arg(long, env = "RESUME_WINDOW", default_value = "15m", value_parser = humantime::parse_duration)]
+    pub resume_window: Duration,
+    /// Messages that wait in the queue at most; one more is answered 503.
+    #[arg(long, env = "QUEUE_MAX_MESSAGES", default_value_t = 10_000)]
+    pub queue_max_messages: usize,
+    /// Memory for replies that are kept for resume, in the all-in-one mode; the oldest go first.
+    #[arg(long, env = "RECORDS_MAX_BYTES", default_value_t = 256 * 1024 * 1024)]
+    pub records_max_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            queue_timeout: Duration::from_secs(30),
+            resume_window: Duration::from_secs(15 * 60),
+            queue_max_messages: 10_000,
+            records_max_bytes: 256 * 1024 * 1024,
+        }
+    }
+}
+
+/// Where NATS is.
+#[derive(Clone, Debug, clap::Args)]
+pub struct NatsConfig {
+    /// Server(s), comma-separated: nats://host:4222, or tls://host:4222.
+    #[arg(long, env = "NATS_URL", default_value = "nats://127.0.0.1:4222")]
+    pub nats_url: String,
+    /// User of this role.
+    #[arg(long, env = "NATS_USER")]
+    pub nats_user: Option<String>,
+    /// Its password.
+    #[arg(long, env = "NATS_PASSWORD", hide_env_values = true)]
+    pub nats_password: Option<SecretString>,
+}

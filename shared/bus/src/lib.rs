@@ -1,0 +1,511 @@
+//! How edge, worker and analytics talk: one [`Bus`], in the process or over NATS.
+//!
+//! # Promises
+//! Both variants keep them; `tests/contract.rs` runs the same checks over both.
+//!
+//! - **Hand-off.** [`Bus::submit`] returns once the message is durable (in the process: queued). It says
+//!   [`Accepted`](Submitted::Accepted), [`Duplicate`](Submitted::Duplicate) (this message was submitted within two
+//!   minutes) or [`Busy`](Submitted::Busy) (another message of the session is queued or running). A full queue is
+//!   [`Error::Overloaded`]; a bus that can't be reached is [`Error::Unavailable`] within a second.
+//! - **One worker at a time.** A [`Delivery`] goes to one worker, and again to some worker after [`ACK_WAIT`] without
+//!   [`Delivery::progress`]. A worker gets no more than it asked for.
+//! - **One claim.** [`Bus::put_record`] is a compare-and-set: of all who write upon the same revision one succeeds,
+//!   the others get [`PutError::Lost`].
+//! - **Live events never wait.** [`Sender::send`] never blocks on a reader. A reader that lags more than [`LIVE_BUFFER`]
+//!   events loses the newest and must re-read: it is told so ([`Live::Reread`]) or sees a hole in the indexes. After
+//!   a reconnect every reader is told to re-read.
+//! - **Facts** are delivered at least once and carry an id. The queue towards the stream holds [`FACT_QUEUE`]; when it
+//!   is full the newest is dropped and counted ([`Bus::facts_dropped`]).
+//! - What was accepted before [`Bus::close`] is flushed.
+
+mod config;
+mod local;
+mod nats;
+mod roll_call;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use protocol::{Event, Fact, Message, MessageId, Millis, Record, Reply, SessionId};
+use serde::{Deserialize, Serialize};
+
+pub use config::{Config, NatsConfig};
+pub use nats::{Setup, setup};
+pub use roll_call::Presence;
+
+/// A delivery without a sign of life for this long goes to another worker.
+pub const ACK_WAIT: Duration = Duration::from_secs(10);
+/// Live events that a slow reader may be behind before it must re-read.
+pub const LIVE_BUFFER: usize = 1024;
+/// Facts that wait in a process for the stream.
+pub const FACT_QUEUE: usize = 10_000;
+/// Bytes of text that one answer to an [`Ask`] holds at most.
+pub const ASK_PART: usize = 512 * 1024;
+/// A repeat of a message within this time is seen as one even when the session's record is gone.
+pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+
+/// What can go wrong, by what the caller may do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The bus can't be reached (now): try again later.
+    #[error("the bus can't be reached: {0}")]
+    Unavailable(String),
+    /// The queue is full: try again later.
+    #[error("the queue is full")]
+    Overloaded,
+    /// What came over the bus is not what was expected, or doesn't fit: trying again won't help.
+    #[error("unexpected on the bus: {0}")]
+    Invalid(String),
+}
+
+/// Why a record was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    /// Somebody else wrote in between: read again, or stop.
+    #[error("somebody else wrote the record")]
+    Lost,
+    /// It is not known whether it was written.
+    #[error(transparent)]
+    Bus(#[from] Error),
+}
+
+/// What became of a submitted message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Submitted {
+    /// It is queued.
+    Accepted,
+    /// It was submitted before.
+    Duplicate,
+    /// Another message of the session is queued or running.
+    Busy,
+}
+
+/// A message that is queued or running, as the queue holds it.
+#[derive(Debug)]
+pub struct Pending {
+    /// The message.
+    pub message: Message,
+    handle: u64,
+}
+
+/// A record and the revision that a write upon it must name.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The record.
+    pub record: Record,
+    /// Its revision; 0 where there is no record yet.
+    pub revision: u64,
+}
+
+/// How a record is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// From whatever holds it: may be a moment old.
+    Quick,
+    /// As it is now: before deciding about a redelivery.
+    Exact,
+}
+
+/// "Tell me everything after this", to the worker that runs the session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Whose reply; the running one when absent.
+    pub message_id: Option<MessageId>,
+    /// The first index that is wanted.
+    pub from: u32,
+}
+
+/// An order to the worker that runs the session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancel {
+    /// Whose reply is to end.
+    pub message_id: MessageId,
+}
+
+/// What a worker says of itself every second.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Which process.
+    pub id: String,
+    /// Replies it can run at once.
+    pub capacity: u32,
+    /// Replies that it runs.
+    pub running: u32,
+    /// Whether its calls to n8n get through: `ok`, `open`, `half_open` or `unknown`.
+    pub n8n: String,
+}
+
+/// One live thing of a session.
+#[derive(Clone, Debug)]
+pub enum Live {
+    /// A worker said something.
+    Event(Said),
+    /// Something may have been missed: ask again.
+    Reread,
+}
+
+/// An event as it came, decoded when it is looked at.
+#[derive(Clone, Debug)]
+pub enum Said {
+    /// In the process: shared, never encoded.
+    Shared(Arc<Event<'static>>),
+    /// Over NATS: the bytes.
+    Wire(Bytes),
+}
+
+impl Said {
+    /// The event, borrowing its text.
+    pub fn event(&self) -> Result<Event<'_>, Error> {
+        match self {
+            Self::Shared(event) => Ok(event.borrowed()),
+            Self::Wire(bytes) => serde_json::from_slice(bytes).map_err(|e| Error::Invalid(e.to_string())),
+        }
+    }
+}
+
+/// How the processes of a deployment talk. Cheap to clone.
+#[derive(Clone)]
+pub struct Bus(Variant);
+
+#[derive(Clone)]
+enum Variant {
+    Local(local::Local),
+    Nats(nats::Nats),
+}
+
+/// Picks the variant: there are two, and both have every method.
+macro_rules! either {
+    ($this:expr, $inner:ident => $call:expr) => {
+        match $this {
+            Variant::Local($inner) => $call,
+            Variant::Nats($inner) => $call,
+        }
+    };
+}
+
+impl Bus {
+    /// The bus of one process.
+    pub fn local(config: &Config) -> Self {
+        Self(Variant::Local(local::Local::new(config)))
+    }
+
+    /// Connects to NATS. Waits for a server that is not there yet, and says so in the log.
+    pub async fn nats(config: &Config, nats: &NatsConfig, role: &'static str) -> Result<Self, Error> {
+        Ok(Self(Variant::Nats(nats::Nats::connect(config, nats, role).await?)))
+    }
+
+    /// Hands a message to the workers.
+    pub async fn submit(&self, message: &Message) -> Result<Submitted, Error> {
+        either!(&self.0, bus => bus.submit(message).await)
+    }
+
+    /// The session's message that is queued or running, if there is one.
+    pub async fn pending(&self, session: &SessionId) -> Result<Option<Pending>, Error> {
+        either!(&self.0, bus => bus.pending(session).await)
+    }
+
+    /// Takes a message out of the queue. Only after the record says that it is over: a worker may hold it already,
+    /// and the record is what stops that worker.
+    pub async fn withdraw(&self, pending: &Pending) -> Result<(), Error> {
+        either!(&self.0, bus => bus.withdraw(&pending.message.session, pending.handle).await)
+    }
+
+    /// Listens to the session's live events from now on. Once this has returned nothing is missed that is sent on an
+    /// answer to a later call.
+    pub async fn listen(&self, session: &SessionId) -> Result<Events, Error> {
+        either!(&self.0, bus => bus.listen(session).await)
+    }
+
+    /// Asks the worker that runs the session; `None` when no worker does. The answer may stop short
+    /// ([`Reply::next`] above its last index): ask again from there.
+    pub async fn ask(&self, session: &SessionId, ask: &Ask) -> Result<Option<Reply>, Error> {
+        either!(&self.0, bus => bus.ask(session, ask).await)
+    }
+
+    /// Tells the worker that runs the session to end a reply; `false` when no worker runs it.
+    pub async fn cancel(&self, session: &SessionId, cancel: &Cancel) -> Result<bool, Error> {
+        either!(&self.0, bus => bus.cancel(session, cancel).await)
+    }
+
+    /// The session's record; an empty one with revision 0 when there is none.
+    pub async fn record(&self, session: &SessionId, read: Read) -> Result<Stored, Error> {
+        either!(&self.0, bus => bus.record(session, read).await)
+    }
+
+    /// Writes the record if its revision is still `revision`; returns the new one.
+    pub async fn put_record(&self, record: &Record, revision: u64) -> Result<u64, PutError> {
+        either!(&self.0, bus => bus.put_record(record, revision).await)
+    }
+
+    /// Tells a fact. Never waits.
+    pub fn tell(&self, fact: Fact) {
+        either!(&self.0, bus => bus.tell(fact));
+    }
+
+    /// Facts that found the queue full, or the stream away for too long.
+    pub fn facts_dropped(&self) -> u64 {
+        either!(&self.0, bus => bus.facts_dropped())
+    }
+
+    /// How long the bus takes to answer; an error when it doesn't within a second.
+    pub async fn ping(&self) -> Result<Duration, Error> {
+        either!(&self.0, bus => bus.ping().await)
+    }
+
+    /// Whether the bus is connected, as far as this process knows without asking.
+    pub fn connected(&self) -> bool {
+        either!(&self.0, bus => bus.connected())
+    }
+
+    /// Who has been heard within three seconds.
+    pub fn presence(&self) -> Presence {
+        either!(&self.0, bus => bus.presence())
+    }
+
+    /// Says that this worker is there. To be repeated every second.
+    pub fn announce_worker(&self, status: &Status) {
+        either!(&self.0, bus => bus.announce_worker(status));
+    }
+
+    /// Says that analytics is there. To be repeated every second.
+    pub fn announce_analytics(&self, id: &str) {
+        either!(&self.0, bus => bus.announce_analytics(id));
+    }
+
+    /// The messages for a worker.
+    pub async fn messages(&self) -> Result<Messages, Error> {
+        Ok(Messages(match &self.0 {
+            Variant::Local(bus) => MessagesFrom::Local(bus.messages()),
+            Variant::Nats(bus) => MessagesFrom::Nats(Box::new(bus.messages().await?)),
+        }))
+    }
+
+    /// The voice in which a worker tells a session's reply.
+    pub fn sender(&self, session: &SessionId) -> Sender {
+        Sender(match &self.0 {
+            Variant::Local(bus) => SenderTo::Local(bus.clone(), session.clone()),
+            Variant::Nats(bus) => SenderTo::Nats(bus.live(), nats::ev(session)),
+        })
+    }
+
+    /// What edges ask of the worker that runs the session.
+    pub async fn requests(&self, session: &SessionId) -> Result<Requests, Error> {
+        Ok(Requests(match &self.0 {
+            Variant::Local(bus) => RequestsFrom::Local(bus.requests(session)),
+            Variant::Nats(bus) => RequestsFrom::Nats(bus.requests(session).await?),
+        }))
+    }
+
+    /// The facts for analytics.
+    pub fn facts(&self) -> Facts {
+        Facts(match &self.0 {
+            Variant::Local(bus) => FactsFrom::Local(bus.clone()),
+            Variant::Nats(bus) => FactsFrom::Nats(Box::new(bus.facts())),
+        })
+    }
+
+    /// Flushes what was accepted, for no longer than `limit`.
+    pub async fn close(&self, limit: Duration) {
+        either!(&self.0, bus => bus.close(limit).await);
+    }
+}
+
+/// Live events of one session. See [`Bus::listen`].
+pub struct Events(EventsFrom);
+
+enum EventsFrom {
+    Local(local::Events),
+    Nats(nats::Events),
+}
+
+impl Events {
+    /// The next one. Cancel-safe. After the bus is closed it waits for ever.
+    pub async fn next(&mut self) -> Live {
+        match &mut self.0 {
+            EventsFrom::Local(events) => events.next().await,
+            EventsFrom::Nats(events) => events.next().await,
+        }
+    }
+
+    /// The next one if it is already here.
+    pub fn try_next(&mut self) -> Option<Live> {
+        futures_util::FutureExt::now_or_never(self.next())
+    }
+}
+
+/// See [`Bus::sender`].
+pub struct Sender(SenderTo);
+
+enum SenderTo {
+    Local(local::Local, SessionId),
+    Nats(async_nats::Client, async_nats::Subject),
+}
+
+impl Sender {
+    /// Tells all who listen, without waiting. While NATS is away nothing is sent: readers re-read afterwards.
+    pub fn send(&self, event: &Event<'_>) {
+        match &self.0 {
+            SenderTo::Local(bus, session) => bus.send(session, event),
+            SenderTo::Nats(client, subject) => nats::send(client, subject, event),
+        }
+    }
+}
+
+/// See [`Bus::messages`].
+pub struct Messages(MessagesFrom);
+
+enum MessagesFrom {
+    Local(local::Messages),
+    Nats(Box<nats::Messages>),
+}
+
+impl Messages {
+    /// The next message, while no more than `free` are asked for. Cancel-safe. Bad bytes are dropped and logged.
+    pub async fn next(&mut self, free: usize) -> Delivery {
+        match &mut self.0 {
+            MessagesFrom::Local(messages) => messages.next().await,
+            MessagesFrom::Nats(messages) => messages.next(free).await,
+        }
+    }
+
+    /// Takes no more, and gives back at once what came but was not handed out.
+    pub async fn close(self) {
+        match self.0 {
+            MessagesFrom::Local(_) => {}
+            MessagesFrom::Nats(messages) => messages.close().await,
+        }
+    }
+}
+
+/// One message for one worker.
+pub struct Delivery {
+    /// The message.
+    pub message: Message,
+    /// 1 the first time.
+    pub attempt: u32,
+    /// When it was queued, by the clock of the queue.
+    pub queued_at: Millis,
+    handle: Handle,
+}
+
+enum Handle {
+    Local(local::Handle),
+    Nats(Box<async_nats::jetstream::Message>),
+}
+
+impl Delivery {
+    /// Done with it: nobody gets it again.
+    pub async fn ack(&self) {
+        match &self.handle {
+            Handle::Local(handle) => handle.ack(),
+            Handle::Nats(message) => nats::ack(message, async_nats::jetstream::AckKind::Ack).await,
+        }
+    }
+
+    /// A sign of life: call it more often than [`ACK_WAIT`].
+    pub async fn progress(&self) {
+        match &self.handle {
+            Handle::Local(handle) => handle.progress(),
+            Handle::Nats(message) => nats::ack(message, async_nats::jetstream::AckKind::Progress).await,
+        }
+    }
+
+    /// Back to the queue, for some worker, at once.
+    pub async fn give_back(&self) {
+        match &self.handle {
+            Handle::Local(handle) => handle.give_back(),
+            Handle::Nats(message) => nats::ack(message, async_nats::jetstream::AckKind::Nak(None)).await,
+        }
+    }
+}
+
+/// See [`Bus::requests`].
+pub struct Requests(RequestsFrom);
+
+enum RequestsFrom {
+    Local(local::Requests),
+    Nats(nats::Requests),
+}
+
+/// One request of an edge.
+pub enum Request {
+    /// What was said so far.
+    Ask(Ask, Answer),
+    /// End a reply.
+    Cancel(Cancel),
+}
+
+/// Where the answer to an [`Ask`] goes.
+pub struct Answer(AnswerTo);
+
+enum AnswerTo {
+    Local(tokio::sync::oneshot::Sender<Reply>),
+    Nats(async_nats::Client, async_nats::Subject),
+}
+
+impl Answer {
+    /// Answers, without waiting.
+    pub fn send(self, reply: Reply) {
+        match self.0 {
+            AnswerTo::Local(to) => drop(to.send(reply)),
+            AnswerTo::Nats(client, to) => nats::answer(&client, to, &reply),
+        }
+    }
+}
+
+impl Requests {
+    /// The next one. Cancel-safe. Bad bytes are dropped and logged.
+    pub async fn next(&mut self) -> Request {
+        match &mut self.0 {
+            RequestsFrom::Local(requests) => requests.next().await,
+            RequestsFrom::Nats(requests) => requests.next().await,
+        }
+    }
+}
+
+/// See [`Bus::facts`].
+pub struct Facts(FactsFrom);
+
+enum FactsFrom {
+    Local(local::Local),
+    Nats(Box<nats::Facts>),
+}
+
+/// Facts that come again unless they are acknowledged.
+pub struct FactBatch {
+    /// The facts, in the order of arrival; a few may be repeats.
+    pub facts: Vec<Fact>,
+    ack: BatchAck,
+}
+
+enum BatchAck {
+    Local(local::Unacked),
+    Nats(Vec<async_nats::jetstream::Message>),
+}
+
+impl Facts {
+    /// Waits for a fact, then takes what is there, `max` at most. Cancel-safe: what was taken and not acknowledged
+    /// comes again.
+    pub async fn next_batch(&mut self, max: usize) -> FactBatch {
+        match &mut self.0 {
+            FactsFrom::Local(bus) => bus.next_facts(max).await,
+            FactsFrom::Nats(facts) => facts.next_batch(max).await,
+        }
+    }
+}
+
+impl FactBatch {
+    /// They are stored: never again.
+    pub async fn ack(self) {
+        match self.ack {
+            BatchAck::Local(unacked) => unacked.ack(),
+            BatchAck::Nats(messages) => {
+                for message in &messages {
+                    nats::ack(message, async_nats::jetstream::AckKind::Ack).await;
+                }
+            }
+        }
+    }
+}

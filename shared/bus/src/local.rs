@@ -1,0 +1,492 @@
+//! The bus of one process: a queue, the sessions' listeners, the records and the facts behind one lock.
+//!
+//! Bounds: the queue by [`Config::queue_max_messages`], a listener by [`LIVE_BUFFER`], records by
+//! [`Config::records_max_bytes`] and [`Config::resume_window`], facts by [`FACT_QUEUE`]. The lock is never held over
+//! an await.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use protocol::{Event, Fact, Message, MessageId, Millis, Record, Reply, SessionId};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::Instant,
+};
+
+use crate::{
+    ACK_WAIT, Answer, AnswerTo, Ask, BatchAck, Cancel, Config, DUPLICATE_WINDOW, Delivery, Error, EventsFrom,
+    FACT_QUEUE, FactBatch, LIVE_BUFFER, Live, Pending, Presence, PutError, Read, Request, Said, Status, Stored,
+    Submitted, roll_call::RollCall,
+};
+
+/// Requests of edges that wait for one worker.
+const REQUESTS: usize = 256;
+
+#[derive(Clone)]
+pub(crate) struct Local(Arc<Shared>);
+
+struct Shared {
+    config: Config,
+    state: Mutex<State>,
+    /// A message may be ready for a worker.
+    ready: Notify,
+    /// A fact is there.
+    told: Notify,
+    dropped: AtomicU64,
+    roll_call: RollCall,
+}
+
+#[derive(Default)]
+struct State {
+    /// Sessions in the order in which their messages may be taken.
+    queue: VecDeque<SessionId>,
+    /// One message at most for each session, queued or running.
+    messages: HashMap<SessionId, Queued>,
+    seen: Expiring<(SessionId, MessageId)>,
+    records: HashMap<SessionId, (Record, u64, usize)>,
+    written: VecDeque<(Instant, SessionId, u64)>,
+    record_bytes: usize,
+    listeners: HashMap<SessionId, Vec<Listener>>,
+    workers: HashMap<SessionId, mpsc::Sender<Request>>,
+    facts: VecDeque<Fact>,
+    next: u64,
+}
+
+struct Queued {
+    message: Message,
+    queued_at: Millis,
+    handle: u64,
+    attempt: u32,
+    /// A worker has it until then; `None` while it waits.
+    held_until: Option<Instant>,
+}
+
+struct Listener {
+    to: mpsc::Sender<Arc<Event<'static>>>,
+    lagged: Arc<AtomicBool>,
+}
+
+/// Keys that are remembered for a while.
+struct Expiring<K>(HashMap<K, Instant>, VecDeque<(Instant, K)>);
+
+impl<K> Default for Expiring<K> {
+    fn default() -> Self {
+        Self(HashMap::new(), VecDeque::new())
+    }
+}
+
+impl<K: Clone + Eq + std::hash::Hash> Expiring<K> {
+    fn contains(&mut self, key: &K) -> bool {
+        while self.1.front().is_some_and(|(at, _)| at.elapsed() >= DUPLICATE_WINDOW) {
+            if let Some((_, old)) = self.1.pop_front() {
+                self.0.remove(&old);
+            }
+        }
+        self.0.contains_key(key)
+    }
+
+    fn insert(&mut self, key: K) {
+        self.0.insert(key.clone(), Instant::now());
+        self.1.push_back((Instant::now(), key));
+    }
+}
+
+impl Local {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self(Arc::new(Shared {
+            config: config.clone(),
+            state: Mutex::default(),
+            ready: Notify::new(),
+            told: Notify::new(),
+            dropped: AtomicU64::new(0),
+            roll_call: RollCall::default(),
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().expect("nothing panics while holding it")
+    }
+
+    // Async like its twin over NATS, although nothing here waits.
+    #[expect(clippy::unused_async, reason = "the other variant waits")]
+    pub(crate) async fn submit(&self, message: &Message) -> Result<Submitted, Error> {
+        let mut state = self.state();
+        let key = (message.session.clone(), message.message_id.clone());
+        // The duplicate check comes first, as in JetStream: a repeat of the running message is a repeat, not busy.
+        if state.seen.contains(&key) {
+            return Ok(Submitted::Duplicate);
+        }
+        if state.messages.contains_key(&message.session) {
+            return Ok(Submitted::Busy);
+        }
+        if state.messages.len() >= self.0.config.queue_max_messages {
+            return Err(Error::Overloaded);
+        }
+        state.seen.insert(key);
+        state.next += 1;
+        let queued = Queued {
+            message: message.clone(),
+            queued_at: Millis::now(),
+            handle: state.next,
+            attempt: 0,
+            held_until: None,
+        };
+        state.messages.insert(message.session.clone(), queued);
+        state.queue.push_back(message.session.clone());
+        drop(state);
+        self.0.ready.notify_one();
+        Ok(Submitted::Accepted)
+    }
+
+    #[expect(clippy::unused_async, reason = "the other variant waits")]
+    pub(crate) async fn pending(&self, session: &SessionId) -> Result<Option<Pending>, Error> {
+        let state = self.state();
+        Ok(state.messages.get(session).map(|q| Pending { message: q.message.clone(), handle: q.handle }))
+    }
+
+    #[expect(clippy::unused_async, reason = "the other variant waits")]
+    pub(crate) async fn withdraw(&self, session: &SessionId, handle: u64) -> Result<(), Error> {
+        self.state().remove(session, handle);
+        Ok(())
+    }
+
+    #[expect(clippy::unused_async, reason = "the other variant waits")]
+    pub(crate) async fn listen(&self, session: &SessionId) -> Result<crate::Events, Error> {
+        let (to, from) = mpsc::channel(LIVE_BUFFER);
+        let lagged = Arc::new(AtomicBool::new(false));
+        let listener = Listener { to, lagged: Arc::clone(&lagged) };
+        self.state().listeners.entry(session.clone()).or_default().push(listener);
+        Ok(crate::Events(EventsFrom::Local(Events { from, lagged, bus: self.clone(), session: session.clone() })))
+    }
+
+    pub(crate) fn send(&self, session: &SessionId, event: &Event<'_>) {
+        let state = self.state();
+        let Some(listeners) = state.listeners.get(session) else { return };
+        let event = Arc::new(event.owned());
+        for listener in listeners {
+            if listener.to.try_send(Arc::clone(&event)).is_err() {
+                listener.lagged.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    pub(crate) async fn ask(&self, session: &SessionId, ask: &Ask) -> Result<Option<Reply>, Error> {
+        let Some(worker) = self.state().workers.get(session).cloned() else { return Ok(None) };
+        let (to, answer) = oneshot::channel();
+        if worker.try_send(Request::Ask(ask.clone(), Answer(AnswerTo::Local(to)))).is_err() {
+            return Ok(None);
+        }
+        match tokio::time::timeout(Duration::from_secs(2), answer).await {
+            Ok(Ok(reply)) => Ok(Some(reply)),
+            _ => Ok(None),
+        }
+    }
+
+    #[expect(clippy::unused_async, reason = "the other variant waits")]
+    pub(crate) async fn cancel(&self, session: &SessionId, cancel: &Cancel) -> Result<bool, Error> {
+        let worker = self.state().workers.get(session).cloned();
+        Ok(worker.is_some_and(|worker| worker.try_send(Request::Cancel(cancel.clone())).is_ok()))
+    }
+
+    #[expect(clippy::unused_async, reason = "the other variant waits")]
+    pub(crate) async fn record(&self, session: &SessionId, _: Read) -> Result<Stored, Error> {
+        let mut state = self.state();
+        state.forget_records(&self.0.config);
+        Ok(match state.records.get(session) {
+            Some((record, revision, _)) => Stored { record: record.clone(), revision: *revision },
+            None => Stored { record: Record::new(session.clone()), revision: 0 },
+        })
+    }
+
+    #[expect(clippy::unused_async, reason = "the other variant waits")]
+    pub(crate) async fn put_record(&self, record: &Record, revision: u64) -> Result<u64, PutError> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let (held, old_bytes) = state.records.get(&record.session).map_or((0, 0), |(_, r, bytes)| (*r, *bytes));
+        if held != revision {
+            return Err(PutError::Lost);
+        }
+        state.next += 1;
+        // A rough size is enough to keep the sum bounded.
+        let bytes = 512 + record.replies.iter().flat_map(|r| &r.chunks).map(|c| c.len() + 24).sum::<usize>();
+        state.record_bytes = state.record_bytes + bytes - old_bytes;
+        state.records.insert(record.session.clone(), (record.clone(), state.next, bytes));
+        state.written.push_back((Instant::now(), record.session.clone(), state.next));
+        let written = state.next;
+        state.forget_records(&self.0.config);
+        Ok(written)
+    }
+
+    pub(crate) fn tell(&self, fact: Fact) {
+        let mut state = self.state();
+        if state.facts.len() >= FACT_QUEUE {
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        state.facts.push_back(fact);
+        drop(state);
+        self.0.told.notify_one();
+    }
+
+    pub(crate) fn facts_dropped(&self) -> u64 {
+        self.0.dropped.load(Ordering::Relaxed)
+    }
+
+    #[expect(clippy::unused_async, reason = "the other variant waits")]
+    pub(crate) async fn ping(&self) -> Result<Duration, Error> {
+        Ok(Duration::ZERO)
+    }
+
+    #[expect(clippy::unused_self, reason = "the other variant may not be")]
+    pub(crate) fn connected(&self) -> bool {
+        true
+    }
+
+    pub(crate) fn presence(&self) -> Presence {
+        self.0.roll_call.presence()
+    }
+
+    pub(crate) fn announce_worker(&self, status: &Status) {
+        self.0.roll_call.worker(status.clone());
+    }
+
+    pub(crate) fn announce_analytics(&self, _: &str) {
+        self.0.roll_call.analytics();
+    }
+
+    pub(crate) fn messages(&self) -> Messages {
+        Messages(self.clone())
+    }
+
+    pub(crate) fn requests(&self, session: &SessionId) -> Requests {
+        let (to, from) = mpsc::channel(REQUESTS);
+        self.state().workers.insert(session.clone(), to.clone());
+        Requests { from, bus: self.clone(), session: session.clone(), own: to }
+    }
+
+    pub(crate) async fn next_facts(&self, max: usize) -> FactBatch {
+        loop {
+            let told = self.0.told.notified();
+            let facts: Vec<Fact> = {
+                let mut state = self.state();
+                let taken = max.min(state.facts.len());
+                state.facts.drain(..taken).collect()
+            };
+            if !facts.is_empty() {
+                let ack = BatchAck::Local(Unacked { bus: self.clone(), facts: facts.clone() });
+                return FactBatch { facts, ack };
+            }
+            told.await;
+        }
+    }
+
+    /// Waits until analytics has taken the facts.
+    pub(crate) async fn close(&self, limit: Duration) {
+        let taken = async {
+            while !self.state().facts.is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(limit, taken).await.ok();
+    }
+}
+
+impl State {
+    fn remove(&mut self, session: &SessionId, handle: u64) {
+        if self.messages.get(session).is_some_and(|queued| queued.handle == handle) {
+            self.messages.remove(session);
+            self.queue.retain(|queued| queued != session);
+        }
+    }
+
+    /// Drops records that are too old, or too many; oldest first.
+    fn forget_records(&mut self, config: &Config) {
+        while let Some((at, session, revision)) = self.written.front() {
+            let current = self.records.get(session).filter(|(_, held, _)| held == revision);
+            match current {
+                // Was written again since: a later entry speaks for it.
+                None => {}
+                Some((_, _, bytes)) => {
+                    if at.elapsed() < config.resume_window && self.record_bytes <= config.records_max_bytes {
+                        return;
+                    }
+                    self.record_bytes -= bytes;
+                    self.records.remove(&session.clone());
+                }
+            }
+            self.written.pop_front();
+        }
+    }
+}
+
+pub(crate) struct Events {
+    from: mpsc::Receiver<Arc<Event<'static>>>,
+    lagged: Arc<AtomicBool>,
+    bus: Local,
+    session: SessionId,
+}
+
+impl Events {
+    pub(crate) async fn next(&mut self) -> Live {
+        match self.from.try_recv() {
+            Ok(event) => Live::Event(Said::Shared(event)),
+            // What fitted was read; what didn't is told now.
+            Err(_) if self.lagged.swap(false, Ordering::AcqRel) => Live::Reread,
+            Err(_) => match self.from.recv().await {
+                Some(event) => Live::Event(Said::Shared(event)),
+                None => std::future::pending().await,
+            },
+        }
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        let mut state = self.bus.state();
+        if let Some(listeners) = state.listeners.get_mut(&self.session) {
+            listeners.retain(|listener| !Arc::ptr_eq(&listener.lagged, &self.lagged));
+            if listeners.is_empty() {
+                state.listeners.remove(&self.session);
+            }
+        }
+    }
+}
+
+pub(crate) struct Messages(Local);
+
+impl Messages {
+    pub(crate) async fn next(&mut self) -> Delivery {
+        loop {
+            let ready = self.0.0.ready.notified();
+            let late = match self.take() {
+                Ok(delivery) => return delivery,
+                Err(late) => late,
+            };
+            // A worker that went silent gives no notice: look again when its time is up.
+            match late {
+                Some(late) => {
+                    tokio::select! { () = ready => {}, () = tokio::time::sleep_until(late) => {} }
+                }
+                None => ready.await,
+            }
+        }
+    }
+
+    /// The next message, or when the next one comes back from a silent worker.
+    fn take(&self) -> Result<Delivery, Option<Instant>> {
+        let mut state = self.0.state();
+        let state = &mut *state;
+        let now = Instant::now();
+        if state.queue.is_empty() {
+            for (session, queued) in &mut state.messages {
+                if queued.held_until.is_some_and(|until| until <= now) {
+                    queued.held_until = None;
+                    state.queue.push_back(session.clone());
+                }
+            }
+        }
+        let Some(session) = state.queue.pop_front() else {
+            return Err(state.messages.values().filter_map(|queued| queued.held_until).min());
+        };
+        let more = !state.queue.is_empty();
+        let queued = state.messages.get_mut(&session).ok_or(None)?;
+        queued.attempt += 1;
+        queued.held_until = Some(now + ACK_WAIT);
+        if more {
+            self.0.0.ready.notify_one();
+        }
+        Ok(Delivery {
+            message: queued.message.clone(),
+            attempt: queued.attempt,
+            queued_at: queued.queued_at,
+            handle: crate::Handle::Local(Handle { bus: self.0.clone(), session, handle: queued.handle }),
+        })
+    }
+}
+
+pub(crate) struct Handle {
+    bus: Local,
+    session: SessionId,
+    handle: u64,
+}
+
+impl Handle {
+    pub(crate) fn ack(&self) {
+        self.bus.state().remove(&self.session, self.handle);
+    }
+
+    pub(crate) fn progress(&self) {
+        let mut state = self.bus.state();
+        if let Some(queued) = state.messages.get_mut(&self.session).filter(|q| q.handle == self.handle) {
+            queued.held_until = Some(Instant::now() + ACK_WAIT);
+        }
+    }
+
+    pub(crate) fn give_back(&self) {
+        let mut state = self.bus.state();
+        let state = &mut *state;
+        if let Some(queued) = state.messages.get_mut(&self.session).filter(|q| q.handle == self.handle)
+            && queued.held_until.take().is_some()
+        {
+            state.queue.push_back(self.session.clone());
+            self.bus.0.ready.notify_one();
+        }
+    }
+}
+
+pub(crate) struct Requests {
+    from: mpsc::Receiver<Request>,
+    bus: Local,
+    session: SessionId,
+    own: mpsc::Sender<Request>,
+}
+
+impl Requests {
+    pub(crate) async fn next(&mut self) -> Request {
+        match self.from.recv().await {
+            Some(request) => request,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        let mut state = self.bus.state();
+        // A later run of the session may have taken the place already.
+        if state.workers.get(&self.session).is_some_and(|held| held.same_channel(&self.own)) {
+            state.workers.remove(&self.session);
+        }
+    }
+}
+
+/// Facts that go back to the front of the queue unless they are acknowledged.
+pub(crate) struct Unacked {
+    bus: Local,
+    facts: Vec<Fact>,
+}
+
+impl Unacked {
+    pub(crate) fn ack(mut self) {
+        self.facts.clear();
+    }
+}
+
+impl Drop for Unacked {
+    fn drop(&mut self) {
+        if !self.facts.is_empty() {
+            let mut state = self.bus.state();
+            for fact in self.facts.drain(..).rev() {
+                state.facts.push_front(fact);
+            }
+            drop(state);
+            self.bus.0.told.notify_one();
+        }
+    }
+}

@@ -1,0 +1,473 @@
+//! The bus over NATS. Subjects and streams are those of `nats/subjects.md`.
+//!
+//! Two connections: live data (events, asks) must not wait behind JetStream traffic. Order on one connection is kept
+//! by the server, so what must be in order (listen, then ask) uses the same one.
+
+mod facts;
+mod pull;
+mod setup;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{
+    Client, ConnectOptions, Subject, Subscriber,
+    client::RequestErrorKind,
+    connection::State as Connection,
+    jetstream::{
+        self, AckKind, ErrorCode,
+        context::{PublishError, PublishErrorKind},
+        message::PublishMessage,
+        stream::{DirectGetErrorKind, LastRawMessageErrorKind, Stream},
+    },
+};
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _};
+use protocol::{Event, Fact, Message, Record, Reply, SessionId};
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Answer, AnswerTo, Ask, Cancel, Config, Error, EventsFrom, FACT_QUEUE, Live, NatsConfig, Pending, Presence,
+    PutError, Read, Request, Said, Status, Stored, Submitted, roll_call::RollCall,
+};
+pub(crate) use facts::Facts;
+pub(crate) use pull::Messages;
+pub use setup::{Setup, setup};
+
+/// An edge refuses within a second what it can't hand on.
+const JETSTREAM_TIMEOUT: Duration = Duration::from_millis(800);
+/// A worker that is there answers in a fraction of a millisecond; one that was stopped, never.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub(crate) fn ev(session: &SessionId) -> Subject {
+    format!("chat.ev.{session}").into()
+}
+
+fn subject(kind: &str, session: &SessionId) -> Subject {
+    format!("chat.{kind}.{session}").into()
+}
+
+/// What an edge says to the worker that runs a session, on `chat.ctl.<session>`.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Control {
+    Cancel(Cancel),
+}
+
+#[derive(Clone)]
+pub(crate) struct Nats(Arc<Shared>);
+
+struct Shared {
+    live: Client,
+    js: jetstream::Context,
+    /// Changes with every (re)connection of the live connection.
+    live_epoch: watch::Receiver<u64>,
+    /// The same of the other one.
+    control_epoch: watch::Receiver<u64>,
+    facts: mpsc::Sender<Fact>,
+    dropped: Arc<AtomicU64>,
+    roll_call: RollCall,
+    tasks: TaskTracker,
+    closing: CancellationToken,
+}
+
+impl Nats {
+    pub(crate) async fn connect(_: &Config, nats: &NatsConfig, role: &'static str) -> Result<Self, Error> {
+        let (connected, live_epoch) = watch::channel(0);
+        let live = options(nats, role, "live", connected)?;
+        let live = live.connect(&nats.nats_url).await.map_err(|e| unavailable(&e))?;
+        let (connected, control_epoch) = watch::channel(0);
+        let control = options(nats, role, "control", connected)?;
+        let control = control.connect(&nats.nats_url).await.map_err(|e| unavailable(&e))?;
+        let js =
+            jetstream::ContextBuilder::new().timeout(JETSTREAM_TIMEOUT).ack_timeout(JETSTREAM_TIMEOUT).build(control);
+        let (facts, told) = mpsc::channel(FACT_QUEUE);
+        let bus = Self(Arc::new(Shared {
+            live,
+            js,
+            live_epoch,
+            control_epoch,
+            facts,
+            dropped: Arc::default(),
+            roll_call: RollCall::default(),
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+        }));
+        bus.0.tasks.spawn(facts::publish(bus.0.js.clone(), told, Arc::clone(&bus.0.dropped), bus.0.closing.clone()));
+        if role == "edge" {
+            bus.0.tasks.spawn(listen_to_status(bus.0.live.clone(), bus.0.roll_call.clone(), bus.0.closing.clone()));
+        }
+        Ok(bus)
+    }
+
+    pub(crate) fn live(&self) -> Client {
+        self.0.live.clone()
+    }
+
+    async fn stream(&self, name: &str) -> Result<Stream<()>, Error> {
+        self.0.js.get_stream_no_info(name).await.map_err(|e| unavailable(&e))
+    }
+
+    pub(crate) async fn submit(&self, message: &Message) -> Result<Submitted, Error> {
+        // A publish that waits for a reconnect would be handed on after its visitor was told that it was not.
+        if !self.connected() {
+            return Err(Error::Unavailable("not connected".into()));
+        }
+        let payload = serde_json::to_vec(message).map_err(|e| Error::Invalid(e.to_string()))?;
+        let publish = PublishMessage::build()
+            .payload(payload.into())
+            .message_id(format!("{}.{}", message.session, message.message_id));
+        match publish_acked(&self.0.js, subject("req", &message.session), publish).await {
+            Ok(ack) if ack.duplicate => Ok(Submitted::Duplicate),
+            Ok(_) => Ok(Submitted::Accepted),
+            Err(error) => match refusal(&error) {
+                // One server error code for every full stream; the text tells which limit it was.
+                Some(text) if text.contains("per subject") => Ok(Submitted::Busy),
+                Some(_) => Err(Error::Overloaded),
+                None => Err(unavailable(&error)),
+            },
+        }
+    }
+
+    pub(crate) async fn pending(&self, session: &SessionId) -> Result<Option<Pending>, Error> {
+        let stream = self.stream("REQ").await?;
+        match stream.direct_get_last_for_subject(subject("req", session).as_str()).await {
+            Ok(found) => {
+                let message = serde_json::from_slice(&found.payload).map_err(|e| Error::Invalid(e.to_string()))?;
+                Ok(Some(Pending { message, handle: found.sequence }))
+            }
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    pub(crate) async fn withdraw(&self, _: &SessionId, handle: u64) -> Result<(), Error> {
+        use async_nats::jetstream::stream::DeleteMessageErrorKind;
+        match self.stream("REQ").await?.delete_message(handle).await {
+            Ok(_) => Ok(()),
+            // A worker was quicker: what was to be taken out is out.
+            Err(error) if matches!(error.kind(), DeleteMessageErrorKind::JetStream(_)) => Ok(()),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    pub(crate) async fn listen(&self, session: &SessionId) -> Result<crate::Events, Error> {
+        let from = self.0.live.subscribe(ev(session)).await.map_err(|e| unavailable(&e))?;
+        let mut epoch = self.0.live_epoch.clone();
+        epoch.mark_unchanged();
+        Ok(crate::Events(EventsFrom::Nats(Events { from, epoch })))
+    }
+
+    pub(crate) async fn ask(&self, session: &SessionId, ask: &Ask) -> Result<Option<Reply>, Error> {
+        let payload = serde_json::to_vec(ask).map_err(|e| Error::Invalid(e.to_string()))?;
+        let answer = self.0.live.request(subject("ask", session), payload.into());
+        match tokio::time::timeout(ASK_TIMEOUT, answer).await {
+            Ok(Ok(answer)) => {
+                serde_json::from_slice(&answer.payload).map(Some).map_err(|e| Error::Invalid(e.to_string()))
+            }
+            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Ok(None),
+            Ok(Err(error)) => Err(unavailable(&error)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    pub(crate) async fn cancel(&self, session: &SessionId, cancel: &Cancel) -> Result<bool, Error> {
+        let payload =
+            serde_json::to_vec(&Control::Cancel(cancel.clone())).map_err(|e| Error::Invalid(e.to_string()))?;
+        let answer = self.0.live.request(subject("ctl", session), payload.into());
+        match tokio::time::timeout(ASK_TIMEOUT, answer).await {
+            Ok(Ok(_)) => Ok(true),
+            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Ok(false),
+            Ok(Err(error)) => Err(unavailable(&error)),
+            Err(_) => Ok(false),
+        }
+    }
+
+    pub(crate) async fn record(&self, session: &SessionId, read: Read) -> Result<Stored, Error> {
+        let stream = self.stream("SNAP").await?;
+        let name = subject("snap", session);
+        let found = match read {
+            Read::Quick => match stream.direct_get_last_for_subject(name.as_str()).await {
+                Ok(found) => Some(found),
+                Err(error) if error.kind() == DirectGetErrorKind::NotFound => None,
+                Err(error) => return Err(unavailable(&error)),
+            },
+            Read::Exact => match stream.get_last_raw_message_by_subject(name.as_str()).await {
+                Ok(found) => Some(found),
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => None,
+                Err(error) => return Err(unavailable(&error)),
+            },
+        };
+        let Some(found) = found else { return Ok(Stored { record: Record::new(session.clone()), revision: 0 }) };
+        let record: Record = serde_json::from_slice(&found.payload).map_err(|e| Error::Invalid(e.to_string()))?;
+        if &record.session != session {
+            return Err(Error::Invalid("a record of another session".into()));
+        }
+        Ok(Stored { record, revision: found.sequence })
+    }
+
+    pub(crate) async fn put_record(&self, record: &Record, revision: u64) -> Result<u64, PutError> {
+        let payload = serde_json::to_vec(record).map_err(|e| Error::Invalid(e.to_string()))?;
+        let publish = PublishMessage::build().payload(payload.into()).expected_last_subject_sequence(revision);
+        match publish_acked(&self.0.js, subject("snap", &record.session), publish).await {
+            Ok(ack) => Ok(ack.sequence),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Err(PutError::Lost),
+            Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
+                Err(Error::Invalid(error.to_string()).into())
+            }
+            Err(error) => Err(unavailable(&error).into()),
+        }
+    }
+
+    pub(crate) fn tell(&self, fact: Fact) {
+        if self.0.facts.try_send(fact).is_err() {
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn facts_dropped(&self) -> u64 {
+        self.0.dropped.load(Ordering::Relaxed)
+    }
+
+    pub(crate) async fn ping(&self) -> Result<Duration, Error> {
+        if !self.connected() {
+            return Err(Error::Unavailable("not connected".into()));
+        }
+        let began = Instant::now();
+        // Goes to the server and back, and needs what the role may not work without.
+        let info = self.stream("SNAP").await?.get_info().await;
+        info.map_err(|e| unavailable(&e)).map(|_| began.elapsed())
+    }
+
+    pub(crate) fn connected(&self) -> bool {
+        self.0.live.connection_state() == Connection::Connected
+    }
+
+    pub(crate) fn presence(&self) -> Presence {
+        self.0.roll_call.presence()
+    }
+
+    pub(crate) fn announce_worker(&self, status: &Status) {
+        if let Ok(payload) = serde_json::to_vec(status) {
+            self.publish_now(format!("status.worker.{}", status.id).into(), payload.into());
+        }
+    }
+
+    pub(crate) fn announce_analytics(&self, id: &str) {
+        self.publish_now(format!("status.analytics.{id}").into(), Bytes::new());
+    }
+
+    fn publish_now(&self, subject: Subject, payload: Bytes) {
+        publish_now(&self.0.live, subject, payload);
+    }
+
+    pub(crate) async fn messages(&self) -> Result<Messages, Error> {
+        Messages::new(self.0.js.clone(), self.0.control_epoch.clone()).await
+    }
+
+    pub(crate) async fn requests(&self, session: &SessionId) -> Result<Requests, Error> {
+        let asks = self.0.live.subscribe(subject("ask", session)).await.map_err(|e| unavailable(&e))?;
+        let controls = self.0.live.subscribe(subject("ctl", session)).await.map_err(|e| unavailable(&e))?;
+        Ok(Requests { asks, controls, client: self.0.live.clone() })
+    }
+
+    pub(crate) fn facts(&self) -> Facts {
+        Facts::new(self.0.js.clone())
+    }
+
+    pub(crate) async fn close(&self, limit: Duration) {
+        self.0.closing.cancel();
+        self.0.tasks.close();
+        let flushed = async {
+            self.0.tasks.wait().await;
+            self.0.live.flush().await.ok();
+            self.0.js.client().flush().await.ok();
+        };
+        if tokio::time::timeout(limit, flushed).await.is_err() {
+            tracing::warn!("the bus could not be flushed in time");
+        }
+    }
+}
+
+pub(crate) struct Events {
+    from: Subscriber,
+    epoch: watch::Receiver<u64>,
+}
+
+impl Events {
+    pub(crate) async fn next(&mut self) -> Live {
+        tokio::select! {
+            biased;
+            Ok(()) = self.epoch.changed() => Live::Reread,
+            Some(message) = self.from.next() => Live::Event(Said::Wire(message.payload)),
+            else => std::future::pending().await,
+        }
+    }
+}
+
+pub(crate) struct Requests {
+    asks: Subscriber,
+    controls: Subscriber,
+    client: Client,
+}
+
+impl Requests {
+    pub(crate) async fn next(&mut self) -> Request {
+        loop {
+            tokio::select! {
+                Some(message) = self.asks.next() => match (serde_json::from_slice(&message.payload), message.reply) {
+                    (Ok(ask), Some(to)) => return Request::Ask(ask, Answer(AnswerTo::Nats(self.client.clone(), to))),
+                    _ => tracing::warn!("dropped an ask that can't be read"),
+                },
+                Some(message) = self.controls.next() => {
+                    let Ok(Control::Cancel(cancel)) = serde_json::from_slice(&message.payload) else {
+                        tracing::warn!("dropped an order that can't be read");
+                        continue;
+                    };
+                    if let Some(to) = message.reply {
+                        publish_now(&self.client, to, Bytes::new());
+                    }
+                    return Request::Cancel(cancel);
+                }
+                else => std::future::pending().await,
+            }
+        }
+    }
+}
+
+/// Tells an event to whoever listens.
+pub(crate) fn send(client: &Client, subject: &Subject, event: &Event<'_>) {
+    match serde_json::to_vec(event) {
+        Ok(payload) => publish_now(client, subject.clone(), payload.into()),
+        Err(error) => tracing::error!(%error, "an event can't be written"),
+    }
+}
+
+pub(crate) fn answer(client: &Client, to: Subject, reply: &Reply) {
+    match serde_json::to_vec(reply) {
+        Ok(payload) => publish_now(client, to, payload.into()),
+        Err(error) => tracing::error!(%error, "an answer can't be written"),
+    }
+}
+
+/// Publishes without waiting. While NATS is away, or the client's command queue is full, nothing is sent: waiting here
+/// would stop the reading of n8n, and readers re-read what they miss.
+fn publish_now(client: &Client, subject: Subject, payload: Bytes) {
+    if client.connection_state() == Connection::Connected && at_once(client.publish(subject, payload)).is_none() {
+        tracing::debug!("a live event was not sent");
+    }
+}
+
+/// What a publish gives without waiting. Outside tokio's cooperative budget: after 128 operations of one poll a channel
+/// with room would say "later", and the event would be lost.
+fn at_once<T, E>(publish: impl Future<Output = Result<T, E>>) -> Option<T> {
+    tokio::task::coop::unconstrained(publish).now_or_never()?.ok()
+}
+
+pub(crate) async fn ack(message: &jetstream::Message, kind: AckKind) {
+    if let Err(error) = message.ack_with(kind).await {
+        // It comes again after ACK_WAIT, and the record then tells that it is done.
+        tracing::warn!(%error, "an acknowledgement was not sent");
+    }
+}
+
+async fn publish_acked(
+    js: &jetstream::Context,
+    subject: Subject,
+    publish: PublishMessage,
+) -> Result<jetstream::publish::PublishAck, PublishError> {
+    js.send_publish(subject, publish).await?.await
+}
+
+/// The server's words when it refused to store; `None` when it said nothing.
+fn refusal(error: &PublishError) -> Option<String> {
+    let source = std::error::Error::source(error)?;
+    let refused = source.downcast_ref::<jetstream::Error>()?;
+    (refused.error_code() == ErrorCode::STREAM_STORE_FAILED).then(|| refused.to_string())
+}
+
+pub(crate) fn unavailable(error: &(dyn std::error::Error + 'static)) -> Error {
+    use std::fmt::Write as _;
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        write!(text, ": {cause}").ok();
+        source = cause.source();
+    }
+    Error::Unavailable(text)
+}
+
+fn options(
+    nats: &NatsConfig,
+    role: &'static str,
+    purpose: &str,
+    connected: watch::Sender<u64>,
+) -> Result<ConnectOptions, Error> {
+    let mut options = ConnectOptions::new()
+        .name(format!("frontdesk-{role}-{purpose}"))
+        // Only the role's own inbox: a role that may read `_INBOX.>` reads the answers to all others.
+        .custom_inbox_prefix(format!("_INBOX.{role}"))
+        .retry_on_initial_connect()
+        .ping_interval(Duration::from_secs(10))
+        .request_timeout(Some(ASK_TIMEOUT))
+        .connection_timeout(Duration::from_secs(2))
+        .subscription_capacity(4096)
+        // One read of n8n can bring hundreds of lines; the default of 128 commands would drop most of them.
+        .client_capacity(8192)
+        .reconnect_delay_callback(|attempts| {
+            let doubled = 20_u64.saturating_mul(1 << attempts.min(10));
+            Duration::from_millis(doubled.min(500) + rand::random::<u64>() % 50)
+        })
+        .event_callback(move |event| {
+            if let async_nats::Event::Connected = &event {
+                connected.send_modify(|epoch| *epoch += 1);
+            }
+            match &event {
+                // One a drop: rate-limited by saying it only for debugging; holes in the indexes tell.
+                async_nats::Event::SlowConsumer(_) => tracing::debug!("a listener is slow"),
+                async_nats::Event::ServerError(error) => tracing::error!(%error, "NATS refused"),
+                event => tracing::info!(%event, "NATS"),
+            }
+            std::future::ready(())
+        });
+    match (&nats.nats_user, &nats.nats_password) {
+        (Some(user), Some(password)) => {
+            options = options.user_and_password(user.clone(), password.expose_secret().to_owned());
+        }
+        (None, None) => {}
+        _ => return Err(Error::Invalid("NATS_USER and NATS_PASSWORD go together".into())),
+    }
+    Ok(options)
+}
+
+/// Follows who says that they are there.
+async fn listen_to_status(client: Client, roll_call: RollCall, closing: CancellationToken) {
+    let (workers, analytics) =
+        tokio::join!(client.subscribe("status.worker.*"), client.subscribe("status.analytics.*"));
+    let (Ok(mut workers), Ok(mut analytics)) = (workers, analytics) else {
+        tracing::error!("can't listen to who is there");
+        return;
+    };
+    loop {
+        tokio::select! {
+            Some(message) = workers.next() => match serde_json::from_slice::<Status>(&message.payload) {
+                Ok(status) => roll_call.worker(status),
+                Err(_) => tracing::debug!("dropped a status that can't be read"),
+            },
+            Some(_) = analytics.next() => roll_call.analytics(),
+            () = closing.cancelled() => return,
+            else => return,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Facts: out of every process into `FACTS`, and out of `FACTS` into analytics.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::jetstream::{self, AckKind, consumer::pull, message::PublishMessage};
+use futures_util::{FutureExt as _, StreamExt as _};
+use protocol::Fact;
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{ack, publish_acked, unavailable};
+use crate::{BatchAck, Error, FactBatch};
+
+/// Facts on their way to the stream at once.
+const IN_FLIGHT: usize = 64;
+/// A fact that could not be stored for this long is dropped and counted.
+const GIVE_UP: Duration = Duration::from_secs(60);
+
+/// Publishes what comes until the bus closes and nothing is left.
+pub(super) async fn publish(
+    js: jetstream::Context,
+    mut told: mpsc::Receiver<Fact>,
+    dropped: Arc<AtomicU64>,
+    closing: CancellationToken,
+) {
+    let facts = futures_util::stream::poll_fn(move |cx| {
+        if closing.is_cancelled() {
+            told.close();
+        }
+        told.poll_recv(cx)
+    });
+    facts
+        .for_each_concurrent(IN_FLIGHT, |fact| {
+            let (js, dropped) = (js.clone(), Arc::clone(&dropped));
+            async move {
+                if !publish_one(&js, &fact).await {
+                    dropped.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        })
+        .await;
+}
+
+async fn publish_one(js: &jetstream::Context, fact: &Fact) -> bool {
+    let Ok(payload) = serde_json::to_vec(fact) else { return false };
+    let until = Instant::now() + GIVE_UP;
+    let mut pause = Duration::from_millis(100);
+    loop {
+        // The same id every time: the stream drops the second copy of one that was stored after all.
+        let publish = PublishMessage::build().payload(payload.clone().into()).message_id(fact.id.as_str());
+        match publish_acked(js, format!("fact.{}.{}", fact.site, fact.kind.name()).into(), publish).await {
+            Ok(_) => return true,
+            Err(error) if Instant::now() + pause > until => {
+                tracing::warn!(%error, "a fact could not be stored");
+                return false;
+            }
+            Err(_) => tokio::time::sleep(pause).await,
+        }
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}
+
+pub(crate) struct Facts {
+    js: jetstream::Context,
+    from: Option<pull::Stream>,
+}
+
+impl Facts {
+    pub(super) fn new(js: jetstream::Context) -> Self {
+        Self { js, from: None }
+    }
+
+    async fn connect(&self) -> Result<pull::Stream, Error> {
+        let consumer: jetstream::consumer::Consumer<pull::Config> =
+            self.js.get_consumer_from_stream("recorder", "FACTS").await.map_err(|e| unavailable(&e))?;
+        let messages = consumer.stream().max_messages_per_batch(1_000).heartbeat(Duration::from_secs(5));
+        messages.messages().await.map_err(|e| unavailable(&e))
+    }
+
+    /// The next delivery, through whatever trouble.
+    async fn next(&mut self) -> jetstream::Message {
+        loop {
+            let Some(from) = &mut self.from else {
+                match self.connect().await {
+                    Ok(from) => self.from = Some(from),
+                    Err(error) => {
+                        tracing::warn!(%error, "can't read facts; was `frontdesk nats-setup` run?");
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                }
+                continue;
+            };
+            match from.next().await {
+                Some(Ok(message)) => return message,
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "reading facts was interrupted");
+                    self.from = None;
+                }
+                None => self.from = None,
+            }
+        }
+    }
+
+    pub(crate) async fn next_batch(&mut self, max: usize) -> FactBatch {
+        let (mut facts, mut messages) = (Vec::new(), Vec::new());
+        let mut message = self.next().await;
+        loop {
+            match serde_json::from_slice(&message.payload) {
+                Ok(fact) => {
+                    facts.push(fact);
+                    messages.push(message);
+                }
+                Err(_) => {
+                    tracing::error!("dropped a fact that can't be read");
+                    ack(&message, AckKind::Term).await;
+                }
+            }
+            // Only what is already here joins the batch; an error shows again at the next wait.
+            let more = messages.len() < max;
+            let here = self.from.as_mut().filter(|_| more).and_then(|from| from.next().now_or_never());
+            message = match here {
+                Some(Some(Ok(next))) => next,
+                _ if messages.is_empty() => self.next().await,
+                _ => return FactBatch { facts, ack: BatchAck::Nats(messages) },
+            };
+        }
+    }
+}

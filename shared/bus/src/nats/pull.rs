@@ -1,0 +1,140 @@
+//! The worker's pull on `REQ`: outstanding requests for no more messages than the worker has room for.
+//!
+//! The client library's continuous `messages()` prefetches a fixed number whatever room there is, and what waits in it
+//! ages against `ack_wait`; its `fetch(1)` makes an inbox for every message, seven times slower. So the pull requests
+//! are our own. Each has an id in its reply subject, on which the server tells its end; a message comes under its own
+//! subject and is taken to be of the oldest pull, since the server serves pulls in the order of their coming.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use async_nats::{
+    StatusCode, Subscriber,
+    connection::State as Connection,
+    jetstream::{self, AckKind},
+};
+use futures_util::{FutureExt as _, StreamExt as _};
+use protocol::Millis;
+use tokio::{sync::watch, time::Instant};
+
+use super::{ack, at_once, unavailable};
+use crate::{Delivery, Error, Handle};
+
+const NEXT: &str = "$JS.API.CONSUMER.MSG.NEXT.REQ.workers";
+/// A pull request lives this long on the server.
+const EXPIRES: Duration = Duration::from_secs(30);
+/// After this it is taken for lost with the connection that carried it.
+const LOST: Duration = Duration::from_secs(32);
+/// Between tries while the stream is not there or NATS is away.
+const PAUSE: Duration = Duration::from_millis(200);
+
+pub(crate) struct Messages {
+    js: jetstream::Context,
+    epoch: watch::Receiver<u64>,
+    inbox: String,
+    from: Subscriber,
+    pulls: BTreeMap<u64, Pull>,
+    last: u64,
+    not_before: Instant,
+}
+
+struct Pull {
+    left: usize,
+    until: Instant,
+}
+
+impl Messages {
+    pub(crate) async fn new(js: jetstream::Context, mut epoch: watch::Receiver<u64>) -> Result<Self, Error> {
+        let client = js.client();
+        let inbox = client.new_inbox();
+        let from = client.subscribe(format!("{inbox}.*")).await.map_err(|e| unavailable(&e))?;
+        epoch.mark_unchanged();
+        Ok(Self { js, epoch, inbox, from, pulls: BTreeMap::new(), last: 0, not_before: Instant::now() })
+    }
+
+    pub(crate) async fn next(&mut self, free: usize) -> Delivery {
+        loop {
+            let look_again = self.top_up(free);
+            tokio::select! {
+                Some(message) = self.from.next() => {
+                    if let Some(delivery) = self.received(message).await {
+                        return delivery;
+                    }
+                }
+                // The server forgot the pulls of the connection that is gone.
+                Ok(()) = self.epoch.changed() => self.pulls.clear(),
+                () = tokio::time::sleep_until(look_again) => {}
+            }
+        }
+    }
+
+    /// Asks for what there is room for; returns when to look again if nothing comes.
+    fn top_up(&mut self, free: usize) -> Instant {
+        let now = Instant::now();
+        self.pulls.retain(|_, pull| pull.left > 0 && pull.until > now);
+        let asked: usize = self.pulls.values().map(|pull| pull.left).sum();
+        let wanted = free.saturating_sub(asked);
+        if wanted > 0 {
+            if now < self.not_before {
+                return self.not_before;
+            }
+            let client = self.js.client();
+            let id = self.last + 1;
+            let pull = format!(r#"{{"batch":{wanted},"expires":{}}}"#, EXPIRES.as_nanos());
+            let sent = client.connection_state() == Connection::Connected
+                && at_once(client.publish_with_reply(NEXT, format!("{}.{id}", self.inbox), pull.into())).is_some();
+            if !sent {
+                return now + PAUSE;
+            }
+            self.last = id;
+            self.pulls.insert(id, Pull { left: wanted, until: now + LOST });
+        }
+        self.pulls.values().map(|pull| pull.until).min().unwrap_or(now + EXPIRES)
+    }
+
+    /// A message, or the server's word that a pull is over.
+    async fn received(&mut self, message: async_nats::Message) -> Option<Delivery> {
+        if let Some(status) = message.status {
+            if let Some(id) = message.subject.rsplit('.').next().and_then(|id| id.parse::<u64>().ok()) {
+                self.pulls.remove(&id);
+            }
+            // 404 and 408 are a pull that ran out. Anything else (no responders, consumer deleted) is trouble.
+            if status != StatusCode::NOT_FOUND && status != StatusCode::TIMEOUT {
+                tracing::warn!(status = status.as_u16(), "can't pull messages; was `frontdesk nats-setup` run?");
+                self.not_before = Instant::now() + PAUSE;
+            }
+            return None;
+        }
+        if let Some(pull) = self.pulls.values_mut().find(|pull| pull.left > 0) {
+            pull.left -= 1;
+        }
+        let message = jetstream::Message { message, context: self.js.clone() };
+        let Ok((attempt, queued_at)) = message.info().map(|info| {
+            let queued_at = info.published.unix_timestamp_nanos() / 1_000_000;
+            (u32::try_from(info.delivered).unwrap_or(u32::MAX), Millis(i64::try_from(queued_at).unwrap_or(0)))
+        }) else {
+            tracing::warn!("dropped something that is no delivery");
+            return None;
+        };
+        match serde_json::from_slice(&message.payload) {
+            Ok(parsed) => {
+                Some(Delivery { message: parsed, attempt, queued_at, handle: Handle::Nats(Box::new(message)) })
+            }
+            Err(_) => {
+                tracing::error!("dropped a message that can't be read");
+                ack(&message, AckKind::Term).await;
+                None
+            }
+        }
+    }
+
+    /// The server drops pulls whose inbox has no subscriber; what is already here goes back at once.
+    pub(crate) async fn close(mut self) {
+        self.from.unsubscribe().await.ok();
+        while let Some(Some(message)) = self.from.next().now_or_never() {
+            if message.status.is_none() {
+                let message = jetstream::Message { message, context: self.js.clone() };
+                ack(&message, AckKind::Nak(None)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! `frontdesk nats-setup`: makes the streams and consumers, so that no serving process needs the right to.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{
+    self,
+    consumer::{AckPolicy, pull},
+    context::GetStreamErrorKind,
+    stream::{self, DiscardPolicy, RetentionPolicy, StorageType},
+};
+
+use super::{options, unavailable};
+use crate::{ACK_WAIT, Config, DUPLICATE_WINDOW, Error, NatsConfig};
+
+/// What the streams are to be like.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Setup {
+    /// Copies of each stream in a NATS cluster: 1, 3 or 5.
+    #[arg(long, env = "NATS_REPLICAS", default_value_t = 1)]
+    pub nats_replicas: usize,
+    /// Keep reply snapshots on disk; in memory they are gone after a restart of NATS.
+    #[arg(long, env = "SNAPSHOTS_ON_DISK", default_value_t = true, action = clap::ArgAction::Set)]
+    pub snapshots_on_disk: bool,
+    /// Bytes of facts that wait for analytics at most; the oldest go first.
+    #[arg(long, env = "FACTS_MAX_BYTES", default_value_t = 1024 * 1024 * 1024)]
+    pub facts_max_bytes: i64,
+    /// How long the end of a session is remembered: at least as long as `SESSION_MAX_AGE`.
+    #[arg(long, env = "ENDED_MAX_AGE", default_value = "24h", value_parser = humantime::parse_duration)]
+    pub ended_max_age: Duration,
+}
+
+/// Makes what is missing, brings what differs in line, and says what it did, a line each.
+pub async fn setup(config: &Config, nats: &NatsConfig, setup: &Setup) -> Result<Vec<String>, Error> {
+    let client = options(nats, "admin", "setup", tokio::sync::watch::channel(0).0)?;
+    let client = client.connect(&nats.nats_url).await.map_err(|e| unavailable(&e))?;
+    let js = jetstream::new(client);
+    let mut said = Vec::new();
+    for wanted in streams(config, setup) {
+        said.push(ensure_stream(&js, wanted).await?);
+    }
+    for (stream, wanted) in consumers(config, setup) {
+        let name = wanted.durable_name.clone().unwrap_or_default();
+        // Creating a durable that is there updates it.
+        js.create_consumer_on_stream(wanted, stream).await.map_err(|e| unavailable(&e))?;
+        said.push(format!("consumer {name} on {stream} is in place"));
+    }
+    Ok(said)
+}
+
+async fn ensure_stream(js: &jetstream::Context, wanted: stream::Config) -> Result<String, Error> {
+    let name = wanted.name.clone();
+    match js.get_stream(&name).await {
+        Ok(there) => {
+            let before = there.cached_info().config.clone();
+            let after = js.update_stream(&wanted).await.map_err(|e| unavailable(&e))?.config;
+            Ok(if before == after {
+                format!("stream {name} is in place")
+            } else {
+                format!("stream {name} was changed")
+            })
+        }
+        Err(error) if matches!(error.kind(), GetStreamErrorKind::JetStream(_)) => {
+            js.create_stream(wanted).await.map_err(|e| unavailable(&e))?;
+            Ok(format!("stream {name} was created"))
+        }
+        Err(error) => Err(unavailable(&error)),
+    }
+}
+
+fn streams(config: &Config, setup: &Setup) -> [stream::Config; 5] {
+    let base = |name: &str, subject: &str| stream::Config {
+        name: name.into(),
+        subjects: vec![subject.into()],
+        num_replicas: setup.nats_replicas,
+        ..Default::default()
+    };
+    let snapshots = if setup.snapshots_on_disk { StorageType::File } else { StorageType::Memory };
+    [
+        stream::Config {
+            retention: RetentionPolicy::WorkQueue,
+            discard: DiscardPolicy::New,
+            discard_new_per_subject: true,
+            max_messages_per_subject: 1,
+            max_messages: i64::try_from(config.queue_max_messages).unwrap_or(i64::MAX),
+            // Not QUEUE_TIMEOUT: age counts for messages that a worker holds as well (see the contract test), and one
+            // that is dropped in mid-run frees the session and is never given to another worker. The edge takes an
+            // unclaimed message out in time; this is for what even the edges forgot.
+            max_age: config.queue_timeout + config.resume_window,
+            duplicate_window: DUPLICATE_WINDOW,
+            allow_direct: true,
+            ..base("REQ", "chat.req.*")
+        },
+        stream::Config {
+            max_messages_per_subject: 1,
+            max_age: config.resume_window,
+            storage: snapshots,
+            allow_direct: true,
+            ..base("SNAP", "chat.snap.*")
+        },
+        stream::Config { max_messages_per_subject: 1, max_age: setup.ended_max_age, ..base("ENDED", "chat.end.*") },
+        stream::Config {
+            max_age: Duration::from_secs(150),
+            duplicate_window: Duration::from_secs(150),
+            storage: StorageType::Memory,
+            num_replicas: 1,
+            ..base("PROOF", "proof.*")
+        },
+        stream::Config {
+            max_bytes: setup.facts_max_bytes,
+            discard: DiscardPolicy::Old,
+            duplicate_window: DUPLICATE_WINDOW,
+            ..base("FACTS", "fact.*.*")
+        },
+    ]
+}
+
+fn consumers(config: &Config, setup: &Setup) -> [(&'static str, pull::Config); 2] {
+    [
+        (
+            "REQ",
+            pull::Config {
+                durable_name: Some("workers".into()),
+                ack_policy: AckPolicy::Explicit,
+                ack_wait: ACK_WAIT,
+                // The worker itself ends a message that comes too often: a limit here would leave it in the queue,
+                // and its session busy.
+                max_deliver: -1,
+                max_ack_pending: i64::try_from(config.queue_max_messages).unwrap_or(i64::MAX),
+                max_waiting: 16_384,
+                num_replicas: setup.nats_replicas,
+                ..Default::default()
+            },
+        ),
+        (
+            "FACTS",
+            pull::Config {
+                durable_name: Some("recorder".into()),
+                ack_policy: AckPolicy::Explicit,
+                ack_wait: Duration::from_secs(30),
+                max_ack_pending: 20_000,
+                num_replicas: setup.nats_replicas,
+                ..Default::default()
+            },
+        ),
+    ]
+}

@@ -1,0 +1,122 @@
+//! A real nats-server for tests: on a free port of the loopback, with a store of its own, gone when dropped.
+
+use std::{
+    path::PathBuf,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use async_nats::jetstream::context::GetStreamErrorKind;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::{Bus, Config, NatsConfig, Setup, setup};
+
+/// See the module.
+pub struct NatsServer {
+    child: Option<Child>,
+    port: u16,
+    folder: TempDir,
+}
+
+impl NatsServer {
+    /// Starts one and waits until it listens. Fails with a sentence when there is no nats-server to start.
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut server = Self { child: None, port: 0, folder };
+        server.launch("-1").await;
+        server
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// kill -9.
+    pub async fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().await.expect("the server was running");
+        }
+    }
+
+    /// Starts it again where it was; without `keep` its store is gone.
+    pub async fn restart(&mut self, keep: bool) {
+        self.kill().await;
+        if !keep {
+            std::fs::remove_dir_all(self.store()).expect("the store is ours");
+        }
+        self.launch(&self.port.to_string()).await;
+    }
+
+    /// Connection settings for it.
+    pub fn config(&self) -> NatsConfig {
+        NatsConfig { nats_url: self.url(), nats_user: None, nats_password: None }
+    }
+
+    /// Makes the streams, as `frontdesk nats-setup` does.
+    pub async fn set_up(&self, config: &Config) -> Vec<String> {
+        let wanted = Setup {
+            nats_replicas: 1,
+            snapshots_on_disk: true,
+            facts_max_bytes: 64 * 1024 * 1024,
+            ended_max_age: Duration::from_secs(3600),
+        };
+        setup(config, &self.config(), &wanted).await.expect("the streams can be made")
+    }
+
+    /// A bus over it.
+    pub async fn bus(&self, config: &Config, role: &'static str) -> Bus {
+        let bus = Bus::nats(config, &self.config(), role).await.expect("the server is there");
+        let until = Instant::now() + Duration::from_secs(10);
+        while bus.ping().await.is_err() {
+            assert!(Instant::now() < until, "the bus does not answer");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        bus
+    }
+
+    fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    async fn launch(&mut self, port: &str) {
+        let ports = self.folder.path().join("ports");
+        std::fs::remove_dir_all(&ports).ok();
+        std::fs::create_dir(&ports).expect("the folder is ours");
+        let child = Command::new("nats-server")
+            .args(["-a", "127.0.0.1", "-p", port, "-js", "-sd"])
+            .arg(self.store())
+            .arg("--ports_file_dir")
+            .arg(&ports)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("nats-server can be started (Debian: apt-get install nats-server)");
+        let file = ports.join(format!("nats-server_{}.ports", child.id().expect("it runs")));
+        self.child = Some(child);
+        let until = Instant::now() + Duration::from_secs(20);
+        self.port = loop {
+            if let Some(port) = std::fs::read_to_string(&file).ok().as_deref().and_then(port_in) {
+                break port;
+            }
+            assert!(Instant::now() < until, "nats-server did not start");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        // JetStream recovers its store after the port is open. Until then nobody answers for it.
+        let js = async_nats::jetstream::new(async_nats::connect(self.url()).await.expect("it listens"));
+        while !matches!(js.get_stream("REQ").await.map_err(|e| e.kind()), Ok(_) | Err(GetStreamErrorKind::JetStream(_)))
+        {
+            assert!(Instant::now() < until, "JetStream did not start");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// The client port in what nats-server wrote.
+fn port_in(text: &str) -> Option<u16> {
+    let ports: serde_json::Value = serde_json::from_str(text).ok()?;
+    ports["nats"][0].as_str()?.rsplit(':').next()?.parse().ok()
+}
