@@ -6,6 +6,7 @@ use secrecy::SecretString;
 
 /// What every process of a deployment must agree on.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
 pub struct Config {
     /// A message that no worker took within this time ends as `queue_timeout`.
     #[arg(long, env = "QUEUE_TIMEOUT", default_value = "30s", value_parser = humantime::parse_duration)]
@@ -34,6 +35,7 @@ impl Default for Config {
 
 /// Where NATS is.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
 pub struct NatsConfig {
     /// Server(s), comma-separated: nats://host:4222, or tls://host:4222.
     #[arg(long, env = "NATS_URL", default_value = "nats://127.0.0.1:4222")]

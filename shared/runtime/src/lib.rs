@@ -1,12 +1,12 @@
 //! How a Frontdesk process lives, whatever its role.
 //!
-//! - [`settings`]: parsers for the typed settings, and the log settings that every role has.
-//! - [`secret`]: secrets that are long enough, print as stars and are made by `frontdesk keys`.
-//! - [`telemetry`]: logs.
-//! - [`stop`]: SIGTERM and Ctrl-C as a token; a second one ends the process at once.
-//! - [`http`]: the accept loop with its limits and its drain.
-//! - [`metrics`]: a registry, its two text formats, and who may read them.
-//! - [`ops`]: the small HTTP server for health and metrics that worker and analytics have.
+//! - `settings`: parsers for the typed settings, and the log settings that every role has.
+//! - `secret`: secrets that are long enough, print as stars and are made by `frontdesk keys`.
+//! - `telemetry`: logs.
+//! - `stop`: SIGTERM and Ctrl-C as a token; a second one ends the process at once.
+//! - `http`: the accept loop with its limits and its drain.
+//! - `metrics`: a registry, its two text formats, and who may read them.
+//! - `ops`: the small HTTP server for health and metrics that worker and analytics have.
 
 pub mod http;
 pub mod metrics;

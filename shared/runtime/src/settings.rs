@@ -27,6 +27,7 @@ pub fn bytes(text: &str) -> Result<usize, String> {
 
 /// How the process tells what it does.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
 pub struct Logs {
     /// What to log: error, warn, info, debug, trace, or filters such as `info,edge=debug`.
     #[arg(long, env = "LOG_LEVEL", default_value = "info", global = true)]

@@ -14,6 +14,7 @@ use crate::{ACK_WAIT, Config, DUPLICATE_WINDOW, Error, NatsConfig};
 
 /// What the streams are to be like.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
 pub struct Setup {
     /// Copies of each stream in a NATS cluster: 1, 3 or 5.
     #[arg(long, env = "NATS_REPLICAS", default_value_t = 1)]

@@ -1,0 +1,28 @@
+//! Settings of a worker.
+
+use std::{net::SocketAddr, time::Duration};
+
+use runtime::{Secret, secret, settings};
+
+use crate::n8n;
+
+/// How a worker works.
+#[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
+pub struct Config {
+    /// How n8n is called.
+    #[command(flatten)]
+    pub n8n: n8n::Config,
+    /// Signs the visitor's token for n8n (jwt_token). Only workers and n8n hold it.
+    #[arg(long, env = "SESSION_SECRET_KEY", value_parser = secret::strong, hide_env_values = true)]
+    pub session_secret_key: Option<Secret>,
+    /// Replies that run at once in this process; more messages wait in the queue, or go to another worker.
+    #[arg(long, env = "WORKER_CONCURRENCY", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub worker_concurrency: u32,
+    /// Where health and metrics of the worker are served.
+    #[arg(long, env = "WORKER_ADDR", default_value = "127.0.0.1:8001")]
+    pub worker_addr: SocketAddr,
+    /// After SIGTERM running replies get this long to finish; then they end as `interrupted`.
+    #[arg(id = "worker_drain_timeout", long = "worker-drain-timeout", env = "DRAIN_TIMEOUT", default_value = "20s", value_parser = settings::duration)]
+    pub drain_timeout: Duration,
+}

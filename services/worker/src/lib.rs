@@ -1,0 +1,127 @@
+//! Bus to n8n to bus.
+//!
+//! - [`run`](mod@run): the life of one message; [`claim`]: the fence before it.
+//! - [`n8n`]: the client; [`lines`]: the pure decoder of its answers; [`token`]: what proves the visitor to n8n.
+//! - [`demo`]: a stand-in n8n, for the all-in-one mode and for tests.
+//! - [`config`], [`metrics`]: settings and figures.
+
+mod claim;
+mod config;
+pub mod demo;
+pub mod lines;
+mod metrics;
+pub mod n8n;
+mod run;
+pub mod token;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bus::{Bus, Status};
+use runtime::metrics::Metrics as Process;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use config::Config;
+
+/// Why a worker can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// n8n can't be called with these settings.
+    #[error(transparent)]
+    N8n(#[from] n8n::Error),
+    /// Nothing to sign with.
+    #[error("SESSION_SECRET_KEY is not set; make one with `frontdesk keys`")]
+    NoSecret,
+    /// Nothing to do.
+    #[error(transparent)]
+    Bus(#[from] bus::Error),
+}
+
+impl Config {
+    /// Whether a worker can start with these settings.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.n8n.webhook_url.is_none() {
+            return Err(n8n::Error::NoUrl.into());
+        }
+        if self.session_secret_key.is_none() { Err(Error::NoSecret) } else { Ok(()) }
+    }
+}
+
+/// What the runs of one worker share.
+struct Worker {
+    bus: Bus,
+    client: n8n::Client,
+    metrics: metrics::Metrics,
+    /// A message that waited longer is not run.
+    queue_timeout: Duration,
+    /// Whether n8n answered the last time it was asked.
+    n8n_answers: AtomicBool,
+}
+
+/// A sign of life for the edges.
+const ANNOUNCE: Duration = Duration::from_secs(1);
+
+/// Takes messages until `stop`, then lets what runs finish for [`Config::drain_timeout`] and ends the rest as
+/// `interrupted`.
+pub async fn run(
+    config: Config,
+    bus: Bus,
+    queue_timeout: Duration,
+    process: &Process,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let secret = config.session_secret_key.as_ref().ok_or(Error::NoSecret)?;
+    let worker = Arc::new(Worker {
+        client: n8n::Client::new(&config.n8n, secret)?,
+        metrics: metrics::Metrics::new(process),
+        bus: bus.clone(),
+        queue_timeout,
+        n8n_answers: AtomicBool::new(false),
+    });
+    let id = format!("{:016x}", rand::random::<u64>());
+    let permits = Arc::new(Semaphore::new(config.worker_concurrency as usize));
+    let freed = Arc::new(Notify::new());
+    let (runs, cut) = (TaskTracker::new(), CancellationToken::new());
+    let mut messages = bus.messages().await?;
+    let mut announce = tokio::time::interval(ANNOUNCE);
+    tracing::info!(worker.id = id, concurrency = config.worker_concurrency, "taking messages");
+    loop {
+        let free = permits.available_permits();
+        tokio::select! {
+            delivery = messages.next(free), if free > 0 => {
+                // There was room for one when it was asked for, and only this loop takes it.
+                let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else { continue };
+                let (worker, freed, cut) = (Arc::clone(&worker), Arc::clone(&freed), cut.clone());
+                runs.spawn(async move {
+                    let room = run::Room { permit: Some(permit), freed };
+                    run::run(&worker, delivery, room, &cut).await;
+                });
+            }
+            () = freed.notified() => {}
+            _ = announce.tick() => {
+                let running = config.worker_concurrency as usize - permits.available_permits();
+                bus.announce_worker(&Status {
+                    id: id.clone(),
+                    capacity: config.worker_concurrency,
+                    running: u32::try_from(running).unwrap_or(u32::MAX),
+                    n8n: if worker.n8n_answers.load(Ordering::Relaxed) { "ok" } else { "unknown" }.to_owned(),
+                });
+            }
+            () = stop.cancelled() => break,
+        }
+    }
+    messages.close().await;
+    runs.close();
+    if tokio::time::timeout(config.drain_timeout, runs.wait()).await.is_err() {
+        tracing::warn!(replies = runs.len(), "ending replies that did not finish in time");
+        cut.cancel();
+        runs.wait().await;
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! The worker's metrics, all of them. Labels have few values.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Metrics {
+    pub(crate) replies: Family<Outcome, Counter>,
+    pub(crate) chunks: Counter,
+    pub(crate) in_flight: Gauge,
+    pub(crate) taken_over: Counter,
+    pub(crate) node_errors: Counter,
+    pub(crate) odd_lines: Counter,
+    pub(crate) first_text_seconds: Option<Histogram>,
+    pub(crate) reply_seconds: Option<Histogram>,
+}
+
+/// How a reply ended: `stop`, `cancelled`, or a failure's code.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Outcome {
+    pub(crate) outcome: &'static str,
+}
+
+impl Metrics {
+    pub(crate) fn new(process: &runtime::metrics::Metrics) -> Self {
+        // From a demo's echo to a workflow that takes minutes.
+        let waits = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
+        let metrics = Self {
+            first_text_seconds: Some(Histogram::new(waits)),
+            reply_seconds: Some(Histogram::new(waits)),
+            ..Self::default()
+        };
+        process.register(|registry| metrics.register(registry));
+        metrics
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let worker = registry.sub_registry_with_prefix("worker");
+        worker.register("replies", "Replies by how they ended", self.replies.clone());
+        worker.register("chunks", "Chunks that n8n sent", self.chunks.clone());
+        worker.register("in_flight", "Replies running now", self.in_flight.clone());
+        worker.register("taken_over", "Replies that another worker took over", self.taken_over.clone());
+        worker.register("node_errors", "Errors that nodes of the workflow told of", self.node_errors.clone());
+        worker.register("odd_lines", "Lines of n8n that were not understood", self.odd_lines.clone());
+        for (name, help, histogram) in [
+            ("first_text", "From asking n8n to its first text", &self.first_text_seconds),
+            ("reply", "From a message's acceptance to the end of its reply", &self.reply_seconds),
+        ] {
+            if let Some(histogram) = histogram {
+                worker.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+            }
+        }
+    }
+}

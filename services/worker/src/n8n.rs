@@ -1,0 +1,839 @@
+//! The client of n8n's webhook: one request per message, its answer read piece by piece.
+//!
+//! [`Client::ask`] makes an [`Answer`]; nothing is sent before its first [`Answer::read`]. The caller pulls, so one
+//! task can `select!` between the answer, the visitor's cancel and the stop, and nothing runs that nobody owns.
+//!
+//! The workflow runs at most once per answer. A try is repeated only when nothing can have run: the request's body was
+//! never handed to a connection, or n8n (or the proxy before it) said that it is still starting.
+
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use protocol::{FailureCode, Message, MessageId, Millis, Page, SiteId};
+use reqwest::{
+    Response, StatusCode,
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+};
+use runtime::{Secret, secret, settings};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, Sleep};
+use url::Url;
+
+use crate::{
+    lines::{Decoder, Limits, Media, Outcome, Piece, looks_like_page},
+    token::{Signer, rfc3339},
+};
+
+/// n8n (node) closes a connection that was idle for 5 s. A request sent at that moment is lost without a trace of
+/// whether the workflow ran; so idle connections are dropped well before.
+const POOL_IDLE: Duration = Duration::from_secs(4);
+
+/// Idle connections kept at most: as many as a worker's default concurrency uses.
+const POOL_SIZE: usize = 64;
+
+/// A 404 in HTML is looked at so far, to tell n8n's start page from a workflow's own answer.
+const PAGE_BYTES: usize = 4096;
+
+/// One read hands out at most this much before the caller gets its turn, so that a flood can't keep a cancel waiting.
+const READ_BYTES: usize = 64 * 1024;
+/// See [`READ_BYTES`]; n8n sends each line as a piece of its own.
+const READ_PIECES: usize = 64;
+
+/// How the worker talks to n8n.
+#[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
+pub struct Config {
+    /// The webhook of your workflow, for example `https://n8n.example/webhook/shop-chat`.
+    #[arg(
+        id = "n8n_webhook_url",
+        long = "n8n-webhook-url",
+        env = "N8N_WEBHOOK_URL",
+        value_parser = webhook_url,
+        hide_env_values = true
+    )]
+    pub webhook_url: Option<Url>,
+    /// The key that the webhook's Header Auth wants.
+    #[arg(
+        id = "n8n_api_key",
+        long = "n8n-api-key",
+        env = "N8N_API_KEY",
+        value_parser = secret::any,
+        hide_env_values = true
+    )]
+    pub api_key: Option<Secret>,
+    /// The header that carries the key.
+    #[arg(
+        id = "n8n_api_key_header",
+        long = "n8n-api-key-header",
+        env = "N8N_API_KEY_HEADER",
+        default_value = "X-API-Key",
+        value_parser = key_header
+    )]
+    pub api_key_header: HeaderName,
+    /// Give up connecting to n8n after this long.
+    #[arg(
+        id = "n8n_connect_timeout",
+        long = "n8n-connect-timeout",
+        env = "N8N_CONNECT_TIMEOUT",
+        default_value = "5s",
+        value_parser = settings::some_time
+    )]
+    pub connect_timeout: Duration,
+    /// Give up when the first text hasn't come after this long, tries to connect included.
+    #[arg(
+        id = "n8n_first_token_timeout",
+        long = "n8n-first-token-timeout",
+        env = "N8N_FIRST_TOKEN_TIMEOUT",
+        default_value = "60s",
+        value_parser = settings::some_time
+    )]
+    pub first_token_timeout: Duration,
+    /// Give up when n8n falls silent for this long in the middle of an answer. Its keepalive (every 30s) counts as
+    /// life.
+    #[arg(
+        id = "n8n_idle_timeout",
+        long = "n8n-idle-timeout",
+        env = "N8N_IDLE_TIMEOUT",
+        default_value = "45s",
+        value_parser = settings::some_time
+    )]
+    pub idle_timeout: Duration,
+    /// The same once n8n has told of an error: a workflow over its time limit leaves the connection open for ever.
+    #[arg(
+        id = "n8n_error_idle_timeout",
+        long = "n8n-error-idle-timeout",
+        env = "N8N_ERROR_IDLE_TIMEOUT",
+        default_value = "5s",
+        value_parser = settings::some_time
+    )]
+    pub error_idle_timeout: Duration,
+    /// Give up on an answer that is still going on after this long.
+    #[arg(
+        id = "n8n_total_timeout",
+        long = "n8n-total-timeout",
+        env = "N8N_TOTAL_TIMEOUT",
+        default_value = "10m",
+        value_parser = settings::some_time
+    )]
+    pub total_timeout: Duration,
+    /// The longest reply.
+    #[arg(long = "reply-max-bytes", env = "REPLY_MAX_BYTES", default_value = "1MiB", value_parser = settings::bytes)]
+    pub reply_max_bytes: usize,
+    /// How long the visitor's token in a request (jwt_token) is good.
+    #[arg(
+        id = "n8n_token_ttl",
+        long = "n8n-token-ttl",
+        env = "N8N_TOKEN_TTL",
+        default_value = "60s",
+        value_parser = settings::some_time
+    )]
+    pub token_ttl: Duration,
+    /// How often to try again when n8n can't be reached or is still starting.
+    #[arg(id = "n8n_connect_retries", long = "n8n-connect-retries", env = "N8N_CONNECT_RETRIES", default_value_t = 2)]
+    pub connect_retries: u32,
+    /// The wait before the first such try; each further one is four times as long.
+    #[arg(
+        id = "n8n_retry_backoff",
+        long = "n8n-retry-backoff",
+        env = "N8N_RETRY_BACKOFF",
+        default_value = "250ms",
+        value_parser = settings::some_time
+    )]
+    pub retry_backoff: Duration,
+}
+
+fn webhook_url(text: &str) -> Result<Url, String> {
+    let url: Url = text.parse().map_err(|_| "write a URL such as https://n8n.example/webhook/shop-chat".to_owned())?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("must begin with http:// or https://".to_owned());
+    }
+    // They would become an Authorization header, which n8n's own authentication may take for something else.
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must have no user name or password; n8n's key goes into N8N_API_KEY".to_owned());
+    }
+    Ok(url)
+}
+
+/// Headers that a request has anyway; the key in one of them would break it.
+const TAKEN: [HeaderName; 8] = [
+    header::ACCEPT,
+    header::ACCEPT_ENCODING,
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::HOST,
+    header::TRANSFER_ENCODING,
+    header::USER_AGENT,
+];
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+fn key_header(text: &str) -> Result<HeaderName, String> {
+    let name: HeaderName = text.parse().map_err(|_| "write a header's name such as X-API-Key".to_owned())?;
+    if TAKEN.contains(&name) || name == IDEMPOTENCY_KEY || name == TRACEPARENT {
+        return Err(format!("{name} has another meaning in the request"));
+    }
+    Ok(name)
+}
+
+/// Why there can be no client. Each stops the start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No URL was given.
+    #[error("N8N_WEBHOOK_URL is not set; it is the webhook of your n8n workflow")]
+    NoUrl,
+    /// The key holds line ends or other characters that HTTP forbids.
+    #[error("N8N_API_KEY has a character that no header can carry")]
+    Key(#[source] header::InvalidHeaderValue),
+    /// TLS could not be set up (no root certificates, mostly).
+    #[error("can't set up the HTTP client for n8n")]
+    Http(#[source] reqwest::Error),
+}
+
+/// A cheap clone.
+#[derive(Clone, Debug)]
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    http: reqwest::Client,
+    url: Url,
+    headers: HeaderMap,
+    signer: Signer,
+    limits: Limits,
+    config: Config,
+}
+
+impl Client {
+    /// A client of the webhook in `config`, whose tokens are signed with `session_secret`.
+    ///
+    /// A rustls crypto provider must have been installed.
+    pub fn new(config: &Config, session_secret: &Secret) -> Result<Self, Error> {
+        let url = config.webhook_url.clone().ok_or(Error::NoUrl)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/plain;q=0.9, */*;q=0.1"));
+        // On the way from n8n, mostly on the same machine or network, unpacking costs more than it saves. A proxy that
+        // packs all the same is understood: reqwest goes by the answer's Content-Encoding.
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if let Some(key) = &config.api_key {
+            let mut value = HeaderValue::from_str(key.expose()).map_err(Error::Key)?;
+            value.set_sensitive(true);
+            headers.insert(config.api_key_header.clone(), value);
+        }
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("frontdesk/", env!("CARGO_PKG_VERSION")))
+            // n8n speaks nothing else, and a stream per connection keeps answers from waiting for each other.
+            .http1_only()
+            .tcp_nodelay(true)
+            .connect_timeout(config.connect_timeout)
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_max_idle_per_host(POOL_SIZE)
+            // A redirect would carry the key and the visitor's text to wherever it points.
+            .redirect(reqwest::redirect::Policy::none())
+            // A proxy variable left in a container's environment would do the same.
+            .no_proxy()
+            // Below this, hyper-util sends a request once more by itself if a pooled connection closed before it took
+            // the request. That is safe: hyper gives the request back only when its connection never took it out of the
+            // queue, so that not a byte of it was written. A request that was written and not answered is an error,
+            // never repeated.
+            .retry(reqwest::retry::never())
+            .build()
+            .map_err(Error::Http)?;
+        let signer = Signer::new(session_secret, config.token_ttl);
+        let limits = Limits { reply_bytes: config.reply_max_bytes };
+        Ok(Self(Arc::new(Inner { http, url, headers, signer, limits, config: config.clone() })))
+    }
+
+    /// Prepares the one question of this message. The time limits run from now.
+    pub fn ask(&self, message: &Message) -> Answer {
+        let now = Instant::now();
+        let config = &self.0.config;
+        let (first_text, total) = (now + config.first_token_timeout, now + config.total_timeout);
+        let mut answer = Answer {
+            client: self.clone(),
+            message_id: message.message_id.clone(),
+            site: message.site.clone(),
+            headers: self.headers(message),
+            body: Bytes::new(),
+            sent: Arc::default(),
+            tries: 0,
+            status: None,
+            state: State::Waiting(now),
+            decoder: Decoder::new(self.0.limits, Media::Missing),
+            first_text,
+            total,
+            last_life: now,
+            alarm: Box::pin(tokio::time::sleep_until(first_text.min(total))),
+        };
+        match body(message, &self.0.signer) {
+            Ok(body) => answer.body = body,
+            // Text and JSON that were read as such are written as such, and HMAC takes any key: not seen to happen.
+            Err(error) => {
+                tracing::error!(
+                    message.id = %message.message_id,
+                    site = %message.site,
+                    error,
+                    "can't build a request to n8n"
+                );
+                answer.state = State::Over(Err(FailureCode::UpstreamInvalid));
+            }
+        }
+        answer
+    }
+
+    fn headers(&self, message: &Message) -> HeaderMap {
+        let mut headers = self.0.headers.clone();
+        let own = [(IDEMPOTENCY_KEY, Some(message.message_id.as_str())), (TRACEPARENT, message.traceparent.as_deref())];
+        for (name, text) in own {
+            // A traceparent that no header can carry is none.
+            if let Some(value) = text.and_then(|text| HeaderValue::from_str(text).ok()) {
+                headers.insert(name, value);
+            }
+        }
+        headers
+    }
+}
+
+/// What one [`Answer::read`] brought, besides the pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// There may be more.
+    More,
+    /// The answer is over; every further read says the same.
+    End(Result<(), FailureCode>),
+}
+
+/// The answer to one message, from the first try to connect to its end. Dropping it closes the connection; a workflow
+/// that runs goes on in n8n, which has no way to stop it.
+pub struct Answer {
+    client: Client,
+    message_id: MessageId,
+    site: SiteId,
+    headers: HeaderMap,
+    body: Bytes,
+    /// Whether the current try's body was handed to a connection.
+    sent: Arc<AtomicBool>,
+    tries: u32,
+    status: Option<StatusCode>,
+    state: State,
+    decoder: Decoder,
+    first_text: Instant,
+    total: Instant,
+    last_life: Instant,
+    /// Set once and moved only when it must ring earlier, or rang too early: a timer per read would cost more than
+    /// decoding the read.
+    alarm: Pin<Box<Sleep>>,
+}
+
+enum State {
+    /// For the next try.
+    Waiting(Instant),
+    Sending(Pin<Box<dyn Future<Output = reqwest::Result<Response>> + Send>>),
+    /// A 404 in HTML: n8n's start page or the workflow's own answer?
+    Page(Response, Vec<u8>),
+    Streaming(Response),
+    Over(Result<(), FailureCode>),
+}
+
+impl Answer {
+    /// Waits for what comes next within the time limits, and hands out its pieces.
+    ///
+    /// Dropping the future loses nothing: bytes leave the connection only together with their pieces, and the time
+    /// limits belong to the answer.
+    pub async fn read(&mut self, sink: &mut impl FnMut(Piece<'_>)) -> Read {
+        poll_fn(|cx| self.poll_read(cx, sink)).await
+    }
+
+    /// Whether the workflow may have begun to run. While not, another worker may ask instead.
+    pub fn may_have_begun(&self) -> bool {
+        self.sent.load(Ordering::Acquire)
+    }
+
+    /// How often it was tried so far.
+    pub fn tries(&self) -> u32 {
+        self.tries
+    }
+
+    /// The status of the last try's response.
+    pub fn status(&self) -> Option<u16> {
+        self.status.map(|status| status.as_u16())
+    }
+
+    /// How many nodes of the workflow told of an error.
+    pub fn errors(&self) -> u32 {
+        self.decoder.errors()
+    }
+
+    /// How many lines were not understood, and ignored.
+    pub fn odd_lines(&self) -> u32 {
+        self.decoder.odd_lines()
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, sink: &mut impl FnMut(Piece<'_>)) -> Poll<Read> {
+        loop {
+            // What is there goes before any time limit: a caller that was busy elsewhere must not fail a reply that
+            // came.
+            let step = match &mut self.state {
+                State::Over(result) => return Poll::Ready(Read::End(*result)),
+                State::Waiting(until) => {
+                    if *until <= Instant::now() {
+                        self.send();
+                        continue;
+                    }
+                    Poll::Pending
+                }
+                State::Sending(response) => response.as_mut().poll(cx).map(|response| match response {
+                    Ok(response) => self.responded(response),
+                    Err(error) => self.not_sent(&error),
+                }),
+                State::Page(..) => self.poll_page(cx),
+                // But a flood, in which there always is something, must end some time.
+                State::Streaming(_) if self.last_life >= self.total => {
+                    self.late();
+                    continue;
+                }
+                State::Streaming(_) => self.poll_body(cx, sink),
+            };
+            match step {
+                Poll::Ready(Step::Next) => {}
+                Poll::Ready(Step::Return) => return Poll::Ready(Read::More),
+                Poll::Pending => {
+                    std::task::ready!(self.poll_alarm(cx));
+                    self.late();
+                }
+            }
+        }
+    }
+
+    fn send(&mut self) {
+        self.tries = self.tries.saturating_add(1);
+        // Of its own for every try: the last one's body may still be in a connection that is being closed.
+        self.sent = Arc::default();
+        let body = Body { bytes: Some(self.body.clone()), sent: self.sent.clone() };
+        let client = &self.client.0;
+        let request =
+            client.http.post(client.url.clone()).headers(self.headers.clone()).body(reqwest::Body::wrap(body));
+        self.state = State::Sending(Box::pin(request.send()));
+    }
+
+    fn responded(&mut self, response: Response) -> Step {
+        let status = response.status();
+        self.status = Some(status);
+        self.last_life = Instant::now();
+        let media = Media::of(response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()));
+        if status.is_success() {
+            self.decoder = Decoder::new(self.client.0.limits, media);
+            self.state = State::Streaming(response);
+        } else if status == StatusCode::NOT_FOUND && media == Media::Text {
+            self.state = State::Page(response, Vec::new());
+        } else {
+            // The body is of no use: it may hold stack traces of n8n, and none of it is for the visitor.
+            self.fail(match status.as_u16() {
+                401 | 403 => (FailureCode::UpstreamUnauthorized, "n8n refused the worker's key"),
+                500.. => (FailureCode::UpstreamUnreachable, "n8n could not run the workflow"),
+                400.. => (FailureCode::UpstreamError, "n8n refused the request"),
+                _ => (FailureCode::UpstreamInvalid, "n8n answered with neither a reply nor an error"),
+            });
+        }
+        Step::Next
+    }
+
+    fn not_sent(&mut self, error: &reqwest::Error) -> Step {
+        let what = match (error.is_dns(), error.is_connect(), error.is_timeout()) {
+            (true, ..) => "n8n's host name can't be resolved",
+            (_, true, true) => "n8n doesn't take the connection",
+            (_, true, false) => "n8n refused the connection",
+            _ => "n8n closed the connection before it answered",
+        };
+        if error.is_connect() || !self.may_have_begun() {
+            self.sent = Arc::default();
+            return self.try_again(what);
+        }
+        self.fail((FailureCode::UpstreamError, what));
+        Step::Next
+    }
+
+    /// Only for failures after which nothing can have run.
+    fn try_again(&mut self, what: &'static str) -> Step {
+        let wait = backoff(self.client.0.config.retry_backoff, self.tries);
+        let until = Instant::now() + wait;
+        if self.tries > self.client.0.config.connect_retries || until >= self.first_text.min(self.total) {
+            self.fail((FailureCode::UpstreamUnreachable, what));
+            return Step::Next;
+        }
+        tracing::info!(
+            message.id = %self.message_id,
+            site = %self.site,
+            tries = self.tries,
+            wait_ms = wait.as_millis(),
+            "{what}, trying again"
+        );
+        self.state = State::Waiting(until);
+        Step::Return
+    }
+
+    fn poll_page(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        let State::Page(response, seen) = &mut self.state else { return Poll::Ready(Step::Next) };
+        let chunk = std::task::ready!(pin!(response.chunk()).poll(cx));
+        if let Ok(Some(bytes)) = &chunk {
+            let room = PAGE_BYTES.saturating_sub(seen.len());
+            seen.extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
+            if seen.len() < PAGE_BYTES {
+                return Poll::Ready(Step::Next);
+            }
+        }
+        if looks_like_page(&String::from_utf8_lossy(seen)) {
+            self.sent = Arc::default();
+            return Poll::Ready(self.try_again("n8n has not loaded its workflows yet"));
+        }
+        self.fail((FailureCode::UpstreamError, "n8n refused the request"));
+        Poll::Ready(Step::Next)
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>, sink: &mut impl FnMut(Piece<'_>)) -> Poll<Step> {
+        let State::Streaming(response) = &mut self.state else { return Poll::Ready(Step::Next) };
+        let (mut pieces, mut bytes) = (0, 0);
+        while pieces < READ_PIECES && bytes < READ_BYTES {
+            // A future of its own for each poll: it keeps nothing between polls.
+            let chunk = match pin!(response.chunk()).poll(cx) {
+                Poll::Ready(chunk) => chunk,
+                Poll::Pending if pieces == 0 => return Poll::Pending,
+                Poll::Pending => break,
+            };
+            let end = match chunk {
+                Ok(Some(chunk)) => {
+                    (pieces, bytes) = (pieces + 1, bytes + chunk.len());
+                    match self.decoder.feed(&chunk, sink) {
+                        Ok(()) => continue,
+                        Err(too_large) => Err(too_large),
+                    }
+                }
+                Ok(None) => self.decoder.finish(sink),
+                Err(_) => {
+                    self.fail((FailureCode::UpstreamError, "n8n's answer was cut"));
+                    return Poll::Ready(Step::Next);
+                }
+            };
+            match end {
+                Ok(Outcome::Complete) => self.complete(),
+                Ok(Outcome::Failed(code)) => self.fail((code, "n8n's answer holds no (whole) reply")),
+                Ok(Outcome::Starting) => {
+                    self.sent = Arc::default();
+                    return Poll::Ready(self.try_again("n8n is still starting"));
+                }
+                Err(_) => self.fail((FailureCode::TooLarge, "n8n's answer is over the size limit")),
+            }
+            return Poll::Ready(Step::Next);
+        }
+        self.last_life = Instant::now();
+        Poll::Ready(Step::Return)
+    }
+
+    /// When patience ends, as things stand.
+    fn limit(&self) -> Instant {
+        let config = &self.client.0.config;
+        let mut limit = self.total;
+        match &self.state {
+            State::Waiting(until) => limit = limit.min(*until),
+            State::Streaming(_) if self.decoder.has_text() => {
+                limit = limit.min(self.last_life + config.idle_timeout);
+            }
+            _ => limit = limit.min(self.first_text),
+        }
+        if self.decoder.is_failing() {
+            limit = limit.min(self.last_life + config.error_idle_timeout);
+        }
+        limit
+    }
+
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let limit = self.limit();
+        if limit < self.alarm.deadline() {
+            self.alarm.as_mut().reset(limit);
+        }
+        loop {
+            std::task::ready!(self.alarm.as_mut().poll(cx));
+            if limit <= Instant::now() {
+                return Poll::Ready(());
+            }
+            self.alarm.as_mut().reset(limit);
+        }
+    }
+
+    fn late(&mut self) {
+        match &self.state {
+            // The wait is over, which is what the alarm was for; `try_again` never waits past a limit.
+            State::Waiting(_) => self.send(),
+            State::Sending(_) if !self.may_have_begun() => {
+                self.fail((FailureCode::UpstreamUnreachable, "n8n doesn't take the connection"));
+            }
+            _ => self.fail((FailureCode::UpstreamTimeout, "n8n was silent for too long, or took too long")),
+        }
+    }
+
+    fn complete(&mut self) {
+        tracing::debug!(
+            message.id = %self.message_id,
+            site = %self.site,
+            errors = self.errors(),
+            odd_lines = self.odd_lines(),
+            "n8n has answered"
+        );
+        self.state = State::Over(Ok(()));
+    }
+
+    fn fail(&mut self, (code, what): (FailureCode, &'static str)) {
+        tracing::warn!(
+            message.id = %self.message_id,
+            site = %self.site,
+            code = code.as_str(),
+            status = self.status(),
+            tries = self.tries,
+            errors = self.errors(),
+            odd_lines = self.odd_lines(),
+            "{what}"
+        );
+        self.state = State::Over(Err(code));
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer")
+            .field("message_id", &self.message_id)
+            .field("tries", &self.tries)
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}
+
+enum Step {
+    /// Look at the new state.
+    Next,
+    /// Give the caller its turn.
+    Return,
+}
+
+/// Four times as long each time, and up to half of it taken off at random: workers that lost n8n together must not come
+/// back together.
+fn backoff(first: Duration, tries: u32) -> Duration {
+    let longest = first.saturating_mul(4_u32.saturating_pow(tries.saturating_sub(1))).min(Duration::from_secs(30));
+    longest.mul_f64(rand::random_range(0.5..=1.0))
+}
+
+/// The request's body, which knows whether a connection took it. hyper takes it when it has the connection and has put
+/// the headers into its buffer, and writes to the socket afterwards: a body that was not taken can't have reached n8n.
+struct Body {
+    bytes: Option<Bytes>,
+    sent: Arc<AtomicBool>,
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        self.sent.store(true, Ordering::Release);
+        Poll::Ready(self.bytes.take().map(|bytes| Ok(http_body::Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_none()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}
+
+/// What n8n gets: the names its Chat Trigger reads, then those that workflows of the Python predecessor read.
+#[derive(Serialize)]
+struct Question<'a> {
+    action: &'static str,
+    #[serde(rename = "chatInput")]
+    chat_input: &'a str,
+    #[serde(rename = "sessionId")]
+    session_id: &'a str,
+    message: &'a str,
+    message_id: &'a str,
+    timestamp: String,
+    jwt_token: &'a str,
+    session: Session<'a>,
+    metadata: Metadata<'a>,
+}
+
+#[derive(Serialize)]
+struct Session<'a> {
+    session_id: &'a str,
+    origin_domain: Option<&'a str>,
+    page_url: Option<&'a str>,
+    user_agent: Option<&'a str>,
+    client_ip: Option<&'a str>,
+    timestamp: f64,
+}
+
+/// As the browser claims: nothing here is verified.
+#[derive(Serialize)]
+struct Metadata<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    page: Option<&'a Page>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locale: Option<&'a str>,
+}
+
+fn body(message: &Message, signer: &Signer) -> Result<Bytes, &'static str> {
+    let token = signer.sign(message, Millis::now()).map_err(|_| "the token can't be signed")?;
+    let origin = message.origin.as_deref().and_then(|origin| Url::parse(origin).ok());
+    let question = Question {
+        action: "sendMessage",
+        chat_input: &message.text,
+        session_id: message.session.as_str(),
+        message: &message.text,
+        message_id: message.message_id.as_str(),
+        timestamp: rfc3339(message.accepted_at),
+        jwt_token: &token,
+        session: Session {
+            session_id: message.session.as_str(),
+            origin_domain: origin.as_ref().and_then(Url::host_str),
+            page_url: message.page.as_ref().and_then(|page| page.url.as_deref()),
+            user_agent: message.user_agent.as_deref(),
+            client_ip: message.client_ip.as_deref(),
+            timestamp: seconds(message.accepted_at),
+        },
+        metadata: Metadata {
+            context: message.context.as_deref(),
+            page: message.page.as_ref(),
+            locale: message.locale.as_deref(),
+        },
+    };
+    serde_json::to_vec(&question).map(Bytes::from).map_err(|_| "the request can't be written as JSON")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact in an f64 for 285,000 years")]
+fn seconds(at: Millis) -> f64 {
+    at.0 as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        n8n: Config,
+    }
+
+    fn parse(args: &[&str]) -> Result<Config, String> {
+        let args = std::iter::once("worker").chain(args.iter().copied());
+        Cli::try_parse_from(args).map(|cli| cli.n8n).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_contract() {
+        let config = parse(&[]).unwrap();
+        assert_eq!(config.webhook_url, None);
+        assert_eq!(config.api_key_header, "x-api-key");
+        assert_eq!(config.connect_timeout, Duration::from_secs(5));
+        assert_eq!(config.first_token_timeout, Duration::from_secs(60));
+        assert_eq!(config.idle_timeout, Duration::from_secs(45));
+        assert_eq!(config.error_idle_timeout, Duration::from_secs(5));
+        assert_eq!(config.total_timeout, Duration::from_secs(600));
+        assert_eq!(config.reply_max_bytes, 1024 * 1024);
+        assert_eq!(config.token_ttl, Duration::from_secs(60));
+        assert_eq!(config.connect_retries, 2);
+    }
+
+    #[test]
+    fn bad_settings_are_refused_with_a_sentence() {
+        let check = |args: [&str; 2], expected: Option<&str>| match (parse(&args), expected) {
+            (Ok(_), None) => {}
+            (Err(error), Some(part)) => assert!(error.contains(part), "{args:?}: {error}"),
+            (other, _) => panic!("{args:?}: {:?}", other.err()),
+        };
+        check(["--n8n-webhook-url", "https://n8n.example/webhook/x"], None);
+        check(["--n8n-webhook-url", "http://127.0.0.1:5678/webhook/x"], None);
+        check(["--n8n-webhook-url", "ftp://n8n.example/"], Some("http://"));
+        check(["--n8n-webhook-url", "n8n.example/webhook"], Some("write a URL"));
+        check(["--n8n-webhook-url", "https://me:secret@n8n.example/"], Some("N8N_API_KEY"));
+        check(["--n8n-api-key-header", "X-Key"], None);
+        check(["--n8n-api-key-header", "Content-Type"], Some("another meaning"));
+        check(["--n8n-api-key-header", "Idempotency-Key"], Some("another meaning"));
+        check(["--n8n-api-key-header", "a b"], Some("header's name"));
+        check(["--n8n-idle-timeout", "0s"], Some("more than zero"));
+        check(["--reply-max-bytes", "big"], Some("write a size"));
+    }
+
+    fn written(message: &Value) -> Value {
+        let message: Message = serde_json::from_value(message.clone()).unwrap();
+        let signer = Signer::new(&Secret::generate(), Duration::from_secs(60));
+        let mut body: Value = serde_json::from_slice(&body(&message, &signer).unwrap()).unwrap();
+        let token = body.as_object_mut().unwrap().remove("jwt_token").unwrap();
+        assert_eq!(token.as_str().unwrap().split('.').count(), 3);
+        body
+    }
+
+    #[test]
+    fn the_body_is_that_of_the_contract() {
+        let check = |message: Value, expected: Value| assert_eq!(written(&message), expected);
+        let plain = json!({"v":1,"site":"default","session":"sess_1767168909_9f86d081884c7d65","message_id":"msg-0001",
+            "text":"Where is \"it\"?\n📦","digest":"x","accepted_at":1_767_168_909_500_i64});
+        let expected = json!({"action":"sendMessage","chatInput":"Where is \"it\"?\n📦",
+            "sessionId":"sess_1767168909_9f86d081884c7d65","message":"Where is \"it\"?\n📦","message_id":"msg-0001",
+            "timestamp":"2025-12-31T08:15:09.500Z",
+            "session":{"session_id":"sess_1767168909_9f86d081884c7d65","origin_domain":null,"page_url":null,
+                "user_agent":null,"client_ip":null,"timestamp":1_767_168_909.5},
+            "metadata":{}});
+        check(plain.clone(), expected.clone());
+
+        let (mut full, mut more) = (plain, expected);
+        full["origin"] = json!("https://shop.example:8443");
+        full["page"] = json!({"url":"https://shop.example/p/1","title":"A lamp"});
+        full["user_agent"] = json!("Mozilla/5.0");
+        full["client_ip"] = json!("203.0.113.9");
+        full["context"] = json!({"cart":[2]});
+        full["locale"] = json!("en-GB");
+        more["session"]["origin_domain"] = json!("shop.example");
+        more["session"]["page_url"] = json!("https://shop.example/p/1");
+        more["session"]["user_agent"] = json!("Mozilla/5.0");
+        more["session"]["client_ip"] = json!("203.0.113.9");
+        more["metadata"] = json!({"context":{"cart":[2]},"page":full["page"],"locale":"en-GB"});
+        check(full, more);
+    }
+
+    #[test]
+    fn waits_grow_and_differ() {
+        let first = Duration::from_millis(250);
+        let check = |tries: u32, longest: u64| {
+            let wait = backoff(first, tries);
+            let longest = Duration::from_millis(longest);
+            assert!(longest / 2 <= wait && wait <= longest, "{tries}: {wait:?}");
+        };
+        check(1, 250);
+        check(2, 1000);
+        check(3, 4000);
+        check(u32::MAX, 30_000);
+        let waits: std::collections::HashSet<Duration> = (0..20).map(|_| backoff(first, 1)).collect();
+        assert!(waits.len() > 1);
+    }
+}

@@ -1,0 +1,405 @@
+//! The life of one message: claim it, ask n8n, tell what comes, record how it ended, acknowledge.
+//!
+//! One task, no locks: reading n8n, answering edges, heartbeats and record writes take turns in one `select!`. Nothing
+//! in it waits for the bus while n8n has something to say: events are sent without waiting, the record is written by a
+//! future that runs beside the reading, and what could not be sent is in the buffer, which is the truth.
+
+use std::{
+    borrow::Cow,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bus::{Answer as AskAnswer, Ask, Cancel, Delivery, PutError, Read, Request, Requests, Sender};
+use protocol::{Event, Fact, FactKind, FailureCode, FinishReason, Message, Millis, Record, Reply, Terminal, What};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit},
+    time::{Instant, Interval, MissedTickBehavior, interval_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Worker,
+    claim::{Claim, Ours, claim},
+    lines::Piece,
+    metrics::Outcome,
+    n8n::{self, Read as Step},
+};
+
+/// Tells edges that the run lives and how far it is, so that a lost last event is noticed.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+/// How often a growing reply is recorded. A tab that was away may hold this much less, never a hole.
+const RECORD_EVERY: Duration = Duration::from_secs(1);
+/// A sign of life for the queue, three in every `ack_wait`.
+const PROGRESS: Duration = Duration::from_secs(3);
+/// After the end the buffer answers edges that are late for so long.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long the end of a reply is tried to be recorded while the bus is away.
+const RECORD_END_WITHIN: Duration = Duration::from_secs(60);
+
+/// The worker's room for one run; given back early, when only latecomers are still to be answered.
+pub(crate) struct Room {
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
+    pub(crate) freed: Arc<Notify>,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        self.freed.notify_one();
+    }
+}
+
+/// Runs one delivery to its end. `cut` ends it as `interrupted`.
+pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &CancellationToken) {
+    let message = &delivery.message;
+    let sender = worker.bus.sender(&message.session);
+    let Ours { record, revision, reply } = match claim(worker, &delivery).await {
+        Claim::Ours(ours) => *ours,
+        Claim::Over { terminal, just_now } => {
+            tracing::info!(message.id = %message.message_id, attempt = delivery.attempt, ?terminal, "nothing to run");
+            // From a later attempt: edges show it over what they know.
+            let what = What::Done(terminal.clone());
+            sender.send(&Event { message_id: message.message_id.clone(), attempt: delivery.attempt, what });
+            delivery.ack().await;
+            if just_now {
+                worker.count(message, &terminal, None);
+            }
+            return;
+        }
+        Claim::Later => return,
+    };
+    let Ok(requests) = worker.bus.requests(&message.session).await else { return };
+    worker.metrics.in_flight.inc();
+    let mut run = Run {
+        worker,
+        message,
+        sender,
+        record,
+        revision,
+        reply,
+        first_text: None,
+        saved: 0,
+        save_at: None,
+        saving: None,
+    };
+    let ended = run.ask_n8n(&delivery, requests, cut).await;
+    worker.metrics.in_flight.dec();
+    let Some((terminal, requests)) = ended else {
+        worker.metrics.taken_over.inc();
+        tracing::warn!(message.id = %message.message_id, "another worker took over; saying nothing more");
+        return;
+    };
+    delivery.ack().await;
+    worker.count(message, &terminal, run.first_text);
+    drop(room);
+    let reply = run.reply;
+    answer_latecomers(&reply, requests, cut).await;
+}
+
+/// One running reply.
+struct Run<'a> {
+    worker: &'a Worker,
+    message: &'a Message,
+    sender: Sender,
+    record: Record,
+    revision: u64,
+    /// The buffer: everything that was said.
+    reply: Reply,
+    /// From the message's acceptance.
+    first_text: Option<Duration>,
+    /// How many chunks the last record write holds.
+    saved: u32,
+    save_at: Option<Instant>,
+    saving: Option<Saving>,
+}
+
+/// A record write on its way.
+type Saving = Pin<Box<dyn Future<Output = Result<u64, PutError>> + Send>>;
+
+/// What a turn of the loop brought.
+enum Turn {
+    Read(Step),
+    Asked(Request),
+    Beat,
+    Progress,
+    SaveDue,
+    Saved(Result<u64, PutError>),
+    Cut,
+}
+
+/// Somebody else holds the message.
+struct TakenOver;
+
+impl Run<'_> {
+    /// Asks n8n and tells what comes, to the recorded and published end. `None` when somebody else took over.
+    async fn ask_n8n(
+        &mut self,
+        delivery: &Delivery,
+        mut requests: Requests,
+        cut: &CancellationToken,
+    ) -> Option<(Terminal, Requests)> {
+        let mut answer = self.worker.client.ask(self.message);
+        let (mut beat, mut progress) = (every(HEARTBEAT), every(PROGRESS));
+        // Edges learn that the message is taken.
+        self.send(What::Heartbeat { next: 0, begun: false });
+        let terminal = loop {
+            match self.turn(&mut answer, &mut requests, &mut beat, &mut progress, cut).await {
+                Turn::Read(Step::More) => self.want_save(),
+                Turn::Read(Step::End(result)) => {
+                    // Anything but silence: n8n is there.
+                    let reached =
+                        !matches!(result, Err(FailureCode::UpstreamUnreachable | FailureCode::UpstreamTimeout));
+                    self.worker.n8n_answers.store(reached, Ordering::Relaxed);
+                    break match result {
+                        Ok(()) => self.end(FinishReason::Stop),
+                        Err(code) => self.failed(code),
+                    };
+                }
+                Turn::Asked(Request::Ask(ask, to)) => answer_ask(&self.reply, &ask, to),
+                Turn::Asked(Request::Cancel(Cancel { message_id })) if message_id == self.reply.message_id => {
+                    break self.end(FinishReason::Cancelled);
+                }
+                Turn::Asked(Request::Cancel(_)) => {}
+                Turn::Beat => {
+                    self.send(What::Heartbeat { next: self.reply.next, begun: self.reply.begun_at.is_some() });
+                }
+                Turn::Progress => delivery.progress().await,
+                Turn::SaveDue => self.start_save(),
+                Turn::Saved(result) => self.saved(result).await.ok()?,
+                Turn::Cut => break self.failed(FailureCode::Interrupted),
+            }
+        };
+        self.worker.metrics.node_errors.inc_by(answer.errors().into());
+        self.worker.metrics.odd_lines.inc_by(answer.odd_lines().into());
+        tracing::info!(
+            message.id = %self.message.message_id, site = %self.message.site, ?terminal,
+            upstream.status = answer.status(), upstream.tries = answer.tries(), "a reply is over"
+        );
+        // Closes the connection where the answer was not read to its end.
+        drop(answer);
+        self.reply.finish(terminal.clone());
+        self.record_end(delivery, &mut requests).await.ok()?;
+        self.send(What::Done(terminal.clone()));
+        Some((terminal, requests))
+    }
+
+    async fn turn(
+        &mut self,
+        answer: &mut n8n::Answer,
+        requests: &mut Requests,
+        beat: &mut Interval,
+        progress: &mut Interval,
+        cut: &CancellationToken,
+    ) -> Turn {
+        let Self { worker, message, sender, reply, first_text, save_at, saving, .. } = self;
+        let mut tell = |piece: Piece<'_>| {
+            let what = match piece {
+                Piece::Begun => {
+                    let at = Millis::now();
+                    reply.begun_at = Some(at);
+                    What::Begin { at }
+                }
+                Piece::Text(content) => {
+                    first_text.get_or_insert_with(|| message.accepted_at.age_at(Millis::now()));
+                    worker.metrics.chunks.inc();
+                    What::Chunk { index: reply.push(content.to_owned()), content: Cow::Borrowed(content) }
+                }
+                Piece::Alive | Piece::ErrorSeen => return,
+            };
+            sender.send(&Event { message_id: reply.message_id.clone(), attempt: reply.attempt, what });
+        };
+        tokio::select! {
+            step = answer.read(&mut tell) => Turn::Read(step),
+            request = requests.next() => Turn::Asked(request),
+            _ = beat.tick() => Turn::Beat,
+            _ = progress.tick() => Turn::Progress,
+            result = async { saving.as_mut().expect("asked only while there is one").await }, if saving.is_some() => {
+                Turn::Saved(result)
+            }
+            () = async { tokio::time::sleep_until(save_at.expect("asked only when set")).await },
+                if save_at.is_some() && saving.is_none() => Turn::SaveDue,
+            () = cut.cancelled() => Turn::Cut,
+        }
+    }
+
+    fn send(&self, what: What<'_>) {
+        let (message_id, attempt) = (self.reply.message_id.clone(), self.reply.attempt);
+        self.sender.send(&Event { message_id, attempt, what });
+    }
+
+    fn end(&self, finish_reason: FinishReason) -> Terminal {
+        let duration_ms = millis(self.message.accepted_at.age_at(Millis::now()));
+        Terminal::End { chunks: self.reply.next, finish_reason, duration_ms }
+    }
+
+    fn failed(&self, code: FailureCode) -> Terminal {
+        Terminal::Failed { chunks: self.reply.next, code }
+    }
+
+    /// The first chunk is recorded at once, what follows every second.
+    fn want_save(&mut self) {
+        if self.save_at.is_none() && self.reply.next > self.saved {
+            let wait = if self.saved == 0 { Duration::ZERO } else { RECORD_EVERY };
+            self.save_at = Some(Instant::now() + wait);
+        }
+    }
+
+    fn start_save(&mut self) {
+        self.save_at = None;
+        self.saved = self.reply.next;
+        self.reply.at = Millis::now();
+        self.record.put(&self.reply);
+        let (bus, record, revision) = (self.worker.bus.clone(), self.record.clone(), self.revision);
+        self.saving = Some(Box::pin(async move { bus.put_record(&record, revision).await }));
+    }
+
+    async fn saved(&mut self, result: Result<u64, PutError>) -> Result<(), TakenOver> {
+        self.saving = None;
+        match result {
+            Ok(revision) => {
+                self.revision = revision;
+                Ok(())
+            }
+            Err(PutError::Bus(error)) => {
+                tracing::debug!(%error, "a record was not written; the buffer holds it");
+                Ok(())
+            }
+            Err(PutError::Lost) => self.is_still_ours().await,
+        }
+    }
+
+    /// A refused write may follow an own one whose answer got lost, or the loss of the whole store.
+    async fn is_still_ours(&mut self) -> Result<(), TakenOver> {
+        match self.worker.bus.record(&self.message.session, Read::Exact).await {
+            Ok(stored) => match stored.record.find(&self.reply.message_id) {
+                Some(held) if held.run == self.reply.run => {
+                    self.revision = stored.revision;
+                    Ok(())
+                }
+                None if stored.revision == 0 => {
+                    self.revision = 0;
+                    Ok(())
+                }
+                _ => Err(TakenOver),
+            },
+            // Not known yet: the next write will tell.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Writes the end into the record, through an outage of the bus if it must; edges are answered meanwhile.
+    async fn record_end(&mut self, delivery: &Delivery, requests: &mut Requests) -> Result<(), TakenOver> {
+        let until = Instant::now() + RECORD_END_WITHIN;
+        let (mut progress, mut pause) = (every(PROGRESS), Duration::from_millis(20));
+        loop {
+            if self.saving.is_none() {
+                self.start_save();
+            }
+            // An earlier write may still be on its way; the end needs one of its own after it.
+            let holds_end = self.record.find(&self.reply.message_id).is_some_and(|held| held.terminal.is_some());
+            let saving = self.saving.as_mut().expect("just started");
+            let result = tokio::select! {
+                result = saving => result,
+                request = requests.next() => {
+                    if let Request::Ask(ask, to) = request {
+                        self.answer_unfinished(&ask, to);
+                    }
+                    continue;
+                }
+                _ = progress.tick() => {
+                    delivery.progress().await;
+                    continue;
+                }
+            };
+            let written = result.is_ok();
+            self.saved(result).await?;
+            if written && holds_end {
+                return Ok(());
+            }
+            if !written {
+                if Instant::now() > until {
+                    tracing::error!(message.id = %self.message.message_id, "the end of a reply could not be recorded");
+                    return Err(TakenOver);
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(1));
+            }
+        }
+    }
+
+    /// The end may be told only once the record holds it: until then the reply is still running for others.
+    fn answer_unfinished(&self, ask: &Ask, to: AskAnswer) {
+        if ask.message_id.as_ref().is_none_or(|id| *id == self.reply.message_id) {
+            let mut part = self.reply.part_from(ask.from, bus::ASK_PART);
+            (part.terminal, part.state) = (None, protocol::State::Running);
+            to.send(part);
+        }
+    }
+}
+
+/// Answers an edge from the buffer. A run speaks only of its own message.
+fn answer_ask(reply: &Reply, ask: &Ask, to: AskAnswer) {
+    if ask.message_id.as_ref().is_none_or(|id| *id == reply.message_id) {
+        to.send(reply.part_from(ask.from, bus::ASK_PART));
+    }
+}
+
+async fn answer_latecomers(reply: &Reply, mut requests: Requests, cut: &CancellationToken) {
+    let over = tokio::time::sleep(LINGER);
+    tokio::pin!(over);
+    loop {
+        tokio::select! {
+            request = requests.next() => {
+                if let Request::Ask(ask, to) = request {
+                    answer_ask(reply, &ask, to);
+                }
+            }
+            () = &mut over => return,
+            () = cut.cancelled() => return,
+        }
+    }
+}
+
+impl Worker {
+    /// Counts how a reply ended, and tells the fact.
+    fn count(&self, message: &Message, terminal: &Terminal, first_text: Option<Duration>) {
+        let duration = message.accepted_at.age_at(Millis::now());
+        let message_id = message.message_id.clone();
+        let (outcome, kind) = match terminal {
+            Terminal::End { chunks, finish_reason, duration_ms } => (
+                finish_reason.as_str(),
+                FactKind::ReplyEnded {
+                    message_id,
+                    chunks: *chunks,
+                    finish_reason: *finish_reason,
+                    first_chunk_ms: first_text.map(millis),
+                    duration_ms: *duration_ms,
+                },
+            ),
+            Terminal::Failed { chunks, code } => (
+                code.as_str(),
+                FactKind::ReplyFailed { message_id, chunks: *chunks, code: *code, duration_ms: millis(duration) },
+            ),
+        };
+        self.metrics.replies.get_or_create(&Outcome { outcome }).inc();
+        if let (Some(histogram), Some(first)) = (&self.metrics.first_text_seconds, first_text) {
+            histogram.observe(first.as_secs_f64());
+        }
+        if let Some(histogram) = &self.metrics.reply_seconds {
+            histogram.observe(duration.as_secs_f64());
+        }
+        self.bus.tell(Fact::now(&message.site, &message.session, kind));
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
