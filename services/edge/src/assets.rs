@@ -1,0 +1,357 @@
+//! The widget's files, inside the executable.
+//!
+//! Everything is made once at the start: hashes, compressed forms, the widget page's policy. A request is a look-up by
+//! the exact name, so nothing outside the folder can be asked for.
+//!
+//! Plain names (`/widget/embed.js`) are asked for again each time and mostly answered 304. The widget page names its
+//! own files by `/widget/v/<hash of all files>/…`, which browsers keep for a year.
+
+use std::{collections::HashMap, fmt::Write as _, io::Write as _};
+
+use axum::{
+    body::Body,
+    extract::Path,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
+use rust_embed::RustEmbed;
+use sha2::{Digest as _, Sha256};
+
+use crate::{problem::ApiError, site::Sites, state::State};
+
+#[derive(RustEmbed)]
+#[folder = "../../widget"]
+#[exclude = "test/*"]
+#[exclude = "node_modules/*"]
+#[exclude = "package*.json"]
+#[exclude = "tsconfig*.json"]
+#[exclude = "*.md"]
+#[exclude = ".*"]
+struct Folder;
+
+const PAGE: &str = "modern-widget.html";
+const DEMO: &str = "demo.html";
+const DEMO_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+                           font-src 'self'; connect-src 'self'; frame-src 'self'; base-uri 'none'; \
+                           form-action 'none'; frame-ancestors 'none'";
+
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+/// See the module.
+pub(crate) struct Assets {
+    files: HashMap<String, Asset>,
+    /// `v/<hash>/`.
+    hashed: String,
+}
+
+/// One file.
+pub(crate) struct Asset {
+    plain: Form,
+    gzip: Option<Form>,
+    kind: &'static str,
+    policy: Option<HeaderValue>,
+}
+
+struct Form {
+    bytes: Bytes,
+    tag: HeaderValue,
+}
+
+impl Assets {
+    pub(crate) fn new(sites: &Sites) -> Self {
+        let mut names: Vec<String> = Folder::iter().map(|name| name.into_owned()).collect();
+        names.sort_unstable();
+        let contents: Vec<Bytes> =
+            names.iter().filter_map(|name| Folder::get(name)).map(|file| Bytes::from(file.data.into_owned())).collect();
+        let mut all = Sha256::new();
+        for (name, content) in names.iter().zip(&contents) {
+            all.update(name);
+            all.update([0]);
+            all.update(Sha256::digest(content));
+        }
+        let hashed = format!("v/{}/", hex(&all.finalize()));
+        let files = names.iter().zip(contents).map(|(name, content)| {
+            let asset = match name.as_str() {
+                PAGE => Asset::page(&point(&content, &names, &hashed), &page_policy(sites)),
+                DEMO => Asset::page(&content, DEMO_POLICY),
+                name => Asset::new(content, kind(name), None),
+            };
+            (name.clone(), asset)
+        });
+        Self { files: files.collect(), hashed }
+    }
+
+    /// Answers for `/widget/<path>`.
+    fn answer(&self, path: &str, headers: &HeaderMap) -> Response {
+        let hashed = path.strip_prefix(self.hashed.as_str());
+        let asset = self.files.get(hashed.unwrap_or(path));
+        match asset {
+            // Pages find their neighbours and the API by their own address, so they have one address only.
+            Some(asset) if path != DEMO && (hashed.is_none() || asset.policy.is_none()) => {
+                asset.answer(headers, hashed.is_some())
+            }
+            _ => ApiError::NotFound.into_response(),
+        }
+    }
+}
+
+/// A file of the widget.
+#[utoipa::path(get, path = "/widget/{path}", tag = "Widget",
+    params(("path" = String, Path, description = "`embed.js`, `modern-widget.html`, `widget-config.json` and their files")),
+    responses((status = 200, description = "The file"), (status = 304, description = "It has not changed"),
+        (status = 404, description = "There is no such file", body = crate::openapi::Problem,
+            content_type = "application/problem+json")))]
+pub(crate) async fn widget(state: State, Path(path): Path<String>, headers: HeaderMap) -> Response {
+    state.assets.answer(&path, &headers)
+}
+
+/// The demo shop, in the all-in-one development mode.
+pub(crate) async fn demo(state: State, headers: HeaderMap) -> Response {
+    match state.assets.files.get(DEMO) {
+        Some(page) if state.config.demo => page.answer(&headers, false),
+        _ => ApiError::NotFound.into_response(),
+    }
+}
+
+impl Asset {
+    /// A file of a `kind`, for browsers on any page unless it has a policy.
+    pub(crate) fn new(content: Bytes, kind: &'static str, policy: Option<&str>) -> Self {
+        let text = !kind.starts_with("image/") || kind.starts_with("image/svg");
+        let small = text.then(|| gzip(&content)).filter(|small| small.len() < content.len());
+        let hash = hex(&Sha256::digest(&content)[..16]);
+        let form = |bytes, mark| {
+            let tag = HeaderValue::from_maybe_shared(format!("\"{hash}{mark}\"")).expect("hex makes a header");
+            Form { bytes, tag }
+        };
+        Self {
+            gzip: small.map(|small| form(small, "-gz")),
+            plain: form(content, ""),
+            kind,
+            policy: policy.map(|policy| policy.parse().expect("policies are of words and checked origins")),
+        }
+    }
+
+    /// An HTML page with its policy.
+    pub(crate) fn page(content: &[u8], policy: &str) -> Self {
+        Self::new(Bytes::copy_from_slice(content), "text/html; charset=utf-8", Some(policy))
+    }
+
+    pub(crate) fn answer(&self, asked: &HeaderMap, forever: bool) -> Response {
+        let zipped = self.gzip.as_ref().filter(|_| takes_gzip(asked));
+        let form = zipped.unwrap_or(&self.plain);
+        let known = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+        let known = known.flat_map(|value| value.split(',')).any(|tag| {
+            let tag = tag.trim();
+            tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == form.tag
+        });
+        let mut response = Response::new(if known { Body::empty() } else { Body::from(form.bytes.clone()) });
+        if known {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        }
+        let headers = response.headers_mut();
+        let keep = if forever { "public, max-age=31536000, immutable" } else { "no-cache" };
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));
+        headers.insert(header::ETAG, form.tag.clone());
+        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+        match &self.policy {
+            Some(policy) => headers.insert(header::CONTENT_SECURITY_POLICY, policy.clone()),
+            None => headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("cross-origin")),
+        };
+        if !known {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.kind));
+            if zipped.is_some() {
+                headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            }
+        }
+        response
+    }
+}
+
+/// Lets the page's `src` and `href` of our files lead to their hashed names.
+fn point(page: &[u8], names: &[String], hashed: &str) -> Vec<u8> {
+    let mut page = String::from_utf8_lossy(page).into_owned();
+    for name in names.iter().filter(|name| !name.ends_with(".html")) {
+        for attribute in ["src", "href"] {
+            page = page.replace(&format!(r#"{attribute}="{name}""#), &format!(r#"{attribute}="{hashed}{name}""#));
+        }
+    }
+    page.into_bytes()
+}
+
+fn page_policy(sites: &Sites) -> String {
+    format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+         base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; frame-ancestors {}",
+        sites.frame_ancestors()
+    )
+}
+
+fn kind(name: &str) -> &'static str {
+    match name.rsplit_once('.').map(|(_, end)| end) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("json") => "application/json",
+        Some("svg") => "image/svg+xml",
+        Some("png") => "image/png",
+        Some("webp") => "image/webp",
+        Some("woff2") => "font/woff2",
+        Some("txt") => "text/plain; charset=utf-8",
+        _ => "application/octet-stream",
+    }
+}
+
+fn gzip(content: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    let written = encoder.write_all(content).and_then(|()| encoder.finish());
+    written.expect("memory takes what is written").into()
+}
+
+/// Whether `Accept-Encoding` names gzip (or anything) without forbidding it.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let codings: Vec<(&str, bool)> = values
+        .flat_map(|value| value.split(','))
+        .map(|coding| {
+            let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
+            let weight = parameters.trim().strip_prefix("q=").and_then(|q| q.trim().parse::<f32>().ok());
+            (name.trim(), weight != Some(0.0))
+        })
+        .collect();
+    let of = |wanted: &str| codings.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, taken)| *taken);
+    of("gzip").or_else(|| of("*")).unwrap_or(false)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::config;
+
+    fn assets() -> Assets {
+        Assets::new(&Sites::new(&config(&["--allowed-origins", "https://shop.example,https://*.shop.example"])))
+    }
+
+    fn ask(path: &str, pairs: &[(&'static str, &str)]) -> Response {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        assets().answer(path, &headers)
+    }
+
+    #[test]
+    fn every_file_of_the_widget_is_there_and_nothing_else() {
+        for name in ["embed.js", PAGE, "widget-config.json", "widget.css", "js/main.js", "js/sse.js"] {
+            assert_eq!(ask(name, &[]).status(), 200, "{name}");
+        }
+        for name in assets().files.keys() {
+            assert!(!name.contains("test/") && !name.ends_with(".md") && name != "package.json", "{name}");
+            assert_ne!(kind(name), "application/octet-stream", "{name} needs a type");
+        }
+        let hashed = assets().hashed;
+        for path in [
+            "",
+            "/",
+            ".",
+            "js",
+            "js/",
+            "demo.html",
+            "package.json",
+            "test/sse.test.js",
+            "README.md",
+            "../Cargo.toml",
+            "../widget/embed.js",
+            "js/../embed.js",
+            "./embed.js",
+            "/embed.js",
+            "//embed.js",
+            "embed.js/",
+            "embed.js\0",
+            "EMBED.JS",
+            "..\\Cargo.toml",
+            "%2e%2e/Cargo.toml",
+            "..%2fCargo.toml",
+            "....//Cargo.toml",
+            "/etc/passwd",
+            "../../../../etc/passwd",
+            "file:///etc/passwd",
+            "v/",
+            "v/0000/embed.js",
+            &format!("{hashed}../embed.js"),
+            &format!("{hashed}{PAGE}"),
+            &format!("{hashed}{hashed}embed.js"),
+        ] {
+            assert_eq!(ask(path, &[]).status(), 404, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_known_file_is_not_sent_again() {
+        let first = ask("embed.js", &[]);
+        let tag = first.headers()["etag"].to_str().unwrap().to_owned();
+        let check = |value: &str, status: u16| {
+            let response = ask("embed.js", &[("if-none-match", value)]);
+            assert_eq!(response.status(), status, "{value}");
+            assert_eq!(response.headers()["etag"], tag.as_str());
+            assert_eq!(response.headers()["cache-control"], "no-cache");
+        };
+        check(&tag, 304);
+        check(&format!("\"x\", W/{tag}"), 304);
+        check("*", 304);
+        check("\"x\"", 200);
+        let zipped = [("if-none-match", tag.as_str()), ("accept-encoding", "gzip")];
+        assert_eq!(ask("embed.js", &zipped).status(), 200, "each form has its own tag");
+    }
+
+    #[tokio::test]
+    async fn text_is_compressed_for_who_takes_it() {
+        use std::io::Read as _;
+        let check = |value: &str, expected: bool| {
+            let response = ask("embed.js", &[("accept-encoding", value)]);
+            assert_eq!(response.headers().contains_key("content-encoding"), expected, "{value}");
+            assert_eq!(response.headers()["vary"], "Accept-Encoding");
+            assert_eq!(response.headers()["content-type"], "text/javascript; charset=utf-8");
+        };
+        check("gzip, deflate, br", true);
+        check("br, GZIP;q=0.5", true);
+        check("*", true);
+        check("gzip;q=0", false);
+        check("gzip;q=0, *", false);
+        check("identity", false);
+        check("", false);
+        let body = ask("embed.js", &[("accept-encoding", "gzip")]).into_body();
+        let small = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(&small[..]).read_to_string(&mut text).unwrap();
+        assert_eq!(text.as_bytes(), Folder::get("embed.js").unwrap().data.as_ref());
+    }
+
+    #[tokio::test]
+    async fn the_widget_page_says_who_may_frame_it_and_names_hashed_files() {
+        let page = ask(PAGE, &[]);
+        let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
+        assert!(policy.ends_with("frame-ancestors 'self' https://shop.example https://*.shop.example"), "{policy}");
+        assert!(policy.contains("require-trusted-types-for 'script'") && !policy.contains("unsafe"), "{policy}");
+        let page = axum::body::to_bytes(page.into_body(), 1 << 20).await.unwrap();
+        let page = std::str::from_utf8(&page).unwrap();
+        let hashed = assets().hashed;
+        assert!(page.contains(&format!(r#"src="{hashed}js/main.js""#)), "{page}");
+        assert!(!page.contains(r#"="js/"#) && !page.contains(r#"="widget.css"#), "{page}");
+        let script = ask(&format!("{hashed}js/main.js"), &[]);
+        assert_eq!(
+            (script.status(), &script.headers()["cache-control"]),
+            (StatusCode::OK, &HeaderValue::from_static("public, max-age=31536000, immutable"))
+        );
+        assert_eq!(script.headers()["cross-origin-resource-policy"], "cross-origin");
+    }
+}

@@ -1,0 +1,354 @@
+//! Messages, streams, tickets and cancels.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    extract::Path,
+    http::{HeaderMap, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use bus::{Cancel as CancelOrder, Submitted};
+use protocol::{Fact, FactKind, FinishReason, Message, MessageId, Millis, Page, Turn};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use url::form_urlencoded;
+use utoipa::ToSchema;
+
+use crate::{
+    body::Body,
+    clean::clean,
+    config::OnBusy,
+    hub::{Heard, Hub},
+    metrics::{Outcome, Resumed},
+    openapi,
+    problem::{ApiError, Rejection},
+    session::{check_object, check_page, no_store},
+    sse::LastEvent,
+    state::State,
+    stream::{self, Kind},
+    time,
+    visitor::{Listener, Visitor},
+};
+
+/// `context` as the page wrote it, in bytes.
+const MAX_CONTEXT: usize = 4096;
+
+/// What a visitor says.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct Say {
+    #[schema(example = "Where is my order?")]
+    message: String,
+    /// The idempotency key: the same id again never starts a second run. Made by the edge when absent.
+    #[schema(value_type = Option<String>, min_length = 8, max_length = 64, pattern = "^[A-Za-z0-9_-]+$")]
+    message_id: Option<MessageId>,
+    /// The browser's own history, newest last.
+    #[schema(value_type = Option<Vec<openapi::Turn>>)]
+    history: Option<Vec<Turn>>,
+    #[schema(value_type = Option<openapi::Page>)]
+    page: Option<Page>,
+    /// What the page tells about itself: a JSON object of 4 KiB at most.
+    #[schema(value_type = Option<Object>)]
+    context: Option<Box<RawValue>>,
+}
+
+/// The reply is read elsewhere.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Accepted {
+    #[schema(value_type = String)]
+    message_id: MessageId,
+    #[schema(value_type = String)]
+    session_id: protocol::SessionId,
+    stream_url: String,
+}
+
+/// Opens streams of one session.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Ticket {
+    ticket: String,
+    /// Seconds.
+    #[schema(example = 60)]
+    expires_in: u64,
+}
+
+/// Which reply to stop.
+#[derive(Deserialize, Serialize, ToSchema)]
+pub(crate) struct Cancel {
+    #[schema(value_type = String)]
+    message_id: MessageId,
+}
+
+/// A cancelled run has this long to leave before its successor gives up (`ON_BUSY=replace`).
+const REPLACE_WITHIN: Duration = Duration::from_secs(3);
+
+/// Say something.
+#[utoipa::path(post, path = "/api/v1/chat/message", tag = "Chat", request_body = Say, security(("token" = [])),
+    params(openapi::Fingerprint, openapi::Resume),
+    responses(
+        (status = 200, description = "The reply's events: `queued`, `begin`, `chunk`, then one `end` or `failed`",
+            body = String, content_type = "text/event-stream"),
+        (status = 202, description = "With `Accept: application/json`", body = Accepted),
+        (status = 409, description = "`message_conflict` or `session_busy`", body = openapi::Problem,
+            content_type = "application/problem+json"),
+        openapi::BadBody, openapi::Unproved, openapi::Refused))]
+pub(crate) async fn post_message(
+    state: State,
+    visitor: Visitor,
+    headers: HeaderMap,
+    Body(say): Body<Say>,
+) -> Result<Response, ApiError> {
+    let message = message(&state, &visitor, say)?;
+    let hub = submit(&state, &visitor, &message).await?;
+    if wants_json(&headers) {
+        let Message { message_id, session: session_id, .. } = message;
+        let stream_url = format!("/api/v1/chat/stream/{session_id}?message_id={message_id}");
+        return Ok((StatusCode::ACCEPTED, no_store(Accepted { message_id, session_id, stream_url })).into_response());
+    }
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(LastEvent::parse);
+    let cursor = hub.follow_one(&message.message_id, last.as_ref());
+    Ok(stream::respond(&state, hub, cursor, Kind::Reply))
+}
+
+/// Listen to a session.
+#[utoipa::path(get, path = "/api/v1/chat/stream/{session_id}", tag = "Chat", security(("token" = []), ("ticket" = [])),
+    params(("session_id" = String, Path, description = "The token's session"),
+        ("X-Fingerprint" = Option<String>, Header, description = "Needed with a token"), openapi::Resume,
+        openapi::StreamQuery),
+    responses(
+        (status = 200, description = "All events of the session", body = String, content_type = "text/event-stream"),
+        openapi::Unproved, openapi::Refused))]
+pub(crate) async fn stream(
+    state: State,
+    Path(session): Path<String>,
+    Listener(visitor): Listener,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    visitor.must_be(&session)?;
+    let query = Query::parse(uri.query().unwrap_or_default())?;
+    let last = headers.get("last-event-id").map(|id| id.to_str().unwrap_or_default());
+    let last = last.or(query.last_event_id.as_deref()).filter(|id| !id.is_empty());
+    let hub = match (query.message, &query.message_id) {
+        // A reconnect resumes: it never asks twice.
+        (Some(text), Some(message_id)) if last.is_none() => {
+            let say = Say { message_id: Some(message_id.clone()), ..Say::plain(text) };
+            submit(&state, &visitor, &message(&state, &visitor, say)?).await?
+        }
+        (Some(_), None) => return Err(ApiError::field("message_id", "is required with `message`")),
+        _ => listen(&state, &visitor, query.message_id.as_ref()).await?,
+    };
+    let parsed = last.map(|id| LastEvent::parse(id).ok_or(id));
+    let place = parsed.as_ref().map(|last| last.as_ref().map_err(|unreadable| *unreadable));
+    let (cursor, found) = hub.follow_all(place, query.message_id.as_ref());
+    let result = match (last.is_some(), found) {
+        (true, true) => Some("replayed"),
+        (true, false) => Some("gap"),
+        (false, _) => None,
+    };
+    if let Some(result) = result {
+        state.metrics.resume.get_or_create(&Resumed { result }).inc();
+    }
+    Ok(stream::respond(&state, hub, cursor, Kind::Session { resumed: last.is_some() && found }))
+}
+
+/// Get a ticket for a stream, for clients that can't set headers.
+#[utoipa::path(post, path = "/api/v1/chat/ticket", tag = "Chat", security(("token" = [])),
+    params(openapi::Fingerprint),
+    responses((status = 200, description = "The ticket", body = Ticket), openapi::Unproved, openapi::Refused))]
+pub(crate) async fn ticket(state: State, visitor: Visitor) -> Response {
+    let (ticket, good_for) = state.tokens.ticket(&visitor.claims, time::now());
+    no_store(Ticket { ticket, expires_in: good_for.as_secs() })
+}
+
+/// Stop a reply.
+#[utoipa::path(post, path = "/api/v1/chat/cancel", tag = "Chat", request_body = Cancel, security(("token" = [])),
+    params(openapi::Fingerprint),
+    responses((status = 202, description = "It is or will be stopped, or was over"),
+        openapi::BadBody, openapi::Unproved, openapi::Refused))]
+pub(crate) async fn cancel(state: State, visitor: Visitor, Body(cancel): Body<Cancel>) -> Result<Response, ApiError> {
+    stop(&state, &visitor, &cancel.message_id).await?;
+    Ok((StatusCode::ACCEPTED, Json(cancel)).into_response())
+}
+
+/// What a stream is asked for.
+#[derive(Default)]
+struct Query {
+    message: Option<String>,
+    message_id: Option<MessageId>,
+    last_event_id: Option<String>,
+}
+
+impl Query {
+    fn parse(query: &str) -> Result<Self, ApiError> {
+        let mut parsed = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match name.as_ref() {
+                "message" => parsed.message = Some(value.into_owned()),
+                "message_id" => {
+                    let id = MessageId::new(&value).map_err(|e| ApiError::field("message_id", e.to_string()))?;
+                    parsed.message_id = Some(id);
+                }
+                "last_event_id" => parsed.last_event_id = Some(value.into_owned()),
+                _ => {}
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+impl Say {
+    fn plain(message: String) -> Self {
+        Self { message, message_id: None, history: None, page: None, context: None }
+    }
+}
+
+/// Checks and cleans what a visitor says.
+fn message(state: &State, visitor: &Visitor, say: Say) -> Result<Message, ApiError> {
+    check_page(say.page.as_ref())?;
+    say.context.as_deref().map_or(Ok(()), |context| check_object("context", context, MAX_CONTEXT))?;
+    let text = clean(&say.message);
+    let max_chars = visitor.site.message_max_chars;
+    if text.is_empty() {
+        return Err(ApiError::MessageRejected(Rejection::Empty));
+    }
+    if text.chars().count() > max_chars as usize {
+        return Err(ApiError::MessageRejected(Rejection::TooLong { max_chars }));
+    }
+    Ok(Message {
+        v: 1,
+        site: visitor.site.id.clone(),
+        session: visitor.session.clone(),
+        message_id: say.message_id.unwrap_or_else(|| MessageId::mint(rand::random())),
+        digest: state.tokens.digest(&visitor.session, &text),
+        text,
+        history: history(say.history.unwrap_or_default(), visitor.site.history_max_messages as usize),
+        page: say.page,
+        context: say.context,
+        metadata: visitor.claims.md.clone(),
+        locale: visitor.claims.loc.clone(),
+        origin: visitor.claims.org.clone(),
+        user_agent: visitor.user_agent.clone(),
+        client_ip: state.config.n8n_send_client_ip.then(|| visitor.call.ip.to_string()),
+        identity: None,
+        accepted_at: Millis::now(),
+        traceparent: visitor.call.traceparent.clone(),
+    })
+}
+
+/// The last `max` turns, cleaned like a message; turns of which nothing is left go.
+fn history(turns: Vec<Turn>, max: usize) -> Vec<Turn> {
+    let skip = turns.len().saturating_sub(max);
+    let clean = turns.into_iter().skip(skip).map(|turn| Turn { content: clean(&turn.content), ..turn });
+    clean.filter(|turn| !turn.content.is_empty()).collect()
+}
+
+/// Hands a message on, or finds the reply of the one that it repeats. Either way the hub follows that reply.
+async fn submit(state: &State, visitor: &Visitor, message: &Message) -> Result<Arc<Hub>, ApiError> {
+    let count = |outcome| state.metrics.messages.get_or_create(&Outcome { outcome }).inc();
+    if state.draining.is_cancelled() {
+        return Err(ApiError::Overloaded { retry_after: 1, detail: "This edge is stopping; another one takes over." });
+    }
+    // Before the message is handed on: a worker may answer before that call returns.
+    let hub = state.hubs.open(&message.session).await.map_err(|error| away(&error))?;
+    if let Heard::Before(digest) = hub.heard(&message.message_id) {
+        if digest.is_some_and(|digest| digest != message.digest) {
+            count("conflict");
+            return Err(ApiError::MessageConflict);
+        }
+        count("repeated");
+        return Ok(hub);
+    }
+    visitor.count_message(state)?;
+    let give_up = tokio::time::Instant::now() + REPLACE_WITHIN;
+    loop {
+        let submitted = state.bus.submit(message).await.map_err(|error| {
+            count("overloaded");
+            away(&error)
+        })?;
+        if submitted == Submitted::Accepted {
+            count("accepted");
+            hub.expect(message, true);
+            let chars = u32::try_from(message.text.chars().count()).unwrap_or(u32::MAX);
+            let kind = FactKind::MessageAccepted { message_id: message.message_id.clone(), chars };
+            state.tell(Fact::now(&message.site, &message.session, kind));
+            return Ok(hub);
+        }
+        let pending = state.bus.pending(&message.session).await.map_err(|error| away(&error))?;
+        match pending.map(|pending| pending.message) {
+            Some(same) if same.message_id == message.message_id => {
+                if same.digest != message.digest {
+                    count("conflict");
+                    return Err(ApiError::MessageConflict);
+                }
+                count("repeated");
+                hub.expect(&same, true);
+                return Ok(hub);
+            }
+            _ if submitted == Submitted::Duplicate => {
+                count("repeated");
+                hub.expect(message, false);
+                return Ok(hub);
+            }
+            Some(running) => {
+                if visitor.site.on_busy == OnBusy::Reject || tokio::time::Instant::now() > give_up {
+                    count("busy");
+                    return Err(ApiError::SessionBusy { running: running.message_id });
+                }
+                stop(state, visitor, &running.message_id).await?;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            // It ended between the two calls.
+            None if tokio::time::Instant::now() > give_up => {
+                return Err(ApiError::Overloaded { retry_after: 1, detail: "The queue is not in order; try again." });
+            }
+            None => {}
+        }
+    }
+}
+
+/// Opens the session's hub; a message that is only queued as yet is looked for.
+async fn listen(state: &State, visitor: &Visitor, message_id: Option<&MessageId>) -> Result<Arc<Hub>, ApiError> {
+    if state.draining.is_cancelled() {
+        return Err(ApiError::Overloaded { retry_after: 1, detail: "This edge is stopping; another one takes over." });
+    }
+    let hub = state.hubs.open(&visitor.session).await.map_err(|error| away(&error))?;
+    if let Some(message_id) = message_id
+        && let Heard::Nothing = hub.heard(message_id)
+    {
+        let pending = state.bus.pending(&visitor.session).await.map_err(|error| away(&error))?;
+        if let Some(pending) = pending.filter(|pending| pending.message.message_id == *message_id) {
+            hub.expect(&pending.message, true);
+        }
+    }
+    Ok(hub)
+}
+
+/// Ends a reply, wherever it is. Of one that is unknown or over nothing comes.
+async fn stop(state: &State, visitor: &Visitor, message_id: &MessageId) -> Result<(), ApiError> {
+    let session = &visitor.session;
+    if state.hubs.cancel_queued(session, message_id).await.map_err(|error| away(&error))? {
+        let (message_id, finish_reason) = (message_id.clone(), FinishReason::Cancelled);
+        let kind = FactKind::ReplyEnded { message_id, chunks: 0, finish_reason, first_chunk_ms: None, duration_ms: 0 };
+        state.tell(Fact::now(&visitor.site.id, session, kind));
+        return Ok(());
+    }
+    let order = CancelOrder { message_id: message_id.clone() };
+    state.bus.cancel(session, &order).await.map(drop).map_err(|error| away(&error))
+}
+
+/// The bus can't take it now.
+fn away(error: &bus::Error) -> ApiError {
+    tracing::warn!(%error, "refused a call because of the bus");
+    match error {
+        bus::Error::Overloaded => ApiError::Overloaded { retry_after: 2, detail: "Too many messages wait." },
+        bus::Error::Unavailable(_) | bus::Error::Invalid(_) => {
+            ApiError::Overloaded { retry_after: 2, detail: "Messages can't be handed on right now." }
+        }
+    }
+}
+
+/// Whether the client wants to be told where the reply will be, rather than the reply.
+fn wants_json(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    accept.contains("application/json") && !accept.contains("text/event-stream")
+}

@@ -1,0 +1,573 @@
+//! One hub for each session that somebody listens to on this edge: a single subscription to the bus, shared by all.
+//!
+//! Its task merges live events into the [`View`], looks up what is missing (first the record, then the worker that runs
+//! the session), and watches over messages that this edge accepted: it says `queued` when no worker takes one, ends
+//! one that nobody took in time, and ends one whose worker went silent for good. Listeners wait for the view to change
+//! and read it at their own pace, so that none of them can hold up another, or the bus.
+
+mod view;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, Weak},
+    time::Duration,
+};
+
+use bus::{Ask, Bus, Events, Live, PutError, Read};
+use bytes::Bytes;
+use protocol::{
+    Event, Fact, FactKind, FailureCode, FinishReason, Message, MessageId, Millis, Record, Reply, SessionId, SiteId,
+    State, Terminal, What,
+};
+use tokio::{
+    sync::{Notify, Semaphore, watch},
+    time::Instant,
+};
+use tokio_util::task::TaskTracker;
+
+use crate::{metrics::Metrics, sse::LastEvent};
+pub(crate) use view::Cursor;
+use view::{Merged, Timing, View};
+
+/// No worker has a message after this long: the visitor is told that it waits.
+const SAY_QUEUED_AFTER: Duration = Duration::from_secs(1);
+/// Three heartbeats of a worker.
+const SILENT_AFTER: Duration = Duration::from_millis(1_600);
+/// How often something that is missing is looked up.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// After a hole was seen and could not be filled.
+const HOLE_AGAIN: Duration = Duration::from_millis(100);
+/// A worker is silent for good: the queue had time to give its message to another one, which would have spoken.
+const DEAD_AFTER: Duration = Duration::from_secs(25);
+/// Finished replies are dropped from memory when nothing happened for this long; the record has them.
+const FORGET_AFTER: Duration = Duration::from_secs(30);
+/// Hubs that look things up at once after a reconnect of the bus.
+const REREAD_AT_ONCE: usize = 32;
+/// Spread of those over time.
+const REREAD_WITHIN_MS: u64 = 500;
+
+/// All hubs of this edge.
+pub(crate) struct Hubs {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    bus: Bus,
+    queue_timeout: Duration,
+    hubs: Mutex<HashMap<SessionId, Weak<Hub>>>,
+    tasks: TaskTracker,
+    rereads: Semaphore,
+    metrics: Arc<Metrics>,
+}
+
+/// A session's hub, as listeners and handlers hold it. Its task ends when nobody does and nothing is left to watch.
+pub(crate) struct Hub {
+    session: SessionId,
+    view: Arc<Watched>,
+}
+
+struct Watched {
+    view: Mutex<View>,
+    /// Changes when there is something new to read.
+    changed: watch::Sender<()>,
+    /// The task should look at its deadlines again.
+    poke: Notify,
+    loaded: watch::Sender<Loaded>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Loaded {
+    NotYet,
+    Yes,
+    /// The record can't be read: the bus is away.
+    Failed,
+}
+
+impl Watched {
+    fn view(&self) -> MutexGuard<'_, View> {
+        self.view.lock().expect("nothing panics while holding it")
+    }
+}
+
+impl Hubs {
+    pub(crate) fn new(bus: Bus, queue_timeout: Duration, metrics: Arc<Metrics>) -> Self {
+        let hubs = Mutex::default();
+        let rereads = Semaphore::new(REREAD_AT_ONCE);
+        Self { shared: Arc::new(Shared { bus, queue_timeout, hubs, tasks: TaskTracker::new(), rereads, metrics }) }
+    }
+
+    /// The session's hub, listening, with the session's record read in.
+    pub(crate) async fn open(&self, session: &SessionId) -> Result<Arc<Hub>, bus::Error> {
+        let (hub, new) = {
+            let mut hubs = self.shared.hubs.lock().expect("nothing panics while holding it");
+            match hubs.get(session).and_then(Weak::upgrade) {
+                Some(hub) => (hub, false),
+                None => {
+                    let hub = Arc::new(Hub::new(session.clone()));
+                    hubs.insert(session.clone(), Arc::downgrade(&hub));
+                    (hub, true)
+                }
+            }
+        };
+        if new {
+            let (shared, watched, holders) = (Arc::clone(&self.shared), Arc::clone(&hub.view), Arc::downgrade(&hub));
+            self.shared.tasks.spawn(Task { shared, session: session.clone(), watched, holders }.run());
+        }
+        let mut loaded = hub.view.loaded.subscribe();
+        // The sender is in the hub that we hold.
+        let state = loaded.wait_for(|loaded| *loaded != Loaded::NotYet).await.map_or(Loaded::Failed, |state| *state);
+        if state == Loaded::Yes { Ok(hub) } else { Err(bus::Error::Unavailable("the session can't be read".into())) }
+    }
+
+    /// Waits for the tasks that watch over messages; to be called when no listener is left.
+    pub(crate) async fn close(&self, limit: Duration) {
+        self.shared.tasks.close();
+        tokio::time::timeout(limit, self.shared.tasks.wait()).await.ok();
+    }
+
+    /// Ends a message that no worker has: `false` when one has it, so that the worker must be told instead.
+    pub(crate) async fn cancel_queued(&self, session: &SessionId, message_id: &MessageId) -> Result<bool, bus::Error> {
+        let terminal = Terminal::End { chunks: 0, finish_reason: FinishReason::Cancelled, duration_ms: 0 };
+        let ended = end_unclaimed(&self.shared.bus, session, message_id, &terminal).await?;
+        let hub = {
+            let hubs = self.shared.hubs.lock().expect("nothing panics while holding it");
+            hubs.get(session).and_then(Weak::upgrade)
+        };
+        if let (true, Some(hub)) = (ended.is_some(), hub) {
+            hub.view.view().end_now(message_id, &terminal);
+            hub.view.changed.send_replace(());
+        }
+        Ok(ended.is_some())
+    }
+}
+
+/// What a hub knows of a message before it is submitted.
+pub(crate) enum Heard {
+    /// Nothing.
+    Nothing,
+    /// It was submitted; the digest of its text, where known.
+    Before(Option<String>),
+}
+
+impl Hub {
+    fn new(session: SessionId) -> Self {
+        let view = Watched {
+            view: Mutex::new(View::new()),
+            changed: watch::Sender::default(),
+            poke: Notify::new(),
+            loaded: watch::Sender::new(Loaded::NotYet),
+        };
+        Self { session, view: Arc::new(view) }
+    }
+
+    pub(crate) fn session(&self) -> &SessionId {
+        &self.session
+    }
+
+    /// Whether this message was heard of.
+    pub(crate) fn heard(&self, message_id: &MessageId) -> Heard {
+        match self.view.view().find(message_id) {
+            Some(known) => Heard::Before(known.digest.clone()),
+            None => Heard::Nothing,
+        }
+    }
+
+    /// A message of this session was submitted. `fresh`: by this call, which makes this hub watch over it.
+    pub(crate) fn expect(&self, message: &Message, fresh: bool) {
+        let mut view = self.view.view();
+        let known = view.entry(&message.message_id);
+        known.digest.get_or_insert_with(|| message.digest.clone());
+        if fresh {
+            known.timing.accepted.get_or_insert((Instant::now(), message.accepted_at));
+        } else {
+            // Look it up at once: it may be running, or over, or nowhere.
+            known.timing.heard = Instant::now() - SILENT_AFTER;
+            known.timing.claimed = true;
+        }
+        drop(view);
+        self.view.poke.notify_one();
+    }
+
+    /// A cursor on one reply.
+    pub(crate) fn follow_one(&self, message_id: &MessageId, last: Option<&LastEvent>) -> Cursor {
+        self.view.view().follow_one(message_id, last)
+    }
+
+    /// A cursor on the session; the second value tells whether the client's place was found.
+    pub(crate) fn follow_all(
+        &self,
+        last: Option<Result<&LastEvent, &str>>,
+        from: Option<&MessageId>,
+    ) -> (Cursor, bool) {
+        self.view.view().follow_all(last, from)
+    }
+
+    /// What `cursor` has not seen; how many events; whether its one reply is over.
+    pub(crate) fn read(&self, cursor: &mut Cursor) -> (Option<Bytes>, u64, bool) {
+        self.view.view().read(cursor)
+    }
+
+    /// Tells of every change from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.view.changed.subscribe()
+    }
+}
+
+/// The task of one hub.
+struct Task {
+    shared: Arc<Shared>,
+    session: SessionId,
+    watched: Arc<Watched>,
+    holders: Weak<Hub>,
+}
+
+impl Task {
+    async fn run(self) {
+        let events = self.shared.bus.listen(&self.session).await;
+        // Listening first: what is said while the record is read waits in the subscription.
+        let (Ok(events), Ok(())) = (events, self.load().await) else {
+            self.leave();
+            self.watched.loaded.send_replace(Loaded::Failed);
+            return;
+        };
+        self.watched.loaded.send_replace(Loaded::Yes);
+        self.watch(events).await;
+        self.leave();
+    }
+
+    /// Makes room for another hub of the session.
+    fn leave(&self) {
+        let mut hubs = self.shared.hubs.lock().expect("nothing panics while holding it");
+        if hubs.get(&self.session).is_some_and(|held| Weak::ptr_eq(held, &self.holders)) {
+            hubs.remove(&self.session);
+        }
+    }
+
+    async fn load(&self) -> Result<(), bus::Error> {
+        let stored = self.shared.bus.record(&self.session, Read::Quick).await?;
+        let running: Vec<MessageId> = {
+            let mut view = self.watched.view();
+            view.load(&stored.record.replies);
+            view.open().map(|known| known.message_id.clone()).collect()
+        };
+        for message_id in running {
+            self.look_up(&message_id).await;
+        }
+        Ok(())
+    }
+
+    async fn watch(&self, mut events: Events) {
+        let mut idle_since = Instant::now();
+        loop {
+            let (open, due) = self.deadline();
+            if !open && self.holders.strong_count() == 0 {
+                return;
+            }
+            let forget = idle_since + FORGET_AFTER;
+            tokio::select! {
+                live = events.next() => {
+                    idle_since = Instant::now();
+                    self.merge(live, &mut events).await;
+                }
+                () = self.watched.poke.notified() => idle_since = Instant::now(),
+                () = tokio::time::sleep_until(due.unwrap_or(forget)) => {
+                    if due.is_some() {
+                        self.look_after().await;
+                    } else {
+                        self.watched.view().forget_finished();
+                        idle_since = Instant::now();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Merges an event and whatever else is already here, then wakes the listeners once.
+    async fn merge(&self, first: Live, events: &mut Events) {
+        let (mut new, mut next, mut holes) = (false, Some(first), Vec::new());
+        while let Some(live) = next.take() {
+            match live {
+                Live::Event(said) => match said.event() {
+                    Ok(event) => match self.merge_event(&event) {
+                        Merged::New => new = true,
+                        Merged::Nothing => {}
+                        Merged::Hole if holes.contains(&event.message_id) => {}
+                        Merged::Hole => holes.push(event.message_id),
+                    },
+                    Err(error) => tracing::warn!(%error, "dropped an event that can't be read"),
+                },
+                Live::Reread => {
+                    if new {
+                        self.watched.changed.send_replace(());
+                        new = false;
+                    }
+                    self.reread().await;
+                }
+            }
+            next = events.try_next();
+        }
+        if new {
+            self.watched.changed.send_replace(());
+        }
+        for message_id in holes {
+            let looked = self.watched.view().find(&message_id).and_then(|known| known.timing.looked);
+            if looked.is_none_or(|at| at.elapsed() >= HOLE_AGAIN) {
+                self.look_up(&message_id).await;
+            }
+        }
+    }
+
+    fn merge_event(&self, event: &Event<'_>) -> Merged {
+        let mut view = self.watched.view();
+        let merged = view.merge(event);
+        if let (Merged::New, What::Chunk { index: 0, .. }) = (merged, &event.what)
+            && let Some((accepted, _)) = view.find(&event.message_id).and_then(|known| known.timing.accepted)
+        {
+            self.shared.metrics.first_chunk_seconds.observe(accepted.elapsed().as_secs_f64(), None, None);
+        }
+        merged
+    }
+
+    /// After a reconnect: spread over time and over few at once, so that the bus is not met by all sessions together.
+    async fn reread(&self) {
+        tokio::time::sleep(Duration::from_millis(rand::random::<u64>() % REREAD_WITHIN_MS)).await;
+        let Ok(_turn) = self.shared.rereads.acquire().await else { return };
+        if let Err(error) = self.load().await {
+            tracing::debug!(%error, "a session can't be read again yet");
+        }
+        self.watched.changed.send_replace(());
+    }
+
+    /// Whether a reply is open, and when the next of them needs looking after.
+    fn deadline(&self) -> (bool, Option<Instant>) {
+        let view = self.watched.view();
+        let mut open = view.open().peekable();
+        let any = open.peek().is_some();
+        (any, open.map(|known| self.due(&known.timing)).min())
+    }
+
+    fn due(&self, timing: &Timing) -> Instant {
+        let looked = timing.looked.map(|at| at + LOOK_AGAIN);
+        let first = match (timing.claimed, timing.accepted) {
+            (true, _) => timing.heard + SILENT_AFTER,
+            (false, Some((accepted, _))) => accepted + SAY_QUEUED_AFTER.min(self.shared.queue_timeout),
+            (false, None) => timing.heard + SILENT_AFTER,
+        };
+        looked.map_or(first, |again| first.max(again))
+    }
+
+    /// Does what is due.
+    async fn look_after(&self) {
+        let now = Instant::now();
+        let due: Vec<(MessageId, Timing)> = {
+            let view = self.watched.view();
+            let due = view.open().filter(|known| self.due(&known.timing) <= now);
+            due.map(|known| (known.message_id.clone(), known.timing)).collect()
+        };
+        for (message_id, timing) in due {
+            let found = self.look_up(&message_id).await;
+            match (found, timing.accepted) {
+                (Found::Queued, Some((accepted, at))) if accepted.elapsed() >= self.shared.queue_timeout => {
+                    self.expire(&message_id, at).await;
+                }
+                (Found::Queued, _) => {
+                    if self.watched.view().say_queued(&message_id) {
+                        self.watched.changed.send_replace(());
+                    }
+                }
+                (Found::Nothing, _) => self.end_here(&message_id, FailureCode::Interrupted),
+                (Found::Cut, _) if timing.heard.elapsed() >= DEAD_AFTER => self.bury(&message_id).await,
+                (Found::Cut | Found::Alive | Found::Over | Found::Unknown, _) => {}
+            }
+        }
+    }
+
+    /// Looks a reply up where it may be, and merges what is there.
+    async fn look_up(&self, message_id: &MessageId) -> Found {
+        if let Some(known) = self.watched.view().find_mut(message_id) {
+            known.timing.looked = Some(Instant::now());
+        }
+        let found = match self.find(message_id).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(%error, message.id = %message_id, "a reply can't be looked up now");
+                Found::Unknown
+            }
+        };
+        self.watched.changed.send_replace(());
+        found
+    }
+
+    async fn find(&self, message_id: &MessageId) -> Result<Found, bus::Error> {
+        let bus = &self.shared.bus;
+        let record = bus.record(&self.session, Read::Quick).await?.record;
+        let recorded = record.find(message_id);
+        if let Some(over) = recorded.filter(|reply| reply.state != State::Running) {
+            self.merge_reply(over);
+            self.end_if_short(over);
+            return Ok(Found::Over);
+        }
+        // Only when the record can't tell: a worker that has just ended another reply may answer for the session.
+        if self.ask(message_id).await? {
+            return Ok(Found::Alive);
+        }
+        if let Some(cut) = recorded {
+            self.merge_reply(cut);
+            return Ok(Found::Cut);
+        }
+        match bus.pending(&self.session).await? {
+            Some(pending) if pending.message.message_id == *message_id => Ok(Found::Queued),
+            // It may have been taken and recorded between the two reads.
+            _ => match bus.record(&self.session, Read::Exact).await?.record {
+                record if record.find(message_id).is_some() => Ok(Found::Unknown),
+                _ => Ok(Found::Nothing),
+            },
+        }
+    }
+
+    /// Gets what is missing from the worker that runs the reply; `false` when no worker does.
+    async fn ask(&self, message_id: &MessageId) -> Result<bool, bus::Error> {
+        loop {
+            let from = self.watched.view().find(message_id).map_or(0, view::Known::next);
+            let ask = Ask { message_id: Some(message_id.clone()), from };
+            let Some(part) = self.shared.bus.ask(&self.session, &ask).await? else { return Ok(false) };
+            if part.message_id != *message_id {
+                return Ok(false);
+            }
+            self.merge_reply(&part);
+            let next = {
+                let mut view = self.watched.view();
+                let known = view.entry(message_id);
+                known.timing.heard = Instant::now();
+                known.next()
+            };
+            // The answer was cut to size: more is there.
+            if next >= part.next || next == from {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn merge_reply(&self, reply: &Reply) {
+        self.watched.view().merge_reply(reply);
+    }
+
+    /// A reply that is over but whose chunks are no longer all kept ends with what there is.
+    fn end_if_short(&self, over: &Reply) {
+        if let Some(terminal) = &over.terminal {
+            self.watched.view().end_now(&over.message_id, terminal);
+        }
+    }
+
+    fn end_here(&self, message_id: &MessageId, code: FailureCode) {
+        let mut view = self.watched.view();
+        let chunks = view.find(message_id).map_or(0, view::Known::next);
+        view.end_now(message_id, &Terminal::Failed { chunks, code });
+        drop(view);
+        self.watched.changed.send_replace(());
+    }
+
+    /// Nobody took it in time: from now on nobody will.
+    async fn expire(&self, message_id: &MessageId, accepted_at: Millis) {
+        let terminal = Terminal::Failed { chunks: 0, code: FailureCode::QueueTimeout };
+        match end_unclaimed(&self.shared.bus, &self.session, message_id, &terminal).await {
+            Ok(Some(site)) => {
+                tracing::warn!(message.id = %message_id, "no worker took a message in time");
+                self.end_here(message_id, FailureCode::QueueTimeout);
+                self.tell_failed(&site, message_id, FailureCode::QueueTimeout, accepted_at);
+            }
+            // A worker was quicker.
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, message.id = %message_id, "a message can't be ended now"),
+        }
+    }
+
+    /// Its worker is gone, and no other one has spoken: it ends here.
+    async fn bury(&self, message_id: &MessageId) {
+        let bus = &self.shared.bus;
+        let Ok(stored) = bus.record(&self.session, Read::Exact).await else { return };
+        let Some(cut) = stored.record.find(message_id).filter(|reply| reply.state == State::Running) else { return };
+        let mut dead = Reply { run: format!("buried-{:016x}", rand::random::<u64>()), ..cut.clone() };
+        dead.finish(Terminal::Failed { chunks: dead.next, code: FailureCode::Interrupted });
+        let mut record = stored.record;
+        record.put(&dead);
+        match bus.put_record(&record, stored.revision).await {
+            Ok(_) => {
+                tracing::warn!(message.id = %message_id, "a reply's worker is gone");
+                let pending = bus.pending(&self.session).await.ok().flatten();
+                if let Some(pending) = pending.filter(|pending| pending.message.message_id == *message_id) {
+                    let (site, at) = (pending.message.site.clone(), pending.message.accepted_at);
+                    self.tell_failed(&site, message_id, FailureCode::Interrupted, at);
+                    bus.withdraw(&pending).await.ok();
+                }
+                self.end_here(message_id, FailureCode::Interrupted);
+            }
+            Err(PutError::Lost) => {}
+            Err(error) => tracing::warn!(%error, message.id = %message_id, "a dead reply can't be ended now"),
+        }
+    }
+
+    fn tell_failed(&self, site: &SiteId, message_id: &MessageId, code: FailureCode, accepted_at: Millis) {
+        let duration_ms = u64::try_from(accepted_at.age_at(Millis::now()).as_millis()).unwrap_or(u64::MAX);
+        let kind = FactKind::ReplyFailed { message_id: message_id.clone(), chunks: 0, code, duration_ms };
+        self.shared.bus.tell(Fact::now(site, &self.session, kind));
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        // Nobody listens any more: the task ends, or stays for what it watches over.
+        self.view.poke.notify_one();
+    }
+}
+
+/// Where a reply was found.
+enum Found {
+    /// A worker runs it.
+    Alive,
+    /// It is over, and merged.
+    Over,
+    /// Claimed, but no worker answers for it.
+    Cut,
+    /// It waits for a worker.
+    Queued,
+    /// Nowhere, and it will not come.
+    Nothing,
+    /// The bus did not say, or it moved while we looked.
+    Unknown,
+}
+
+/// Ends a message that no worker has claimed, in the record first: a worker that holds it already finds it finished.
+/// `None` when it was claimed; else the site that it was for.
+async fn end_unclaimed(
+    bus: &Bus,
+    session: &SessionId,
+    message_id: &MessageId,
+    terminal: &Terminal,
+) -> Result<Option<SiteId>, bus::Error> {
+    // Each refusal means that the record moved; a claim among the moves ends the loop.
+    for _ in 0..8 {
+        let Some(pending) = bus.pending(session).await? else { return Ok(None) };
+        if pending.message.message_id != *message_id {
+            return Ok(None);
+        }
+        let stored = bus.record(session, Read::Exact).await?;
+        if stored.record.knows(message_id) {
+            return Ok(None);
+        }
+        let mut record: Record = stored.record;
+        let run = format!("edge-{:016x}", rand::random::<u64>());
+        let mut reply = Reply::new(message_id.clone(), pending.message.digest.clone(), 0, run);
+        reply.finish(terminal.clone());
+        record.put(&reply);
+        match bus.put_record(&record, stored.revision).await {
+            Ok(_) => {
+                bus.withdraw(&pending).await?;
+                return Ok(Some(pending.message.site));
+            }
+            Err(PutError::Lost) => {}
+            Err(PutError::Bus(error)) => return Err(error),
+        }
+    }
+    Ok(None)
+}

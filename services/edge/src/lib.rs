@@ -1,0 +1,84 @@
+//! Visitors to bus: HTTP, server-sent events, limits.
+//!
+//! - `config`: the settings.
+//! - `routes`: every route; `request`: what happens around each; `cors`: which pages may call.
+//! - `session`, `visitor`, `token`: sessions, who calls, and what proves it.
+//! - `chat`: messages and streams; `clean`: what a visitor's text becomes.
+//! - `limits`: how much of it; `body`: how large.
+//! - `problem`: what can go wrong for a caller.
+//! - `site`: shops; `assets`: the widget's files.
+//! - `health`, `metrics`, `openapi`: for operators and developers.
+
+mod assets;
+mod body;
+mod chat;
+mod clean;
+mod config;
+mod cors;
+mod health;
+mod hub;
+mod limits;
+mod metrics;
+mod openapi;
+mod problem;
+mod request;
+mod routes;
+mod session;
+mod site;
+mod sse;
+mod state;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod time;
+mod token;
+mod visitor;
+
+use std::time::Duration;
+
+use bus::Bus;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use config::{Config, Networks, OnBusy, Origins};
+pub use site::OriginRule;
+/// For the bench.
+#[doc(hidden)]
+pub use sse::chunk as encode_chunk;
+
+/// Why an edge can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Sessions can't be signed.
+    #[error("JWT_SECRET_KEY is not set; make one with `frontdesk keys`")]
+    NoSecret,
+}
+
+impl Config {
+    /// Whether an edge can start with these settings.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.jwt_secret_key.is_none() { Err(Error::NoSecret) } else { Ok(()) }
+    }
+}
+
+/// Serves visitors on `listener` until `stop`, then drains: session streams end at once (browsers come back at another
+/// edge), replies that stream get [`Config::drain_timeout`].
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    bus: Bus,
+    queue_timeout: Duration,
+    process: runtime::metrics::Metrics,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let limits = config.listener_limits();
+    let drain = limits.drain;
+    let state = state::State::new(config, bus, queue_timeout, process, stop.clone())?;
+    let hubs = state.hubs.clone();
+    let cut = runtime::http::serve(listener, routes::router(state), limits, stop).await;
+    if cut > 0 {
+        tracing::warn!(connections = cut, "cut connections that did not finish in time");
+    }
+    hubs.close(drain / 4).await;
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! The edge's metrics, all of them. Labels have few values: never an id, an address or a path as it was asked for.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, exemplar::HistogramWithExemplars, family::Family, gauge::Gauge},
+    registry::{Registry, Unit},
+};
+
+/// See the module.
+pub(crate) struct Metrics {
+    pub(crate) http_requests: Family<Http, Counter>,
+    pub(crate) rate_limited: Family<Limited, Counter>,
+    pub(crate) panics: Counter,
+    pub(crate) sessions_created: Counter,
+    pub(crate) messages: Family<Outcome, Counter>,
+    pub(crate) sse_open: Gauge,
+    pub(crate) sse_events: Counter,
+    pub(crate) resume: Family<Resumed, Counter>,
+    pub(crate) first_chunk_seconds: HistogramWithExemplars<Trace>,
+}
+
+/// One kind of answered request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Http {
+    /// The route's template, or `none`.
+    pub(crate) route: String,
+    pub(crate) method: &'static str,
+    pub(crate) status: u16,
+}
+
+/// Whose limit refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Limited {
+    pub(crate) scope: &'static str,
+}
+
+/// What became of a message: `accepted`, `repeated`, `rejected`, `busy`, `conflict`, `overloaded`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Outcome {
+    pub(crate) outcome: &'static str,
+}
+
+/// How a resume went: `live`, `replayed`, `gap`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Resumed {
+    pub(crate) result: &'static str,
+}
+
+/// Links a slow first chunk to its trace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Trace {
+    pub(crate) trace_id: String,
+}
+
+impl Metrics {
+    pub(crate) fn new(process: &runtime::metrics::Metrics) -> Self {
+        // From a demo's echo to a slow model's first word.
+        let waits = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+        let metrics = Self {
+            http_requests: Family::default(),
+            rate_limited: Family::default(),
+            panics: Counter::default(),
+            sessions_created: Counter::default(),
+            messages: Family::default(),
+            sse_open: Gauge::default(),
+            sse_events: Counter::default(),
+            resume: Family::default(),
+            first_chunk_seconds: HistogramWithExemplars::new(waits.into_iter()),
+        };
+        process.register(|registry| metrics.register(registry));
+        metrics
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let edge = registry.sub_registry_with_prefix("edge");
+        edge.register("http_requests", "Requests answered", self.http_requests.clone());
+        edge.register("rate_limited", "Requests refused by a limit", self.rate_limited.clone());
+        edge.register("panics", "Requests that ended in a fault of ours", self.panics.clone());
+        edge.register("sessions_created", "Sessions created", self.sessions_created.clone());
+        edge.register("messages", "Messages by what became of them", self.messages.clone());
+        edge.register("sse_open", "Event streams open now", self.sse_open.clone());
+        edge.register("sse_events", "Events written to streams", self.sse_events.clone());
+        edge.register("resume", "Resumed streams by how it went", self.resume.clone());
+        edge.register_with_unit(
+            "first_chunk",
+            "From a message's acceptance to the first chunk of its reply",
+            Unit::Seconds,
+            self.first_chunk_seconds.clone(),
+        );
+    }
+}

@@ -1,0 +1,325 @@
+//! What happens to every request around its handler, in one layer.
+//!
+//! The order: know the caller, count the call, check the origin, run the handler (a panic becomes a 500), write the
+//! problem document, then the headers that every response has, then the log line. Query strings, tokens, fingerprints,
+//! addresses and bodies are never logged: a query may hold a ticket.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use axum::{
+    extract::{ConnectInfo, FromRequestParts, MatchedPath, Request},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt as _;
+
+use crate::{
+    config::Config,
+    cors::{self, Cors},
+    limits::{Counted, Standing},
+    metrics::{Http, Limited},
+    problem::{self, ApiError},
+    state::State,
+};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FORWARDED_FOR: &str = "x-forwarded-for";
+/// Proxies between the visitor and us that are looked at; whoever sends more addresses made them up.
+const MAX_HOPS: usize = 16;
+/// No page of ours is needed on an API response.
+const API_CSP: &str = "default-src 'none'; frame-ancestors 'none'";
+
+/// Who calls, as far as the connection and trusted proxies tell. Handlers get it as `Arc<Call>`.
+pub(crate) struct Call {
+    /// The request's id.
+    pub(crate) id: String,
+    /// The visitor's address.
+    pub(crate) ip: IpAddr,
+    /// Scheme and host under which the visitor reached the edge.
+    pub(crate) base: String,
+    /// The `Origin` header.
+    pub(crate) origin: Option<String>,
+    /// The W3C trace context, if it is well-formed.
+    pub(crate) traceparent: Option<String>,
+    /// The tightest limit that counted this call.
+    tightest: Mutex<Option<Standing>>,
+}
+
+impl Call {
+    fn new(config: &Config, headers: &HeaderMap, peer: IpAddr) -> Self {
+        let proxied = config.trusts(peer);
+        let id = text(headers, REQUEST_ID.as_str()).filter(|id| proxied && is_request_id(id));
+        Self {
+            id: id.map_or_else(|| format!("{:032x}", rand::random::<u128>()), str::to_owned),
+            ip: visitor_ip(config, headers, peer),
+            base: base(config, headers, proxied),
+            origin: text(headers, "origin").map(str::to_owned),
+            traceparent: text(headers, "traceparent").filter(|value| is_traceparent(value)).map(str::to_owned),
+            tightest: Mutex::default(),
+        }
+    }
+
+    /// Notes how a limit counted this call; the tightest one goes into the response's headers.
+    pub(crate) fn count(&self, counted: Counted) -> Result<(), ApiError> {
+        let (standing, refused) = match counted {
+            Ok(None) => return Ok(()),
+            Ok(Some(standing)) => (standing, None),
+            Err(standing) => {
+                (standing, Some(ApiError::RateLimited { scope: standing.scope, retry_after: standing.reset }))
+            }
+        };
+        let mut tightest = self.tightest.lock().expect("nothing panics while holding it");
+        if refused.is_some() || tightest.is_none_or(|known| standing.is_tighter_than(&known)) {
+            *tightest = Some(standing);
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Whether the visitor's browser got its page from this edge itself.
+    pub(crate) fn is_own(&self, origin: &str) -> bool {
+        self.base == origin
+    }
+}
+
+impl FromRequestParts<State> for Arc<Call> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, ApiError> {
+        parts.extensions.get::<Self>().cloned().ok_or(ApiError::Internal)
+    }
+}
+
+/// The layer.
+pub(crate) async fn around(state: State, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let peer = peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.0.ip());
+    let call = Arc::new(Call::new(&state.config, request.headers(), peer));
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let method = known(request.method());
+    let path = request.uri().path();
+    let (api, widget) = (path.starts_with("/api/"), path.starts_with("/widget/"));
+    let cors = if api || widget { Cors::of(&state, &call, &request) } else { Cors::None };
+
+    let early = if api { admit(&state, &call, &cors, &request) } else { None };
+    let mut response = match early {
+        Some(response) => response,
+        None => {
+            request.extensions_mut().insert(Arc::clone(&call));
+            AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
+                state.metrics.panics.inc();
+                tracing::error!(request.id = %call.id, "a request ended in a panic");
+                ApiError::Internal.into_response()
+            })
+        }
+    };
+
+    let error = problem::describe(&mut response, &call.id);
+    if let Some(ApiError::RateLimited { scope, .. }) = error {
+        state.metrics.rate_limited.get_or_create(&Limited { scope: scope.as_str() }).inc();
+    }
+    let headers = response.headers_mut();
+    if let Some(standing) = &*call.tightest.lock().expect("nothing panics while holding it") {
+        standing.write(headers);
+    }
+    if api || widget {
+        cors.write(headers);
+    }
+    guard(headers);
+    headers.insert(REQUEST_ID, HeaderValue::from_str(&call.id).expect("its alphabet is checked"));
+
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let status = response.status().as_u16();
+    state.metrics.http_requests.get_or_create(&Http { route: route.to_owned(), method, status }).inc();
+    let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(request.id = %call.id, method, route, status, ms, "answered");
+    response
+}
+
+/// An answer that needs no handler: to a preflight, to one call too many, to a foreign origin.
+fn admit(state: &State, call: &Call, cors: &Cors, request: &Request) -> Option<Response> {
+    if cors::is_preflight(request) && !cors.refuses() {
+        return Some(cors::preflight());
+    }
+    if let Err(error) = call.count(state.limits.call(call.ip)) {
+        return Some(error.into_response());
+    }
+    cors.refuses().then(|| ApiError::OriginNotAllowed.into_response())
+}
+
+/// Headers that keep a browser from doing more with a response than it is meant for. A page brings its own policy.
+fn guard(headers: &mut HeaderMap) {
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if !headers.contains_key(header::CONTENT_SECURITY_POLICY) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(API_CSP));
+        headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    }
+}
+
+/// A method as a label: what clients make up is one value.
+fn known(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn is_request_id(id: &str) -> bool {
+    (8..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+/// `00-<32 hex>-<16 hex>-<2 hex>`, neither id all zeros.
+fn is_traceparent(value: &str) -> bool {
+    let hex = |part: &str, len| part.len() == len && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let id = |part: &str, len| hex(part, len) && part.bytes().any(|b| b != b'0');
+    let parts: Vec<&str> = value.splitn(5, '-').collect();
+    matches!(parts[..], ["00", trace, span, flags] if id(trace, 32) && id(span, 16) && hex(flags, 2))
+}
+
+/// The visitor's address: the socket's, unless a trusted proxy is at its other end. Then the addresses that proxies
+/// noted are read from the right, where the nearest one wrote, up to the first that is not a proxy of ours: what stands
+/// left of it, anybody may have written.
+///
+/// `X-Forwarded-For` goes before `Forwarded`, because the usual proxies write the first and pass on the second unread.
+fn visitor_ip(config: &Config, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
+    let mut nearest = peer.to_canonical();
+    if !config.trusts(nearest) {
+        return nearest;
+    }
+    let name = if headers.contains_key(FORWARDED_FOR) { FORWARDED_FOR } else { "forwarded" };
+    let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    let hops = values.iter().rev().flat_map(|value| value.rsplit(','));
+    for hop in hops.take(MAX_HOPS) {
+        let address = if name == FORWARDED_FOR { Some(hop) } else { forwarded_for(hop) };
+        let Some(ip) = address.and_then(hop_ip) else { break };
+        nearest = ip;
+        if !config.trusts(ip) {
+            break;
+        }
+    }
+    nearest
+}
+
+/// The `for` of one element of `Forwarded` (RFC 7239).
+fn forwarded_for(element: &str) -> Option<&str> {
+    element.split(';').find_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("for").then(|| value.trim().trim_matches('"'))
+    })
+}
+
+/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
+fn hop_ip(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let bare = || text.parse::<IpAddr>().ok();
+    let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    bare().or_else(with_port).or_else(bracketed).map(|ip| ip.to_canonical())
+}
+
+fn base(config: &Config, headers: &HeaderMap, proxied: bool) -> String {
+    if let Some(url) = &config.public_url {
+        return url.origin().ascii_serialization();
+    }
+    let told = text(headers, "x-forwarded-proto").filter(|_| proxied).and_then(|protos| protos.rsplit(',').next());
+    let scheme = if told.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https")) { "https" } else { "http" };
+    let host = text(headers, "host").unwrap_or_default().to_ascii_lowercase();
+    let default_port = if scheme == "https" { ":443" } else { ":80" };
+    format!("{scheme}://{}", host.strip_suffix(default_port).unwrap_or(&host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::config;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn only_trusted_proxies_tell_the_address() {
+        let config = config(&["--trusted-proxies", "10.0.0.0/8,::1"]);
+        let check = |peer: &str, pairs: &[(&'static str, &str)], expected: &str| {
+            let ip = visitor_ip(&config, &headers(pairs), peer.parse().unwrap());
+            assert_eq!(ip.to_string(), expected, "{peer} {pairs:?}");
+        };
+        let xff = "x-forwarded-for";
+        check("192.0.2.9", &[], "192.0.2.9");
+        check("192.0.2.9", &[(xff, "198.51.100.1")], "192.0.2.9");
+        check("::ffff:192.0.2.9", &[], "192.0.2.9");
+        check("10.0.0.1", &[], "10.0.0.1");
+        check("10.0.0.1", &[(xff, "198.51.100.1")], "198.51.100.1");
+        check("::ffff:10.0.0.1", &[(xff, "198.51.100.1")], "198.51.100.1");
+        check("10.0.0.1", &[(xff, "1.2.3.4, 198.51.100.1")], "198.51.100.1");
+        check("10.0.0.1", &[(xff, "1.2.3.4, 198.51.100.1, 10.0.0.2")], "198.51.100.1");
+        check("10.0.0.1", &[(xff, "1.2.3.4"), (xff, "198.51.100.1")], "198.51.100.1");
+        check("10.0.0.1", &[(xff, "10.0.0.3, 10.0.0.2")], "10.0.0.3");
+        check("10.0.0.1", &[(xff, "198.51.100.1, unknown, 10.0.0.2")], "10.0.0.2");
+        check("10.0.0.1", &[(xff, "")], "10.0.0.1");
+        check("10.0.0.1", &[(xff, "198.51.100.1:4711")], "198.51.100.1");
+        check("::1", &[(xff, "2001:db8::1")], "2001:db8::1");
+        check("::1", &[(xff, "[2001:db8::1]:80")], "2001:db8::1");
+        check("10.0.0.1", &[("forwarded", "for=1.2.3.4, For=\"[2001:db8::1]:80\";proto=https")], "2001:db8::1");
+        check("10.0.0.1", &[("forwarded", "proto=https;for=198.51.100.1;by=10.0.0.1")], "198.51.100.1");
+        check("10.0.0.1", &[("forwarded", "for=_hidden")], "10.0.0.1");
+        check("10.0.0.1", &[("forwarded", "for=1.2.3.4"), (xff, "198.51.100.1")], "198.51.100.1");
+        check("10.0.0.1", &[("x-real-ip", "1.2.3.4")], "10.0.0.1");
+        let many = vec!["10.0.0.2"; 100].join(",");
+        check("10.0.0.1", &[(xff, &format!("1.2.3.4,{many}"))], "10.0.0.2");
+    }
+
+    #[test]
+    fn the_base_is_what_the_visitor_sees() {
+        let plain = config(&[]);
+        let check = |config: &Config, proxied, pairs: &[(&'static str, &str)], expected: &str| {
+            assert_eq!(base(config, &headers(pairs), proxied), expected, "{proxied} {pairs:?}");
+        };
+        check(&plain, false, &[("host", "Chat.Example:8000")], "http://chat.example:8000");
+        check(&plain, false, &[("host", "a"), ("x-forwarded-proto", "https")], "http://a");
+        check(&plain, true, &[("host", "a:443"), ("x-forwarded-proto", "https")], "https://a");
+        check(&plain, true, &[("host", "a"), ("x-forwarded-proto", "https, http")], "http://a");
+        let public = config(&["--public-url", "https://chat.shop.example/"]);
+        check(&public, true, &[("host", "a")], "https://chat.shop.example");
+    }
+
+    #[test]
+    fn request_ids_and_traces_are_kept_only_when_well_formed() {
+        assert!(is_request_id("abc-DEF_123") && is_request_id(&"a".repeat(128)));
+        for bad in ["short", &"a".repeat(129), "with space", "new\tline-xx", "inje\"ction", ""] {
+            assert!(!is_request_id(bad), "{bad}");
+        }
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert!(is_traceparent(good));
+        for bad in [
+            "",
+            &good[..54],
+            &format!("{good}-00"),
+            &good.to_uppercase(),
+            &good.replacen("00-", "ff-", 1),
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+        ] {
+            assert!(!is_traceparent(bad), "{bad}");
+        }
+    }
+}

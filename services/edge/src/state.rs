@@ -1,0 +1,93 @@
+//! What every handler shares.
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{extract::FromRequestParts, http::request::Parts};
+use bus::Bus;
+use protocol::Fact;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Config, Error,
+    assets::Assets,
+    health::{Checks, Upstream},
+    hub::Hubs,
+    limits::Limits,
+    metrics::Metrics,
+    site::Sites,
+    token::Tokens,
+};
+
+/// Cheap to clone. A handler that names it as an argument gets it.
+#[derive(Clone)]
+pub(crate) struct State {
+    pub(crate) config: Arc<Config>,
+    pub(crate) bus: Bus,
+    pub(crate) hubs: Arc<Hubs>,
+    pub(crate) sites: Arc<Sites>,
+    pub(crate) tokens: Arc<Tokens>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) assets: Arc<Assets>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// The whole process's, for its scrape.
+    pub(crate) process: runtime::metrics::Metrics,
+    /// Cancelled when the edge takes no new work.
+    pub(crate) draining: CancellationToken,
+    pub(crate) started: Instant,
+}
+
+impl State {
+    pub(crate) fn new(
+        config: Config,
+        bus: Bus,
+        queue_timeout: Duration,
+        process: runtime::metrics::Metrics,
+        draining: CancellationToken,
+    ) -> Result<Self, Error> {
+        let secret = config.jwt_secret_key.clone().ok_or(Error::NoSecret)?;
+        let sites = Sites::new(&config);
+        let metrics = Arc::new(Metrics::new(&process));
+        Ok(Self {
+            hubs: Arc::new(Hubs::new(bus.clone(), queue_timeout, Arc::clone(&metrics))),
+            bus,
+            metrics,
+            tokens: Arc::new(Tokens::new(&config, &secret)),
+            limits: Arc::new(Limits::new(&config)),
+            assets: Arc::new(Assets::new(&sites)),
+            sites: Arc::new(sites),
+            config: Arc::new(config),
+            process,
+            draining,
+            started: Instant::now(),
+        })
+    }
+
+    /// Tells a fact to analytics.
+    pub(crate) fn tell(&self, fact: Fact) {
+        self.bus.tell(fact);
+    }
+
+    /// How the edge's surroundings are.
+    pub(crate) async fn checks(&self) -> Checks {
+        let presence = self.bus.presence();
+        let n8n = presence.workers.iter().map(|worker| Upstream::of(&worker.n8n)).min().unwrap_or_default();
+        Checks {
+            bus: self.bus.ping().await.ok().map(|took| took.as_secs_f64() * 1000.0),
+            workers: u32::try_from(presence.workers.len()).unwrap_or(u32::MAX),
+            n8n,
+            analytics: presence.analytics,
+        }
+    }
+}
+
+impl FromRequestParts<State> for State {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(_: &mut Parts, state: &State) -> Result<Self, Infallible> {
+        Ok(state.clone())
+    }
+}
