@@ -1,0 +1,41 @@
+//! Whether analytics can do its work now.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bus::Bus;
+use runtime::ops::Ready;
+
+/// How analytics is. Made by who starts [`run`](crate::run()), so that it can be asked before, beside and after.
+/// Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Health(Arc<Mutex<Result<(), &'static str>>>);
+
+impl Default for Health {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Err("analytics is starting"))))
+    }
+}
+
+impl Health {
+    /// What is missing, in words for the operator. No detail: that is in the log, and this may be read by others.
+    pub fn check(&self) -> Result<(), String> {
+        self.state().map_err(str::to_owned)
+    }
+
+    /// The same for a process with no other role, which also needs its bus.
+    pub fn ready(&self, bus: &Bus) -> Ready {
+        let (health, bus) = (self.clone(), bus.clone());
+        Arc::new(move || {
+            health.check()?;
+            if bus.connected() { Ok(()) } else { Err("the bus is not connected".to_owned()) }
+        })
+    }
+
+    pub(crate) fn set(&self, state: Result<(), &'static str>) {
+        *self.state() = state;
+    }
+
+    fn state(&self) -> MutexGuard<'_, Result<(), &'static str>> {
+        self.0.lock().expect("nothing panics while holding it")
+    }
+}

@@ -1,0 +1,134 @@
+//! Facts to redb.
+//!
+//! - [`run`]: the door; `record`: out of the bus, into the store.
+//! - `store`: the database, the only file that knows redb; `row`: what is stored, and how a fact changes it.
+//! - `health`: whether it works now.
+//! - `config`, `metrics`: settings and figures.
+
+mod config;
+mod health;
+mod metrics;
+mod record;
+mod row;
+mod store;
+
+use std::{sync::Arc, time::Duration};
+
+use bus::Bus;
+use runtime::metrics::Metrics as Process;
+use tokio::{task, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+pub use config::Config;
+pub use health::Health;
+pub use row::{Session, Tally, Totals};
+pub use store::{Error, Outcome, Store};
+
+/// A sign of life for the edges.
+const ANNOUNCE: Duration = Duration::from_secs(1);
+
+/// Stores facts until `stop`, then what is already here. An error means that it did not begin: a store that fails
+/// later makes `health` red and is tried again.
+pub async fn run(
+    config: Config,
+    bus: Bus,
+    health: &Health,
+    process: &Process,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let opened = task::spawn_blocking(move || match &config.analytics_db_path {
+        Some(path) => Store::open(path).inspect(|_| tracing::info!(path = %path.display(), "storing facts")),
+        None => Store::in_memory().inspect(|_| tracing::info!("storing facts in memory: they go with the process")),
+    });
+    let store = Arc::new(opened.await.unwrap_or(Err(Error::Panicked))?);
+    record(store, bus, health, process, &stop).await;
+    Ok(())
+}
+
+async fn record(store: Arc<Store>, bus: Bus, health: &Health, process: &Process, stop: &CancellationToken) {
+    let id = format!("{:016x}", rand::random::<u64>());
+    let metrics = metrics::Metrics::new(process);
+    let recorder = record::Recorder { store, bus: bus.clone(), health: health.clone(), metrics };
+    health.set(Ok(()));
+    tokio::select! {
+        () = recorder.run(stop) => {}
+        // Beside the recorder and not between its batches: a slow disk is not an absence.
+        () = announce(&bus, &id) => {}
+    }
+    health.set(Err("analytics has stopped"));
+    // Closing writes to the disk as well.
+    task::spawn_blocking(move || drop(recorder)).await.ok();
+}
+
+/// Never ends.
+async fn announce(bus: &Bus, id: &str) {
+    let mut every = tokio::time::interval(ANNOUNCE);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        bus.announce_analytics(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use store::tests::{Disk, accepted, messages};
+
+    /// Waits for something that another task brings about.
+    async fn until(what: impl Fn() -> bool) {
+        let wait = async {
+            while !what() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it comes about");
+    }
+
+    /// The disk fills up: the facts wait, the readiness says so, and nothing is lost when there is room again.
+    #[tokio::test]
+    async fn facts_wait_for_the_disk() {
+        let (disk, bus, health, stop) =
+            (Disk::default(), Bus::local(&bus::Config::default()), Health::default(), CancellationToken::new());
+        let (store, process) = (Arc::new(disk.store()), Process::new(None));
+        assert!(health.check().is_err(), "not started");
+
+        let story = async {
+            bus.tell(accepted(1));
+            until(|| messages(&store) == 1).await;
+            assert_eq!((health.check(), health.ready(&bus)()), (Ok(()), Ok(())));
+
+            disk.broken.store(true, Ordering::Release);
+            bus.tell(accepted(2));
+            until(|| health.check().is_err()).await;
+            bus.tell(accepted(3));
+            disk.broken.store(false, Ordering::Release);
+            until(|| health.check().is_ok()).await;
+            until(|| messages(&store) == 3).await;
+
+            disk.broken.store(true, Ordering::Release);
+            bus.tell(accepted(4));
+            until(|| health.check().is_err()).await;
+            stop.cancel();
+        };
+        tokio::join!(record(Arc::clone(&store), bus.clone(), &health, &process, &stop), story);
+
+        let left = bus.facts().next_batch(10).await;
+        assert_eq!(left.facts.iter().map(|fact| &fact.id).collect::<Vec<_>>(), [&accepted(4).id], "the bus has it");
+    }
+
+    /// What was told before the stop is stored, also when it is more than one batch.
+    #[tokio::test]
+    async fn the_stop_leaves_nothing_behind() {
+        let bus = Bus::local(&bus::Config::default());
+        let (store, stop) = (Arc::new(Store::in_memory().unwrap()), CancellationToken::new());
+        for n in 0..2_500 {
+            bus.tell(accepted(n));
+        }
+        stop.cancel();
+        record(Arc::clone(&store), bus, &Health::default(), &Process::new(None), &stop).await;
+        assert_eq!(messages(&store), 2_500);
+    }
+}

@@ -1,0 +1,58 @@
+//! The metrics of analytics, all of them. Labels have few values.
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+use protocol::Fact;
+
+use crate::store::Outcome;
+
+/// See the module.
+pub(crate) struct Metrics {
+    facts: Family<Seen, Counter>,
+    pub(crate) store_errors: Counter,
+    batch_seconds: Histogram,
+}
+
+/// A fact's kind and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Seen {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+impl Metrics {
+    pub(crate) fn new(process: &runtime::metrics::Metrics) -> Self {
+        let metrics = Self {
+            facts: Family::default(),
+            store_errors: Counter::default(),
+            // From a disk that keeps its promises in a cache to one that is about to fail.
+            batch_seconds: Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0]),
+        };
+        process.register(|registry| metrics.register(registry));
+        metrics
+    }
+
+    pub(crate) fn stored(&self, facts: &[Fact], outcomes: &[Outcome], took: Duration) {
+        for (fact, outcome) in facts.iter().zip(outcomes) {
+            self.facts.get_or_create(&Seen { kind: fact.kind.name(), outcome: outcome.as_str() }).inc();
+        }
+        self.batch_seconds.observe(took.as_secs_f64());
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let analytics = registry.sub_registry_with_prefix("analytics");
+        analytics.register("facts", "Facts by kind and by what became of them", self.facts.clone());
+        analytics.register("store_errors", "Batches that could not be stored, each attempt", self.store_errors.clone());
+        analytics.register_with_unit(
+            "batch",
+            "One batch of facts, to the disk and back",
+            Unit::Seconds,
+            self.batch_seconds.clone(),
+        );
+    }
+}

@@ -1,0 +1,228 @@
+//! Facts from the bus to the rows, over both buses and with a real file.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on should stop")]
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use analytics::{Config, Error, Health, Store};
+use bus::{Bus, testing::NatsServer};
+use protocol::{Fact, FactKind, FinishReason, MessageId, SessionId, SiteId};
+use runtime::metrics::Metrics;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// A bus for an edge and for two analytics, one after the other, and a folder for their file.
+struct Deployment {
+    edge: Bus,
+    analytics: Bus,
+    next_analytics: Bus,
+    folder: TempDir,
+    _server: Option<NatsServer>,
+}
+
+impl Deployment {
+    #[expect(clippy::unused_async, reason = "its twin waits")]
+    async fn local() -> Self {
+        let bus = Bus::local(&bus::Config::default());
+        Self {
+            edge: bus.clone(),
+            analytics: bus.clone(),
+            next_analytics: bus,
+            folder: tempfile::tempdir().unwrap(),
+            _server: None,
+        }
+    }
+
+    async fn nats() -> Self {
+        let config = bus::Config::default();
+        let server = NatsServer::start().await;
+        server.set_up(&config).await;
+        Self {
+            edge: server.bus(&config, "edge").await,
+            analytics: server.bus(&config, "analytics").await,
+            next_analytics: server.bus(&config, "analytics").await,
+            folder: tempfile::tempdir().unwrap(),
+            _server: Some(server),
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("analytics.redb")
+    }
+}
+
+/// Makes two tests of one story.
+macro_rules! story {
+    ($(#[doc = $doc:literal])* $name:ident, $story:expr) => {
+        $(#[doc = $doc])*
+        mod $name {
+            use super::*;
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn in_the_process() {
+                let story: fn(Deployment) -> _ = $story;
+                within_90_seconds(story(Deployment::local().await)).await;
+            }
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn over_nats() {
+                let story: fn(Deployment) -> _ = $story;
+                within_90_seconds(story(Deployment::nats().await)).await;
+            }
+        }
+    };
+}
+
+async fn within_90_seconds(story: impl Future<Output = ()>) {
+    tokio::time::timeout(Duration::from_secs(90), story).await.expect("the story ends in time");
+}
+
+/// Analytics as `frontdesk analytics` runs it: the recorder, with health and metrics beside it.
+struct Analytics {
+    addr: SocketAddr,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    ended: JoinHandle<Result<(), Error>>,
+}
+
+impl Analytics {
+    async fn start(file: &Path, bus: &Bus) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (metrics, health, stop, tasks) =
+            (Metrics::new(None), Health::default(), CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(runtime::ops::run(listener, metrics.clone(), health.ready(bus), stop.clone()));
+        let config = Config { analytics_db_path: Some(file.to_owned()), analytics_addr: addr };
+        let ended = tasks.spawn({
+            let (bus, stop) = (bus.clone(), stop.clone());
+            async move { analytics::run(config, bus, &health, &metrics, stop).await }
+        });
+        Self { addr, stop, tasks, ended }
+    }
+
+    async fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.addr).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: analytics\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// Waits until that many facts of a kind have had an outcome.
+    async fn until(&self, kind: &str, outcome: &str, count: usize) {
+        let line = format!("frontdesk_analytics_facts_total{{kind=\"{kind}\",outcome=\"{outcome}\"}} {count}\n");
+        while !self.get("/metrics").await.contains(&line) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.ended.await.unwrap().unwrap();
+    }
+}
+
+fn site() -> SiteId {
+    SiteId::new("default").unwrap()
+}
+
+fn session() -> SessionId {
+    SessionId::mint(1_767_168_909, 1)
+}
+
+fn accepted(n: usize) -> Fact {
+    let message_id = MessageId::new(&format!("message-{n}")).unwrap();
+    Fact::now(&site(), &session(), FactKind::MessageAccepted { message_id, chars: 3 })
+}
+
+fn ended(n: usize) -> Fact {
+    let kind = FactKind::ReplyEnded {
+        message_id: MessageId::new(&format!("message-{n}")).unwrap(),
+        chunks: 2,
+        finish_reason: FinishReason::Stop,
+        first_chunk_ms: Some(20),
+        duration_ms: 90,
+    };
+    Fact::now(&site(), &session(), kind)
+}
+
+story!(
+    /// What an edge tells is in the rows, and the edge sees that somebody listens.
+    facts_become_rows,
+    |d| async move {
+        let analytics = Analytics::start(&d.file(), &d.analytics).await;
+        let page_path = Some("/shoes".to_owned());
+        d.edge.tell(Fact::now(&site(), &session(), FactKind::SessionStarted { page_path, locale: None }));
+        for n in 0..500 {
+            d.edge.tell(accepted(n));
+            d.edge.tell(ended(n));
+        }
+        analytics.until("session_started", "applied", 1).await;
+        analytics.until("message_accepted", "applied", 500).await;
+        analytics.until("reply_ended", "applied", 500).await;
+        assert!(analytics.get("/health/ready").await.starts_with("HTTP/1.1 200 "));
+        while !d.edge.presence().analytics {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        analytics.stop().await;
+
+        let store = Store::open(&d.file()).unwrap();
+        let row = store.session(&site(), &session()).unwrap().unwrap();
+        assert_eq!(row.page_path.as_deref(), Some("/shoes"));
+        assert_eq!((row.tally.messages, row.tally.ended, row.tally.chunks), (500, 500, 1_000));
+        assert_eq!(store.totals().unwrap()["default"].sessions, 1);
+    }
+);
+
+story!(
+    /// Analytics dies after its commit and before its acknowledgement: the facts come again (over NATS after half a
+    /// minute, the consumer's patience) and count once.
+    what_comes_again_counts_once,
+    |d| async move {
+        {
+            let store = Store::open(&d.file()).unwrap();
+            let (mut facts, mut unacknowledged, mut count) = (d.analytics.facts(), Vec::new(), 0);
+            for n in 0..20 {
+                d.edge.tell(accepted(n));
+            }
+            while count < 20 {
+                let batch = facts.next_batch(1_000).await;
+                store.apply(&batch.facts).unwrap();
+                count += batch.facts.len();
+                unacknowledged.push(batch);
+            }
+        }
+        let analytics = Analytics::start(&d.file(), &d.next_analytics).await;
+        d.edge.tell(accepted(20));
+        analytics.until("message_accepted", "repeated", 20).await;
+        analytics.until("message_accepted", "applied", 1).await;
+        analytics.stop().await;
+
+        let row = Store::open(&d.file()).unwrap().session(&site(), &session()).unwrap().unwrap();
+        assert_eq!(row.tally.messages, 21);
+    }
+);
+
+/// A file that can't be used stops the start, with a sentence.
+#[tokio::test]
+async fn a_file_in_use_stops_the_start() {
+    let d = Deployment::local().await;
+    let _other = Store::open(&d.file()).unwrap();
+    let config = Config { analytics_db_path: Some(d.file()), analytics_addr: SocketAddr::from(([127, 0, 0, 1], 0)) };
+    let health = Health::default();
+    let refused =
+        analytics::run(config, d.analytics.clone(), &health, &Metrics::new(None), CancellationToken::new()).await;
+    let sentence = refused.unwrap_err().to_string();
+    assert!(sentence.ends_with("is open in another process; each analytics needs a file of its own"), "{sentence}");
+    assert!(health.check().is_err());
+}
