@@ -1,0 +1,165 @@
+//! What can be typed, and what stands in the environment. The doc comments are the help texts.
+
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use runtime::{Secret, secret, settings::Logs};
+
+/// The secure front desk between a shop's chat widget and its n8n workflows.
+///
+/// Without a command everything runs in this one process, with a demo in the place of n8n and a demo shop to chat on:
+/// open the address that it prints. Set N8N_WEBHOOK_URL to talk to your own n8n.
+///
+/// Every setting is a flag, an environment variable, or a line in a file `.env` in the working folder.
+#[derive(Parser)]
+#[command(name = "frontdesk", version, args_conflicts_with_subcommands = true, max_term_width = 110)]
+#[command(after_help = "Try it:  frontdesk            then open http://127.0.0.1:8000\n\
+    Your n8n: N8N_WEBHOOK_URL=https://n8n.example/webhook/… frontdesk\n\
+    Spread:   frontdesk nats-setup && frontdesk edge & frontdesk worker & frontdesk analytics &")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) logs: Logs,
+    #[command(flatten)]
+    pub(crate) all: Box<AllInOne>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Meet visitors: HTTP and server-sent events. Start as many as you like.
+    Edge(Box<EdgeRole>),
+    /// Call n8n for them. Start as many as you like.
+    Worker(Box<WorkerRole>),
+    /// Record what happened. One.
+    Analytics(Box<AnalyticsRole>),
+    /// Make the streams and consumers in NATS that the roles need; can be repeated.
+    NatsSetup(Box<NatsSetup>),
+    /// Print fresh secrets, ready for `.env`.
+    Keys,
+    /// Ask a role on this machine whether it is ready; exit code 0 or 1. For containers.
+    Healthcheck(Healthcheck),
+}
+
+#[derive(Args)]
+pub(crate) struct AllInOne {
+    #[command(flatten, next_help_heading = "Visitors")]
+    pub(crate) edge: edge::Config,
+    #[command(flatten, next_help_heading = "n8n")]
+    pub(crate) worker: worker::Config,
+    #[command(flatten, next_help_heading = "Analytics")]
+    pub(crate) analytics: analytics::Config,
+    #[command(flatten, next_help_heading = "Queue")]
+    pub(crate) bus: bus::Config,
+}
+
+#[derive(Args)]
+pub(crate) struct EdgeRole {
+    #[command(flatten)]
+    pub(crate) edge: edge::Config,
+    #[command(flatten, next_help_heading = "Queue")]
+    pub(crate) bus: bus::Config,
+    #[command(flatten)]
+    pub(crate) nats: bus::NatsConfig,
+}
+
+#[derive(Args)]
+pub(crate) struct WorkerRole {
+    #[command(flatten)]
+    pub(crate) worker: worker::Config,
+    #[command(flatten)]
+    pub(crate) ops: Ops,
+    #[command(flatten, next_help_heading = "Queue")]
+    pub(crate) bus: bus::Config,
+    #[command(flatten)]
+    pub(crate) nats: bus::NatsConfig,
+}
+
+#[derive(Args)]
+pub(crate) struct AnalyticsRole {
+    #[command(flatten)]
+    pub(crate) analytics: analytics::Config,
+    #[command(flatten)]
+    pub(crate) ops: Ops,
+    #[command(flatten, next_help_heading = "Queue")]
+    pub(crate) bus: bus::Config,
+    #[command(flatten)]
+    pub(crate) nats: bus::NatsConfig,
+}
+
+#[derive(Args)]
+pub(crate) struct NatsSetup {
+    #[command(flatten)]
+    pub(crate) setup: bus::Setup,
+    #[command(flatten)]
+    pub(crate) bus: bus::Config,
+    #[command(flatten)]
+    pub(crate) nats: bus::NatsConfig,
+}
+
+/// Of roles without a public port.
+#[derive(Args)]
+pub(crate) struct Ops {
+    /// Bearer that reading /metrics needs. Default: callers of the private network need none.
+    #[arg(long, env = "METRICS_TOKEN", hide_env_values = true, value_parser = secret::any)]
+    pub(crate) metrics_token: Option<Secret>,
+}
+
+#[derive(Args)]
+pub(crate) struct Healthcheck {
+    /// Whom to ask.
+    #[arg(default_value = "edge")]
+    pub(crate) role: Role,
+    /// Ask here instead of at the role's own address.
+    #[arg(long)]
+    pub(crate) url: Option<String>,
+    /// The edge's port.
+    #[arg(long, env = "API_PORT", default_value_t = 8000)]
+    pub(crate) api_port: u16,
+    /// The worker's address.
+    #[arg(long, env = "WORKER_ADDR", default_value = "127.0.0.1:8001")]
+    pub(crate) worker_addr: std::net::SocketAddr,
+    /// Analytics' address.
+    #[arg(long, env = "ANALYTICS_ADDR", default_value = "127.0.0.1:8002")]
+    pub(crate) analytics_addr: std::net::SocketAddr,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Role {
+    Edge,
+    Worker,
+    Analytics,
+}
+
+impl Cli {
+    /// Reads `.env`, the environment and the arguments; ends the process with help or a sentence where it must.
+    pub(crate) fn read() -> Self {
+        let dotenv = dotenvy::dotenv();
+        let mut command = without_empty_variables(Self::command());
+        if let Err(error) = dotenv
+            && !error.not_found()
+        {
+            command.error(clap::error::ErrorKind::InvalidValue, format!(".env: {error}")).exit();
+        }
+        let matches = command.get_matches_mut();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+    }
+}
+
+/// `JWT_SECRET_KEY=` in a compose file means that there is none, not that it is empty.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| {
+            let empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+            if empty { arg.env(clap::builder::Resettable::Reset) } else { arg }
+        })
+        .mut_subcommands(without_empty_variables)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

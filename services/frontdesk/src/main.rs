@@ -1,0 +1,47 @@
+//! The executable: every role of Frontdesk.
+
+mod cli;
+mod roles;
+
+use std::process::ExitCode;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::read();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell_error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    runtime::telemetry::init(&cli.logs).map_err(anyhow::Error::msg)?;
+    // One TLS stack: ring. reqwest and NATS are built without a default.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("another TLS provider was installed"))?;
+    let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    tokio.block_on(async {
+        match cli.command {
+            None => roles::all_in_one(*cli.all).await,
+            Some(Command::Edge(role)) => roles::edge(*role).await,
+            Some(Command::Worker(role)) => roles::worker(*role).await,
+            Some(Command::Analytics(role)) => roles::analytics(*role).await,
+            Some(Command::NatsSetup(setup)) => roles::nats_setup(*setup).await,
+            Some(Command::Keys) => {
+                roles::keys();
+                Ok(())
+            }
+            Some(Command::Healthcheck(check)) => roles::healthcheck(check).await,
+        }
+    })
+}
+
+#[expect(clippy::print_stderr, reason = "the sentence that the operator needs, also when logs are off")]
+fn tell_error(error: &anyhow::Error) {
+    eprintln!("frontdesk: {error:#}");
+}

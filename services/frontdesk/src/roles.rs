@@ -1,0 +1,213 @@
+//! Builds each role from its settings, starts it, and stops it in the direction of the flow: edge, worker, analytics,
+//! bus.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use bus::{Bus, NatsConfig};
+use runtime::{Secret, metrics::Metrics, ops::Ready, stop};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::cli::{AllInOne, AnalyticsRole, EdgeRole, Healthcheck, NatsSetup, Role, WorkerRole};
+
+/// How long facts and acknowledgements get to leave the process at its end.
+const FLUSH: Duration = Duration::from_secs(3);
+
+pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
+    let tasks = TaskTracker::new();
+    let signal = stop::on_signal(&tasks)?;
+    settings.edge.demo = true;
+    let made = [
+        fill("JWT_SECRET_KEY", &mut settings.edge.jwt_secret_key),
+        fill("SESSION_SECRET_KEY", &mut settings.worker.session_secret_key),
+    ];
+    let made: Vec<&str> = made.into_iter().flatten().collect();
+    if !made.is_empty() {
+        tracing::info!("made throw-away secrets for {}: sessions end with this process", made.join(" and "));
+    }
+    let demo = match settings.worker.n8n.webhook_url {
+        Some(_) => None,
+        None => {
+            let demo = worker::demo::Demo::friendly(([127, 0, 0, 1], 0).into()).await.context("the demo's port")?;
+            settings.worker.n8n.webhook_url = Some(demo.url().clone());
+            tracing::info!("no N8N_WEBHOOK_URL: a demo answers in the place of n8n");
+            Some(demo)
+        }
+    };
+    let bus = Bus::local(&settings.bus);
+    let process = Metrics::new(settings.edge.metrics_token.clone());
+    let listener = listen(settings.edge.address()).await?;
+    let address = listener.local_addr()?;
+    let queue_timeout = settings.bus.queue_timeout;
+
+    // Each stage stops when the one before it is done, or when any of them fails.
+    let (edge_done, worker_done) = (CancellationToken::new(), CancellationToken::new());
+    let edge = async {
+        let result = edge::run(settings.edge, listener, bus.clone(), queue_timeout, process.clone(), signal.clone());
+        let result = result.await;
+        edge_done.cancel();
+        result
+    };
+    let worker = async {
+        let result = worker::run(settings.worker, bus.clone(), queue_timeout, &process, edge_done.clone()).await;
+        signal.cancel();
+        worker_done.cancel();
+        result
+    };
+    let analytics = async {
+        let health = analytics::Health::default();
+        let result = analytics::run(settings.analytics, bus.clone(), &health, &process, worker_done.clone()).await;
+        signal.cancel();
+        result
+    };
+    announce(address);
+    let (edge, worker, analytics) = tokio::join!(edge, worker, analytics);
+    bus.close(FLUSH).await;
+    if let Some(demo) = demo {
+        demo.stop().await;
+    }
+    edge?;
+    worker?;
+    analytics?;
+    end(&tasks).await;
+    Ok(())
+}
+
+pub(crate) async fn edge(settings: EdgeRole) -> anyhow::Result<()> {
+    settings.edge.check()?;
+    let tasks = TaskTracker::new();
+    let signal = stop::on_signal(&tasks)?;
+    let process = Metrics::new(settings.edge.metrics_token.clone());
+    let bus = connect(&settings.bus, &settings.nats, "edge").await?;
+    let listener = listen(settings.edge.address()).await?;
+    announce(listener.local_addr()?);
+    edge::run(settings.edge, listener, bus.clone(), settings.bus.queue_timeout, process, signal).await?;
+    bus.close(FLUSH).await;
+    end(&tasks).await;
+    Ok(())
+}
+
+pub(crate) async fn worker(settings: WorkerRole) -> anyhow::Result<()> {
+    settings.worker.check()?;
+    let tasks = TaskTracker::new();
+    let signal = stop::on_signal(&tasks)?;
+    let process = Metrics::new(settings.ops.metrics_token);
+    let bus = connect(&settings.bus, &settings.nats, "worker").await?;
+    let ops_stop = CancellationToken::new();
+    serve_ops(&tasks, settings.worker.worker_addr, &process, connected(&bus), &ops_stop).await?;
+    worker::run(settings.worker, bus.clone(), settings.bus.queue_timeout, &process, signal.clone()).await?;
+    bus.close(FLUSH).await;
+    ops_stop.cancel();
+    signal.cancel();
+    end(&tasks).await;
+    Ok(())
+}
+
+pub(crate) async fn analytics(settings: AnalyticsRole) -> anyhow::Result<()> {
+    let tasks = TaskTracker::new();
+    let signal = stop::on_signal(&tasks)?;
+    let process = Metrics::new(settings.ops.metrics_token);
+    let config = settings.analytics.on_disk();
+    let bus = connect(&settings.bus, &settings.nats, "analytics").await?;
+    let (health, ops_stop) = (analytics::Health::default(), CancellationToken::new());
+    serve_ops(&tasks, config.analytics_addr, &process, health.ready(&bus), &ops_stop).await?;
+    analytics::run(config, bus.clone(), &health, &process, signal.clone()).await?;
+    bus.close(FLUSH).await;
+    ops_stop.cancel();
+    signal.cancel();
+    end(&tasks).await;
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "what it did is what was asked for")]
+pub(crate) async fn nats_setup(settings: NatsSetup) -> anyhow::Result<()> {
+    for line in bus::setup(&settings.bus, &settings.nats, &settings.setup).await? {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "they are what was asked for")]
+pub(crate) fn keys() {
+    println!("# Signs the visitors' session tokens; all edges need the same one.");
+    println!("JWT_SECRET_KEY={}", Secret::generate().expose());
+    println!("# Signs the visitor's token for n8n (jwt_token); workers and n8n's JWT credential need the same one.");
+    println!("SESSION_SECRET_KEY={}", Secret::generate().expose());
+    println!("# What your webhook's Header Auth credential (X-API-Key) expects; workers and n8n need the same one.");
+    println!("N8N_API_KEY={}", Secret::generate().expose());
+}
+
+pub(crate) async fn healthcheck(check: Healthcheck) -> anyhow::Result<()> {
+    let address = match check.role {
+        Role::Edge => SocketAddr::from(([127, 0, 0, 1], check.api_port)),
+        Role::Worker => reachable(check.worker_addr),
+        Role::Analytics => reachable(check.analytics_addr),
+    };
+    let url = check.url.unwrap_or_else(|| format!("http://{address}/health/ready"));
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
+    let status = client.get(&url).send().await.with_context(|| format!("no answer from {url}"))?.status();
+    anyhow::ensure!(status.is_success(), "{url} answered {status}");
+    Ok(())
+}
+
+/// A role that listens everywhere is asked on the loopback.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    address
+}
+
+/// Makes a throw-away secret where there is none, and says of what.
+fn fill(name: &'static str, secret: &mut Option<Secret>) -> Option<&'static str> {
+    if secret.is_some() {
+        return None;
+    }
+    *secret = Some(Secret::generate());
+    Some(name)
+}
+
+async fn connect(config: &bus::Config, nats: &NatsConfig, role: &'static str) -> anyhow::Result<Bus> {
+    let bus = Bus::nats(config, nats, role).await?;
+    if bus.ping().await.is_err() {
+        tracing::warn!("NATS does not answer yet, or `frontdesk nats-setup` was not run; going on, and trying again");
+    }
+    Ok(bus)
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))
+}
+
+/// The one line on standard output that says where the process can be reached.
+#[expect(clippy::print_stdout, reason = "the contract promises this line")]
+fn announce(address: SocketAddr) {
+    println!("listening on http://{address}");
+}
+
+async fn serve_ops(
+    tasks: &TaskTracker,
+    address: SocketAddr,
+    process: &Metrics,
+    ready: Ready,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let listener = listen(address).await?;
+    announce(listener.local_addr()?);
+    tasks.spawn(runtime::ops::run(listener, process.clone(), ready, stop.clone()));
+    Ok(())
+}
+
+fn connected(bus: &Bus) -> Ready {
+    let bus = bus.clone();
+    Arc::new(move || if bus.connected() { Ok(()) } else { Err("NATS is away".to_owned()) })
+}
+
+/// Waits for what was spawned, which ends with the stop.
+async fn end(tasks: &TaskTracker) {
+    tasks.close();
+    if tokio::time::timeout(FLUSH, tasks.wait()).await.is_err() {
+        tracing::warn!("some tasks did not end in time");
+    }
+}
