@@ -1,0 +1,194 @@
+/**
+ * The edge's HTTP contract: sessions, and the four calls of the chat. No DOM, no state but the session.
+ *
+ * A token that has expired is refreshed, and a session the edge no longer knows is replaced, without the caller noticing;
+ * everything else that goes wrong is a `Problem` (the edge said no) or `Unreachable` (nobody said anything).
+ *
+ * @typedef {object} Session
+ * @property {string} session_id
+ * @property {string} token
+ * @property {string} fingerprint the one it was made with: every later call must send the same
+ * @property {{message_max_chars?: number, history_max_messages?: number}} [limits]
+ */
+
+export class Problem extends Error {
+  /** @param {number} status @param {string} code @param {{retryAfter?: number, maxChars?: number, running?: string}} [more] */
+  constructor(status, code, more = {}) {
+    super(`${status} ${code}`);
+    this.status = status;
+    this.code = code;
+    this.retryAfter = more.retryAfter;
+    this.maxChars = more.maxChars;
+    this.running = more.running;
+  }
+}
+
+export class Unreachable extends Error {}
+
+/** The session a running message belongs to is gone, and the reply with it. */
+export const SESSION_LOST = 'session_lost';
+
+/** Codes that mean: this session is over or not ours, make another. */
+const OVER = new Set(['unauthorized', 'token_invalid', 'token_expired', 'fingerprint_mismatch', 'session_ended', 'proof_required', 'session_mismatch']);
+
+/** A call that answers with a header at once takes far less; streams are watched by their heartbeats instead. */
+const HEADERS_WITHIN_MS = 20_000;
+
+/**
+ * @param {object} options
+ * @param {URL} options.base ends in a slash; paths of the contract are appended
+ * @param {ReturnType<typeof import('./store.js').createStore>} options.store
+ * @param {() => Promise<string>} options.fingerprint
+ * @param {() => object} options.describe what create says about the page besides the fingerprint
+ */
+export function createApi({ base, store, fingerprint, describe }) {
+  /** @type {Promise<Session> | null} */
+  let creating = null;
+
+  /** @returns {Promise<Session>} */
+  function ensureSession() {
+    const kept = store.session();
+    if (kept) return Promise.resolve(kept);
+    creating ??= create().finally(() => (creating = null));
+    return creating;
+  }
+
+  async function create() {
+    const print = await fingerprint();
+    const response = await send('api/v1/session/create', { method: 'POST', body: { fingerprint: print, ...describe() } });
+    return keep(await response.json(), print);
+  }
+
+  /** @param {any} made @param {string} print @returns {Session} */
+  function keep(made, print) {
+    if (typeof made?.session_id !== 'string' || typeof made.token !== 'string') throw new Problem(502, 'bad_answer');
+    const session = { session_id: made.session_id, token: made.token, fingerprint: print, limits: made.limits };
+    store.keepSession(session);
+    return session;
+  }
+
+  /** @param {Session} old @param {boolean} refreshable @returns {Promise<Session>} */
+  async function renew(old, refreshable) {
+    const kept = store.session();
+    // Another call, or another tab, was faster.
+    if (kept && kept.token !== old.token) return kept;
+    if (refreshable) {
+      try {
+        const response = await send('api/v1/session/refresh', { method: 'POST', body: {}, session: old });
+        return keep(await response.json(), old.fingerprint);
+      } catch (error) {
+        if (!(error instanceof Problem) || !(OVER.has(error.code) || error.status === 404)) throw error;
+      }
+    }
+    store.keepSession(null);
+    return ensureSession();
+  }
+
+  /**
+   * @param {(session: Session) => {path: string, init: Request}} request
+   * @param {string} [pinned] only this session will do
+   * @typedef {{method: string, body?: object, session?: Session, headers?: Record<string, string>, signal?: AbortSignal}} Request
+   */
+  async function call(request, pinned) {
+    let session = await ensureSession();
+    for (let attempt = 0; ; attempt += 1) {
+      if (pinned && session.session_id !== pinned) throw new Problem(410, SESSION_LOST);
+      const { path, init } = request(session);
+      try {
+        return { response: await send(path, { ...init, session }), session };
+      } catch (error) {
+        if (!(error instanceof Problem) || !OVER.has(error.code) || attempt === 2) throw error;
+        session = await renew(session, error.code === 'token_expired' && attempt === 0);
+      }
+    }
+  }
+
+  /** @param {string} path @param {Request} init @returns {Promise<Response>} only good ones */
+  async function send(path, { method, body, session, headers = {}, signal }) {
+    const abort = new AbortController();
+    const forward = () => abort.abort(signal?.reason);
+    if (signal?.aborted) forward();
+    signal?.addEventListener('abort', forward, { once: true });
+    const timer = setTimeout(() => abort.abort(), HEADERS_WITHIN_MS);
+    /** @type {Response} */
+    let response;
+    try {
+      response = await fetch(new URL(path, base), {
+        method,
+        headers: {
+          ...(body ? { 'Content-Type': 'application/json' } : {}),
+          ...(session ? { Authorization: `Bearer ${session.token}`, 'X-Fingerprint': session.fingerprint } : {}),
+          ...headers,
+        },
+        body: body && JSON.stringify(body),
+        signal: abort.signal,
+        // No cookies are set, and none of another application on this host are wanted.
+        credentials: 'omit',
+        cache: 'no-store',
+      });
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw new Unreachable('no answer', { cause: error });
+    } finally {
+      clearTimeout(timer);
+    }
+    if (!response.ok) throw await problem(response);
+    return response;
+  }
+
+  return {
+    ensureSession,
+
+    /**
+     * Sends a message; the reply's events are in the body.
+     * @param {{message: string, message_id: string, history?: object[], page?: object}} body
+     * @param {AbortSignal} signal
+     */
+    postMessage(body, signal) {
+      return call(() => ({ path: 'api/v1/chat/message', init: { method: 'POST', body, headers: { Accept: 'text/event-stream' }, signal } }));
+    },
+
+    /**
+     * Follows a reply that was asked for earlier.
+     * @param {string} messageId @param {string} sessionId @param {string} lastEventId @param {AbortSignal} signal
+     */
+    follow(messageId, sessionId, lastEventId, signal) {
+      /** @type {Record<string, string>} */
+      const headers = { Accept: 'text/event-stream' };
+      if (lastEventId) headers['Last-Event-ID'] = lastEventId;
+      const path = `api/v1/chat/stream/${encodeURIComponent(sessionId)}?message_id=${encodeURIComponent(messageId)}`;
+      return call(() => ({ path, init: { method: 'GET', headers, signal } }), sessionId);
+    },
+
+    /** @param {string} messageId @param {string} [sessionId] */
+    async cancel(messageId, sessionId) {
+      await call(() => ({ path: 'api/v1/chat/cancel', init: { method: 'POST', body: { message_id: messageId } } }), sessionId || undefined);
+    },
+
+    /** Ends the session on the server too. Forgotten here at once, whatever comes of that. */
+    async end() {
+      const session = store.session();
+      store.keepSession(null);
+      if (session) await send('api/v1/session', { method: 'DELETE', session });
+    },
+  };
+}
+
+/** @param {Response} response @returns {Promise<Problem>} */
+async function problem(response) {
+  /** @type {any} */
+  let said = {};
+  try {
+    said = (await response.json()) ?? {};
+  } catch {
+    // A proxy in between answers with HTML; the status has to do.
+  }
+  const header = Number.parseInt(response.headers.get('Retry-After') ?? '', 10);
+  const retryAfter = [header, said.retry_after].find((it) => Number.isFinite(it) && it >= 0);
+  const code = typeof said.code === 'string' ? said.code : { 401: 'unauthorized', 413: 'payload_too_large', 429: 'rate_limited' }[response.status];
+  return new Problem(response.status, code ?? (response.status >= 500 ? 'overloaded' : 'refused'), {
+    retryAfter,
+    maxChars: typeof said.max_chars === 'number' ? said.max_chars : undefined,
+    running: typeof said.running === 'string' ? said.running : undefined,
+  });
+}

@@ -1,0 +1,180 @@
+/**
+ * The life of one message, from the first try to send it to its last event, over as many connections as it takes.
+ *
+ * As long as nothing shows that the message arrived it is posted again under the same id, which the edge runs once only.
+ * Once it arrived, a lost connection is replaced by following the reply from the last event seen.
+ *
+ * @typedef {import('./state.js').Exchange} Exchange
+ * @typedef {import('./state.js').Event} Event
+ * @typedef {import('./state.js').Trouble} Trouble
+ */
+import { Problem, SESSION_LOST, Unreachable } from './api.js';
+import { readEvents } from './sse.js';
+
+const POST_TRIES = 5;
+const BUSY_TRIES = 4;
+const FIRST_PAUSE_MS = 1000;
+const LONGEST_PAUSE_MS = 15_000;
+/** Three heartbeats missed: the connection is dead, even if nobody told us. */
+const SILENT_LINE_MS = 50_000;
+/** The line lives but nothing comes about this message: the edge no longer knows it. Longer than n8n may think. */
+const SILENT_REPLY_MS = 150_000;
+/** As long as the edge keeps a reply for who comes back. */
+export const RESUME_WINDOW_MS = 15 * 60_000;
+
+/**
+ * @param {object} options
+ * @param {ReturnType<typeof import('./api.js').createApi>} options.api
+ * @param {() => Exchange | undefined} options.exchange its state now
+ * @param {() => {message: string, message_id: string, history?: object[], page?: object}} options.body
+ * @param {(event: Event) => void} options.dispatch
+ * @param {(ms: number, signal: AbortSignal) => Promise<void>} options.pause cut short when the network is back
+ * @param {AbortSignal} options.signal the visitor stopped it, or left
+ */
+export async function deliver({ api, exchange, body, dispatch, pause, signal }) {
+  const first = exchange();
+  if (!first) return;
+  const { id } = first;
+  let posts = 0;
+  let refusals = 0;
+  let losses = 0;
+  let retryMs = FIRST_PAUSE_MS;
+  let heardAt = Date.now();
+  let asked = Date.now();
+
+  const fail = (/** @type {Trouble} */ trouble) => dispatch({ type: 'failed', id, trouble });
+  const again = (/** @type {number} */ count) => Math.min(LONGEST_PAUSE_MS, retryMs * 2 ** (count - 1)) * (0.6 + Math.random() * 0.4);
+
+  for (;;) {
+    const it = exchange();
+    if (!it || over(it) || signal.aborted) return;
+    const arrived = it.phase !== 'sending';
+    const line = watch(signal, () => heardAt, () => asked);
+    try {
+      const { response, session } = arrived ? await api.follow(id, it.session, it.lastEventId, line.signal) : await api.postMessage(body(), line.signal);
+      if (!response.body) throw new Unreachable('no body');
+      dispatch({ type: 'accepted', id, session: session.session_id });
+      dispatch({ type: 'delayed', why: null });
+      heardAt = asked = Date.now();
+      for await (const event of readEvents(response.body, () => (heardAt = Date.now()))) {
+        losses = refusals = 0;
+        retryMs = event.retry ?? retryMs;
+        const known = understand(event, id);
+        if (!known) continue;
+        asked = Date.now();
+        dispatch(known);
+        if (known.type === 'end' || known.type === 'failed') return;
+      }
+      throw new Unreachable('the stream ended early');
+    } catch (error) {
+      if (signal.aborted) return;
+      if (line.forgotten()) return fail({ code: 'interrupted', retryable: true });
+      if (error instanceof Problem) {
+        const seconds = error.retryAfter;
+        const wait = arrived ? error.status === 429 || error.status >= 500 : error.status >= 500;
+        refusals += 1;
+        if (!wait || refusals > BUSY_TRIES) return fail(trouble(error));
+        dispatch({ type: 'delayed', why: 'busy' });
+        await pause(seconds === undefined ? again(refusals) : Math.min(60, seconds) * 1000 + Math.random() * 500, signal);
+        continue;
+      }
+      if (exchange()?.phase !== 'sending') {
+        losses += 1;
+        if (Date.now() - heardAt > RESUME_WINDOW_MS) return fail({ code: 'interrupted', retryable: true });
+        dispatch({ type: 'delayed', why: 'reconnecting' });
+        await pause(again(losses), signal);
+      } else {
+        // Offline costs no tries: the message waits for the network as long as the visitor does.
+        if (navigator.onLine !== false) posts += 1;
+        if (posts >= POST_TRIES) return fail({ code: 'unreachable', retryable: true });
+        dispatch({ type: 'delayed', why: 'reconnecting' });
+        await pause(navigator.onLine === false ? LONGEST_PAUSE_MS : again(posts), signal);
+      }
+    } finally {
+      line.close();
+    }
+  }
+}
+
+/** @param {Exchange} it */
+function over(it) {
+  return it.phase === 'done' || it.phase === 'stopped' || it.phase === 'failed';
+}
+
+/** Ends a connection that is silent for too long. @param {AbortSignal} outer @param {() => number} heard @param {() => number} asked */
+function watch(outer, heard, asked) {
+  const abort = new AbortController();
+  const forward = () => abort.abort();
+  outer.addEventListener('abort', forward, { once: true });
+  if (outer.aborted) forward();
+  const opened = Date.now();
+  let forgotten = false;
+  const timer = setInterval(() => {
+    const now = Date.now();
+    forgotten = now - Math.max(opened, asked()) > SILENT_REPLY_MS;
+    if (forgotten || now - Math.max(opened, heard()) > SILENT_LINE_MS) abort.abort();
+  }, 1000);
+  return {
+    signal: abort.signal,
+    forgotten: () => forgotten,
+    close() {
+      clearInterval(timer);
+      outer.removeEventListener('abort', forward);
+      abort.abort();
+    },
+  };
+}
+
+/** @param {Problem} problem @returns {Trouble} */
+function trouble({ code, status, retryAfter, maxChars }) {
+  const wait = status === 429 ? (retryAfter ?? 5) : status >= 500 ? retryAfter : undefined;
+  return {
+    code: code === SESSION_LOST ? 'interrupted' : code,
+    retryable: status === 409 || status === 410 || status === 429 || status >= 500 || status === 401,
+    until: wait === undefined ? undefined : Date.now() + wait * 1000,
+    maxChars,
+  };
+}
+
+/**
+ * One event of the wire, or undefined when it is about another message or unknown.
+ *
+ * @param {import('./sse.js').ServerEvent} event
+ * @param {string} id
+ * @returns {Event | undefined}
+ */
+export function understand({ event, data, id: eventId }, id) {
+  /** @type {any} */
+  let said;
+  try {
+    said = JSON.parse(data);
+  } catch {
+    return undefined;
+  }
+  if (event === 'gap') return { type: 'gap', id };
+  if (said?.message_id !== id) return undefined;
+  switch (event) {
+    case 'queued':
+      return { type: 'queued', id };
+    case 'begin':
+      return { type: 'begin', id, eventId };
+    case 'chunk':
+      if (!Number.isInteger(said.index) || typeof said.content !== 'string') return undefined;
+      return { type: 'chunk', id, index: said.index, content: said.content, eventId };
+    case 'end':
+      return { type: 'end', id, finishReason: String(said.finish_reason), eventId };
+    case 'failed':
+      return {
+        type: 'failed',
+        id,
+        trouble: {
+          code: String(said.code),
+          sentence: typeof said.message === 'string' && said.message !== '' ? said.message : undefined,
+          retryable: said.retryable === true,
+          until: said.retryable === true && said.retry_after > 0 ? Date.now() + said.retry_after * 1000 : undefined,
+        },
+      };
+    default:
+      return undefined;
+  }
+}
