@@ -39,10 +39,10 @@ pub struct Config {
     pub allow_no_origin: Option<bool>,
 
     /// Signs session tokens; 32 bytes or more. All-in-one makes one at every start when there is none.
-    #[arg(long, env = "JWT_SECRET_KEY", hide_env_values = true, value_parser = secret::strong)]
+    #[arg(long, env = "JWT_SECRET_KEY", hide_env_values = true, value_parser = secret::Hidden(secret::strong))]
     pub jwt_secret_key: Option<Secret>,
     /// The secret before the present one: its tokens stay good while keys rotate.
-    #[arg(long, env = "JWT_SECRET_KEY_PREVIOUS", hide_env_values = true, value_parser = secret::strong)]
+    #[arg(long, env = "JWT_SECRET_KEY_PREVIOUS", hide_env_values = true, value_parser = secret::Hidden(secret::strong))]
     pub jwt_secret_key_previous: Option<Secret>,
     /// How long a session token is good.
     #[arg(long, env = "SESSION_TTL", default_value = "1h", value_parser = some_time)]
@@ -106,7 +106,7 @@ pub struct Config {
     pub rate_limit_create_per_minute: u32,
 
     /// Bearer that reading /metrics needs. Default: callers of the private network need none.
-    #[arg(long, env = "METRICS_TOKEN", hide_env_values = true, value_parser = secret::any)]
+    #[arg(long, env = "METRICS_TOKEN", hide_env_values = true, value_parser = secret::Hidden(secret::any))]
     pub metrics_token: Option<Secret>,
 
     /// Whether this is the all-in-one development mode: the demo page is shown, and defaults are kind. Not a setting:

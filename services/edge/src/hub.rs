@@ -29,6 +29,8 @@ use crate::{metrics::Metrics, sse::LastEvent};
 pub(crate) use view::Cursor;
 use view::{Merged, Timing, View};
 
+/// A session that can't be read within this time is refused: an edge says no in under a second.
+const OPEN_WITHIN: Duration = Duration::from_millis(950);
 /// No worker has a message after this long: the visitor is told that it waits.
 const SAY_QUEUED_AFTER: Duration = Duration::from_secs(1);
 /// Three heartbeats of a worker.
@@ -114,9 +116,12 @@ impl Hubs {
             self.shared.tasks.spawn(Task { shared, session: session.clone(), watched, holders }.run());
         }
         let mut loaded = hub.view.loaded.subscribe();
-        // The sender is in the hub that we hold.
-        let state = loaded.wait_for(|loaded| *loaded != Loaded::NotYet).await.map_or(Loaded::Failed, |state| *state);
-        if state == Loaded::Yes { Ok(hub) } else { Err(bus::Error::Unavailable("the session can't be read".into())) }
+        let loaded = tokio::time::timeout(OPEN_WITHIN, loaded.wait_for(|loaded| *loaded != Loaded::NotYet)).await;
+        match loaded {
+            Ok(Ok(state)) if *state == Loaded::Yes => {}
+            _ => return Err(bus::Error::Unavailable("the session can't be read".into())),
+        }
+        Ok(hub)
     }
 
     /// Waits for the tasks that watch over messages; to be called when no listener is left.

@@ -99,7 +99,7 @@ pub(crate) struct NatsSetup {
 #[derive(Args)]
 pub(crate) struct Ops {
     /// Bearer that reading /metrics needs. Default: callers of the private network need none.
-    #[arg(long, env = "METRICS_TOKEN", hide_env_values = true, value_parser = secret::any)]
+    #[arg(long, env = "METRICS_TOKEN", hide_env_values = true, value_parser = secret::Hidden(secret::any))]
     pub(crate) metrics_token: Option<Secret>,
 }
 

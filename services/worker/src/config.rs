@@ -14,7 +14,7 @@ pub struct Config {
     #[command(flatten)]
     pub n8n: n8n::Config,
     /// Signs the visitor's token for n8n (jwt_token). Only workers and n8n hold it.
-    #[arg(long, env = "SESSION_SECRET_KEY", value_parser = secret::strong, hide_env_values = true)]
+    #[arg(long, env = "SESSION_SECRET_KEY", value_parser = secret::Hidden(secret::strong), hide_env_values = true)]
     pub session_secret_key: Option<Secret>,
     /// Replies that run at once in this process; more messages wait in the queue, or go to another worker.
     #[arg(long, env = "WORKER_CONCURRENCY", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]

@@ -59,7 +59,7 @@ pub struct Config {
         id = "n8n_webhook_url",
         long = "n8n-webhook-url",
         env = "N8N_WEBHOOK_URL",
-        value_parser = webhook_url,
+        value_parser = secret::Hidden(webhook_url),
         hide_env_values = true
     )]
     pub webhook_url: Option<Url>,
@@ -68,7 +68,7 @@ pub struct Config {
         id = "n8n_api_key",
         long = "n8n-api-key",
         env = "N8N_API_KEY",
-        value_parser = secret::any,
+        value_parser = secret::Hidden(secret::any),
         hide_env_values = true
     )]
     pub api_key: Option<Secret>,

@@ -15,6 +15,7 @@ use prometheus_client::{
     metrics::{family::Family, gauge::Gauge},
     registry::Registry,
 };
+use subtle::ConstantTimeEq as _;
 
 use crate::Secret;
 
@@ -69,17 +70,12 @@ impl Metrics {
         if let Some(token) = &self.token {
             let given = headers.get(header::AUTHORIZATION).and_then(|h| h.to_str().ok());
             let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-            return same(given.as_bytes(), token.expose().as_bytes());
+            return given.as_bytes().ct_eq(token.expose().as_bytes()).into();
         }
         let proxied =
             ["forwarded", "x-forwarded-for", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name));
         !proxied && is_near(peer)
     }
-}
-
-/// Compares without telling by time where the two differ.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (x, y)| differ | (x ^ y)) == 0
 }
 
 /// Whether an address is of this machine or of a private network (RFC 1918, RFC 4193, link-local).

@@ -87,6 +87,34 @@ pub fn any(text: &str) -> Result<Secret, std::convert::Infallible> {
     Ok(Secret::any(text))
 }
 
+/// For clap: a parser whose error names the setting and the reason, and never shows the value. clap's own errors do.
+#[derive(Clone)]
+pub struct Hidden<F>(pub F);
+
+impl<F, T, E> clap::builder::TypedValueParser for Hidden<F>
+where
+    F: Fn(&str) -> Result<T, E> + Clone + Send + Sync + 'static,
+    T: Clone + Send + Sync + 'static,
+    E: fmt::Display,
+{
+    type Value = T;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<T, clap::Error> {
+        let env = arg.and_then(clap::Arg::get_env).map(|env| env.to_string_lossy().into_owned());
+        let name = env.unwrap_or_else(|| arg.map_or_else(String::new, ToString::to_string));
+        let refuse = |why: &dyn fmt::Display| {
+            clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{name} {why}\n")).with_cmd(command)
+        };
+        let text = value.to_str().ok_or_else(|| refuse(&"is not UTF-8"))?;
+        (self.0)(text).map_err(|error| refuse(&error))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

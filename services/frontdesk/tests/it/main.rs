@@ -1,1 +1,7 @@
-fn main() {}
+//! Stories of visitors, told with real executables, a real nats-server and a scripted n8n.
+
+mod chat;
+mod cli;
+mod crash;
+mod desk;
+mod visitor;

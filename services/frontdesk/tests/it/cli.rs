@@ -1,0 +1,116 @@
+//! The executable as an operator meets it.
+
+use std::process::{Command, Output};
+
+use crate::desk::Desk;
+
+fn run(args: &[&str], settings: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_frontdesk"))
+        .args(args)
+        .env_clear()
+        .envs(settings.iter().copied())
+        .current_dir(std::env::temp_dir())
+        .output()
+        .expect("the executable starts")
+}
+
+fn error(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A production role does not start without good secrets, and says how to make them.
+#[test]
+fn weak_secrets_stop_a_role() {
+    let url = ("N8N_WEBHOOK_URL", "http://127.0.0.1:9/webhook/x");
+    let check = |args: &[&str], settings: &[(&str, &str)], name: &str| {
+        let output = run(args, settings);
+        assert!(!output.status.success(), "{args:?}");
+        let said = error(&output);
+        assert!(said.contains(name) && said.contains("frontdesk keys"), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    };
+    check(&["edge"], &[], "JWT_SECRET_KEY");
+    check(&["edge"], &[("JWT_SECRET_KEY", "")], "JWT_SECRET_KEY");
+    check(&["edge"], &[("JWT_SECRET_KEY", "hunter2")], "JWT_SECRET_KEY");
+    check(&["edge"], &[("JWT_SECRET_KEY", "your-super-secret-hunter2-change-this-please")], "JWT_SECRET_KEY");
+    check(&["worker"], &[url], "SESSION_SECRET_KEY");
+    let no_url = run(&["worker"], &[("SESSION_SECRET_KEY", "Tn5bVx2cRk8mWq4zHj7sLp1dFy6gAe3u")]);
+    assert!(!no_url.status.success() && error(&no_url).contains("N8N_WEBHOOK_URL"));
+}
+
+/// A bad value stops the start with a sentence.
+#[test]
+fn bad_settings_are_told() {
+    let check = |name: &str, value: &str, word: &str| {
+        let output = run(&[], &[(name, value), ("API_PORT", "0")]);
+        assert!(!output.status.success() && error(&output).contains(word), "{name}: {}", error(&output));
+    };
+    check("SESSION_TTL", "soon", "duration");
+    check("BODY_MAX_BYTES", "big", "size");
+    check("ALLOWED_ORIGINS", "shop.example/path", "rigin");
+    check("LOG_LEVEL", "=[", "LOG_LEVEL");
+    check("N8N_WEBHOOK_URL", "ftp://x", "http");
+}
+
+/// The keys are in `.env` form, fresh each time, and good enough for the roles.
+#[test]
+fn keys_can_be_used() {
+    let printed = |output: &Output| String::from_utf8(output.stdout.clone()).expect("text");
+    let (one, two) = (run(&["keys"], &[]), run(&["keys"], &[]));
+    assert_ne!(printed(&one), printed(&two));
+    let keys = printed(&one);
+    let key = |name: &str| {
+        let line = keys.lines().find_map(|line| line.strip_prefix(name)).expect("it is printed");
+        line.trim_start_matches('=').to_owned()
+    };
+    let weak = run(&["worker"], &[("SESSION_SECRET_KEY", &key("SESSION_SECRET_KEY"))]);
+    assert!(error(&weak).contains("N8N_WEBHOOK_URL"), "the key is taken: {}", error(&weak));
+    assert!(key("JWT_SECRET_KEY").len() >= 43 && key("N8N_API_KEY").len() >= 43);
+}
+
+/// The all-in-one mode needs nothing, answers the health check, and stops cleanly.
+#[tokio::test]
+async fn all_in_one_lives_and_ends() {
+    let mut desk = Desk::all_in_one(&[]).await;
+    let url = desk.edges[0].url.clone();
+    let port = url.rsplit(':').next().expect("a port").to_owned();
+    assert!(run(&["healthcheck"], &[("API_PORT", &port)]).status.success());
+    let visitor = desk.visitor().await;
+    for (path, kind) in [("/", "text/html"), ("/docs", "text/html"), ("/openapi.json", "application/json")] {
+        let page = visitor.get_plain(path).send().await.expect("the edge answers");
+        assert_eq!(page.status(), 200, "{path}");
+        assert!(page.headers()["content-type"].to_str().expect("text").starts_with(kind), "{path}");
+    }
+    desk.edges[0].signal("TERM");
+    assert_eq!(desk.edges[0].ended().await.code(), Some(0));
+    let down = run(&["healthcheck"], &[("API_PORT", &port)]);
+    assert_eq!(down.status.code(), Some(1));
+}
+
+/// Every role is ready over NATS, tells the edge so, and stops cleanly.
+#[tokio::test]
+async fn roles_live_and_end() {
+    let mut desk = Desk::spread(1, 1, &[]).await;
+    let visitor = desk.visitor().await;
+    let health = loop {
+        let health: serde_json::Value =
+            visitor.get_plain("/health").send().await.expect("it answers").json().await.expect("JSON");
+        if health["checks"]["workers"]["count"] == 1 && health["mode"] == "analytics" {
+            break health;
+        }
+    };
+    assert_eq!(health["status"], "ok", "{health}");
+    for role in [&desk.workers[0], desk.analytics.as_ref().expect("it was started")] {
+        let other = visitor.at(&role.url);
+        assert_eq!(other.get_plain("/health/ready").send().await.expect("it answers").status(), 200);
+        let metrics = other.get_plain("/metrics").send().await.expect("it answers").text().await.expect("text");
+        assert!(metrics.contains("frontdesk_build_info"), "{metrics}");
+    }
+    let mut processes = std::mem::take(&mut desk.edges);
+    processes.append(&mut desk.workers);
+    processes.extend(desk.analytics.take());
+    for mut process in processes {
+        process.signal("TERM");
+        assert_eq!(process.ended().await.code(), Some(0), "{}", process.log());
+    }
+}

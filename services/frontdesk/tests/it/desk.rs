@@ -1,0 +1,190 @@
+//! A whole Frontdesk for tests: real executables on free ports, a scripted n8n, and a real nats-server where it is
+//! spread out. Everything is gone when it is dropped.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bus::{Config, testing::NatsServer};
+use worker::demo::Demo;
+
+use crate::visitor::Visitor;
+
+/// Longer than anything here takes: a test that hangs fails.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+const JWT_SECRET: &str = "wq3rJm1v8Zt5yBn2Kx7cPd4fGh6jLs9a";
+const SESSION_SECRET: &str = "Tn5bVx2cRk8mWq4zHj7sLp1dFy6gAe3u";
+
+/// One running executable.
+pub(crate) struct Process {
+    child: Child,
+    /// Where it listens.
+    pub(crate) url: String,
+    log: tempfile::NamedTempFile,
+}
+
+impl Process {
+    /// Starts `frontdesk <role>` and waits until it says where it listens.
+    fn start(role: &[&str], settings: &[(&str, &str)]) -> Self {
+        let log = tempfile::NamedTempFile::new().expect("a temporary file");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_frontdesk"))
+            .args(role)
+            .env_clear()
+            .env("LOG_LEVEL", "debug")
+            .envs(settings.iter().copied())
+            // A `.env` of the developer is not for tests.
+            .current_dir(std::env::temp_dir())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log.reopen().expect("the file is ours"))
+            .spawn()
+            .expect("the executable starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("it is UTF-8");
+        let url = line.trim().strip_prefix("listening on ").map(str::to_owned);
+        let mut process = Self { child, url: String::new(), log };
+        match url {
+            Some(url) => process.url = url,
+            None => panic!("{role:?} said {line:?} and logged {}", process.log()),
+        }
+        process
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log.path()).unwrap_or_default()
+    }
+
+    /// Shows what led to a failure.
+    #[expect(clippy::print_stderr, reason = "a failed test is read by people")]
+    fn tell(&self) {
+        let log = self.log();
+        let tail: Vec<&str> = log.lines().rev().take(40).collect();
+        eprintln!("--- {} ---", self.url);
+        tail.iter().rev().for_each(|line| eprintln!("{line}"));
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it was running");
+        self.child.wait().expect("it was ours");
+    }
+
+    /// Sends a signal by name.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill can be run").success());
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let until = Instant::now() + LIMIT;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is ours") {
+                return status;
+            }
+            assert!(Instant::now() < until, "it does not end:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if std::thread::panicking() {
+            self.tell();
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct Desk {
+    pub(crate) n8n: Arc<Demo>,
+    pub(crate) nats: Option<NatsServer>,
+    pub(crate) edges: Vec<Process>,
+    pub(crate) workers: Vec<Process>,
+    pub(crate) analytics: Option<Process>,
+    settings: Vec<(String, String)>,
+}
+
+impl Desk {
+    /// Everything in one process.
+    pub(crate) async fn all_in_one(settings: &[(&str, &str)]) -> Self {
+        let mut desk = Self::empty(settings).await;
+        desk.edges.push(desk.launch(&[]));
+        desk
+    }
+
+    /// Over NATS: so many edges and workers, and analytics.
+    pub(crate) async fn spread(edges: usize, workers: usize, settings: &[(&str, &str)]) -> Self {
+        let mut desk = Self::empty(settings).await;
+        let nats = NatsServer::start().await;
+        let defaults = Config::default();
+        nats.set_up(&defaults).await;
+        desk.settings.push(("NATS_URL".into(), nats.url()));
+        desk.nats = Some(nats);
+        for _ in 0..edges {
+            desk.edges.push(desk.launch(&["edge"]));
+        }
+        for _ in 0..workers {
+            desk.add_worker();
+        }
+        desk.analytics = Some(desk.launch(&["analytics"]));
+        desk
+    }
+
+    async fn empty(settings: &[(&str, &str)]) -> Self {
+        crate::visitor::use_ring();
+        let n8n = Demo::scripted(([127, 0, 0, 1], 0).into()).await.expect("a free port");
+        let mut all: Vec<(String, String)> = [
+            ("N8N_WEBHOOK_URL", n8n.url().as_str()),
+            ("N8N_API_KEY", "a-key"),
+            ("JWT_SECRET_KEY", JWT_SECRET),
+            ("SESSION_SECRET_KEY", SESSION_SECRET),
+            ("API_HOST", "127.0.0.1"),
+            ("API_PORT", "0"),
+            ("WORKER_ADDR", "127.0.0.1:0"),
+            ("ANALYTICS_ADDR", "127.0.0.1:0"),
+            ("ALLOW_NO_ORIGIN", "true"),
+            ("RATE_LIMIT_PER_MINUTE", "0"),
+            ("RATE_LIMIT_SESSION_PER_MINUTE", "0"),
+            ("RATE_LIMIT_SITE_PER_MINUTE", "0"),
+            ("RATE_LIMIT_CREATE_PER_MINUTE", "0"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        let folder = tempfile::tempdir().expect("a temporary folder").keep();
+        all.push(("ANALYTICS_DB_PATH".into(), folder.join("facts.redb").display().to_string()));
+        all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        Self { n8n: Arc::new(n8n), nats: None, edges: vec![], workers: vec![], analytics: None, settings: all }
+    }
+
+    pub(crate) fn launch(&self, role: &[&str]) -> Process {
+        let settings: Vec<(&str, &str)> =
+            self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        Process::start(role, &settings)
+    }
+
+    pub(crate) fn add_worker(&mut self) {
+        self.workers.push(self.launch(&["worker"]));
+    }
+
+    /// A visitor with a session, at the first edge.
+    pub(crate) async fn visitor(&self) -> Visitor {
+        Visitor::begin(&self.edges[0].url).await
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        let folder = self.settings.iter().find(|(name, _)| name == "ANALYTICS_DB_PATH");
+        if let Some(folder) = folder.and_then(|(_, path)| std::path::Path::new(path).parent()) {
+            std::fs::remove_dir_all(folder).ok();
+        }
+    }
+}
