@@ -58,7 +58,7 @@ async fn model_log() -> Vec<Value> {
 }
 
 fn code(events: &[Event]) -> &Value {
-    &events.last().unwrap().data["code"]
+    &events.last().expect("there is an end").data["code"]
 }
 
 /// The users' workflow: key and `jwt_token` are checked by n8n itself, the first word is here while it still writes,
