@@ -10,7 +10,7 @@ use std::{collections::HashMap, fmt::Write as _, io::Write as _};
 
 use axum::{
     body::Body,
-    extract::Path,
+    extract::{Path, rejection::PathRejection},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -103,8 +103,11 @@ impl Assets {
     responses((status = 200, description = "The file"), (status = 304, description = "It has not changed"),
         (status = 404, description = "There is no such file", body = crate::openapi::Problem,
             content_type = "application/problem+json")))]
-pub(crate) async fn widget(state: State, Path(path): Path<String>, headers: HeaderMap) -> Response {
-    state.assets.answer(&path, &headers)
+pub(crate) async fn widget(state: State, path: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Response {
+    match path {
+        Ok(Path(path)) => state.assets.answer(&path, &headers),
+        Err(_) => ApiError::NotFound.into_response(),
+    }
 }
 
 /// The demo shop, in the all-in-one development mode.

@@ -90,6 +90,10 @@ async fn discard(mut body: Stream) {
 /// serde_json goes 128 levels deep at most where it builds something, and skips what is not asked for without
 /// recursion, so nesting can't exhaust the stack.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // serde would take an array for the fields in their order.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(ApiError::InvalidRequest { field: None, detail: "The body must be a JSON object.".into() });
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();

@@ -1,11 +1,10 @@
 //! Messages, streams, tickets and cancels.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::{
-    Json,
-    extract::Path,
-    http::{HeaderMap, StatusCode, Uri, header},
+    extract::{Path, rejection::PathRejection},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use bus::{Cancel as CancelOrder, Submitted};
@@ -119,22 +118,24 @@ pub(crate) async fn post_message(
         openapi::Unproved, openapi::Refused))]
 pub(crate) async fn stream(
     state: State,
-    Path(session): Path<String>,
     Listener(visitor): Listener,
+    session: Result<Path<String>, PathRejection>,
+    method: Method,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    visitor.must_be(&session)?;
+    // What is no text is no session of this visitor's either.
+    visitor.must_be(session.as_ref().map_or("", |Path(session)| session))?;
     let query = Query::parse(uri.query().unwrap_or_default())?;
-    let last = headers.get("last-event-id").map(|id| id.to_str().unwrap_or_default());
-    let last = last.or(query.last_event_id.as_deref()).filter(|id| !id.is_empty());
+    let reconnect = headers.get("last-event-id").map(|id| id.to_str().unwrap_or("?")).filter(|id| !id.is_empty());
+    let last = reconnect.or(query.last_event_id.as_deref().filter(|id| !id.is_empty()));
     let hub = match (query.message, &query.message_id) {
-        // A reconnect resumes: it never asks twice.
-        (Some(text), Some(message_id)) if last.is_none() => {
+        // A reconnect resumes: it never asks twice. A HEAD changes nothing.
+        (Some(text), Some(message_id)) if reconnect.is_none() && method != Method::HEAD => {
             let say = Say { message_id: Some(message_id.clone()), ..Say::plain(text) };
             submit(&state, &visitor, &message(&state, &visitor, say)?).await?
         }
-        (Some(_), None) => return Err(ApiError::field("message_id", "is required with `message`")),
+        (Some(_), None) => return Err(ApiError::field("message_id", "message_id is required with `message`")),
         _ => listen(&state, &visitor, query.message_id.as_ref()).await?,
     };
     let parsed = last.map(|id| LastEvent::parse(id).ok_or(id));
@@ -167,7 +168,7 @@ pub(crate) async fn ticket(state: State, visitor: Visitor) -> Response {
         openapi::BadBody, openapi::Unproved, openapi::Refused))]
 pub(crate) async fn cancel(state: State, visitor: Visitor, Body(cancel): Body<Cancel>) -> Result<Response, ApiError> {
     stop(&state, &visitor, &cancel.message_id).await?;
-    Ok((StatusCode::ACCEPTED, Json(cancel)).into_response())
+    Ok((StatusCode::ACCEPTED, no_store(cancel)).into_response())
 }
 
 /// What a stream is asked for.
@@ -243,7 +244,7 @@ fn history(turns: Vec<Turn>, max: usize) -> Vec<Turn> {
 }
 
 /// Hands a message on, or finds the reply of the one that it repeats. Either way the hub follows that reply.
-async fn submit(state: &State, visitor: &Visitor, message: &Message) -> Result<Arc<Hub>, ApiError> {
+async fn submit(state: &State, visitor: &Visitor, message: &Message) -> Result<Hub, ApiError> {
     let count = |outcome| state.metrics.messages.get_or_create(&Outcome { outcome }).inc();
     if state.draining.is_cancelled() {
         return Err(ApiError::Overloaded { retry_after: 1, detail: "This edge is stopping; another one takes over." });
@@ -251,7 +252,7 @@ async fn submit(state: &State, visitor: &Visitor, message: &Message) -> Result<A
     // Before the message is handed on: a worker may answer before that call returns.
     let hub = state.hubs.open(&message.session).await.map_err(|error| away(&error))?;
     if let Heard::Before(digest) = hub.heard(&message.message_id) {
-        if digest.is_some_and(|digest| digest != message.digest) {
+        if digest.is_some_and(|digest| !state.tokens.is_digest(&digest, &message.session, &message.text)) {
             count("conflict");
             return Err(ApiError::MessageConflict);
         }
@@ -274,14 +275,14 @@ async fn submit(state: &State, visitor: &Visitor, message: &Message) -> Result<A
             return Ok(hub);
         }
         let pending = state.bus.pending(&message.session).await.map_err(|error| away(&error))?;
-        match pending.map(|pending| pending.message) {
-            Some(same) if same.message_id == message.message_id => {
-                if same.digest != message.digest {
+        match pending {
+            Some(same) if same.message.message_id == message.message_id => {
+                if !state.tokens.is_digest(&same.message.digest, &message.session, &message.text) {
                     count("conflict");
                     return Err(ApiError::MessageConflict);
                 }
                 count("repeated");
-                hub.expect(&same, true);
+                hub.expect(&same.message, true);
                 return Ok(hub);
             }
             _ if submitted == Submitted::Duplicate => {
@@ -289,7 +290,12 @@ async fn submit(state: &State, visitor: &Visitor, message: &Message) -> Result<A
                 hub.expect(message, false);
                 return Ok(hub);
             }
+            // Its end was shown, and only its acknowledgement is still on the way, or was lost.
+            Some(over) if hub.is_over(&over.message.message_id) => {
+                state.bus.withdraw(&over).await.map_err(|error| away(&error))?;
+            }
             Some(running) => {
+                let running = running.message;
                 if visitor.site.on_busy == OnBusy::Reject || tokio::time::Instant::now() > give_up {
                     count("busy");
                     return Err(ApiError::SessionBusy { running: running.message_id });
@@ -307,7 +313,7 @@ async fn submit(state: &State, visitor: &Visitor, message: &Message) -> Result<A
 }
 
 /// Opens the session's hub; a message that is only queued as yet is looked for.
-async fn listen(state: &State, visitor: &Visitor, message_id: Option<&MessageId>) -> Result<Arc<Hub>, ApiError> {
+async fn listen(state: &State, visitor: &Visitor, message_id: Option<&MessageId>) -> Result<Hub, ApiError> {
     if state.draining.is_cancelled() {
         return Err(ApiError::Overloaded { retry_after: 1, detail: "This edge is stopping; another one takes over." });
     }
@@ -333,7 +339,18 @@ async fn stop(state: &State, visitor: &Visitor, message_id: &MessageId) -> Resul
         return Ok(());
     }
     let order = CancelOrder { message_id: message_id.clone() };
-    state.bus.cancel(session, &order).await.map(drop).map_err(|error| away(&error))
+    // A worker that has just claimed it does not listen yet.
+    for _ in 0..3 {
+        if state.bus.cancel(session, &order).await.map_err(|error| away(&error))? {
+            return Ok(());
+        }
+        let pending = state.bus.pending(session).await.map_err(|error| away(&error))?;
+        if pending.is_none_or(|pending| pending.message.message_id != *message_id) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    Ok(())
 }
 
 /// The bus can't take it now.
@@ -349,6 +366,13 @@ fn away(error: &bus::Error) -> ApiError {
 
 /// Whether the client wants to be told where the reply will be, rather than the reply.
 fn wants_json(headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    accept.contains("application/json") && !accept.contains("text/event-stream")
+    let kinds = headers.get_all(header::ACCEPT).into_iter().filter_map(|accept| accept.to_str().ok());
+    let kinds =
+        kinds.flat_map(|accept| accept.split(',')).map(|kind| kind.split(';').next().unwrap_or_default().trim());
+    let (mut json, mut stream) = (false, false);
+    for kind in kinds {
+        json |= kind.eq_ignore_ascii_case("application/json");
+        stream |= kind.eq_ignore_ascii_case("text/event-stream");
+    }
+    json && !stream
 }

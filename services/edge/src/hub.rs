@@ -9,7 +9,10 @@ mod view;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -56,19 +59,25 @@ pub(crate) struct Hubs {
 struct Shared {
     bus: Bus,
     queue_timeout: Duration,
-    hubs: Mutex<HashMap<SessionId, Weak<Hub>>>,
+    hubs: Mutex<HashMap<SessionId, Arc<Watched>>>,
     tasks: TaskTracker,
     rereads: Semaphore,
     metrics: Arc<Metrics>,
 }
 
-/// A session's hub, as listeners and handlers hold it. Its task ends when nobody does and nothing is left to watch.
-pub(crate) struct Hub {
-    session: SessionId,
-    view: Arc<Watched>,
+impl Shared {
+    fn hubs(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Watched>>> {
+        self.hubs.lock().expect("nothing panics while holding it")
+    }
 }
 
+/// A session's hub, as listeners and handlers hold it. Its task ends when nobody does and nothing is left to watch.
+pub(crate) struct Hub(Arc<Watched>);
+
 struct Watched {
+    session: SessionId,
+    /// How many [`Hub`]s there are. Raised only under the lock of the map, where the task looks before it leaves.
+    holders: AtomicUsize,
     view: Mutex<View>,
     /// Changes when there is something new to read.
     changed: watch::Sender<()>,
@@ -86,6 +95,22 @@ enum Loaded {
 }
 
 impl Watched {
+    fn new(session: SessionId) -> Self {
+        Self {
+            session,
+            holders: AtomicUsize::new(0),
+            view: Mutex::new(View::new()),
+            changed: watch::Sender::default(),
+            poke: Notify::new(),
+            loaded: watch::Sender::new(Loaded::NotYet),
+        }
+    }
+
+    fn hold(self: &Arc<Self>) -> Hub {
+        self.holders.fetch_add(1, Ordering::Relaxed);
+        Hub(Arc::clone(self))
+    }
+
     fn view(&self) -> MutexGuard<'_, View> {
         self.view.lock().expect("nothing panics while holding it")
     }
@@ -99,29 +124,35 @@ impl Hubs {
     }
 
     /// The session's hub, listening, with the session's record read in.
-    pub(crate) async fn open(&self, session: &SessionId) -> Result<Arc<Hub>, bus::Error> {
-        let (hub, new) = {
-            let mut hubs = self.shared.hubs.lock().expect("nothing panics while holding it");
-            match hubs.get(session).and_then(Weak::upgrade) {
-                Some(hub) => (hub, false),
-                None => {
-                    let hub = Arc::new(Hub::new(session.clone()));
-                    hubs.insert(session.clone(), Arc::downgrade(&hub));
-                    (hub, true)
-                }
-            }
+    pub(crate) async fn open(&self, session: &SessionId) -> Result<Hub, bus::Error> {
+        let hub = {
+            let mut hubs = self.shared.hubs();
+            let watched = hubs.entry(session.clone()).or_insert_with(|| {
+                let watched = Arc::new(Watched::new(session.clone()));
+                let task = Task { shared: Arc::clone(&self.shared), watched: Arc::clone(&watched) };
+                self.shared.tasks.spawn(task.run());
+                watched
+            });
+            watched.hold()
         };
-        if new {
-            let (shared, watched, holders) = (Arc::clone(&self.shared), Arc::clone(&hub.view), Arc::downgrade(&hub));
-            self.shared.tasks.spawn(Task { shared, session: session.clone(), watched, holders }.run());
-        }
-        let mut loaded = hub.view.loaded.subscribe();
-        let loaded = tokio::time::timeout(OPEN_WITHIN, loaded.wait_for(|loaded| *loaded != Loaded::NotYet)).await;
-        match loaded {
-            Ok(Ok(state)) if *state == Loaded::Yes => {}
-            _ => return Err(bus::Error::Unavailable("the session can't be read".into())),
-        }
+        tokio::time::timeout(OPEN_WITHIN, self.ready(&hub))
+            .await
+            .unwrap_or_else(|_| Err(bus::Error::Unavailable("the session can't be read in time".into())))?;
         Ok(hub)
+    }
+
+    async fn ready(&self, hub: &Hub) -> Result<(), bus::Error> {
+        let mut loaded = hub.0.loaded.subscribe();
+        let state = loaded.wait_for(|loaded| *loaded != Loaded::NotYet).await.map_or(Loaded::Failed, |state| *state);
+        if state == Loaded::Failed {
+            return Err(bus::Error::Unavailable("the session can't be read".into()));
+        }
+        // A hub that lives on for another tab has forgotten what this client may come back to.
+        if !hub.0.view().is_whole() {
+            let stored = self.shared.bus.record(&hub.0.session, Read::Quick).await?;
+            hub.0.view().load(&stored.record.replies);
+        }
+        Ok(())
     }
 
     /// Waits for the tasks that watch over messages; to be called when no listener is left.
@@ -134,13 +165,10 @@ impl Hubs {
     pub(crate) async fn cancel_queued(&self, session: &SessionId, message_id: &MessageId) -> Result<bool, bus::Error> {
         let terminal = Terminal::End { chunks: 0, finish_reason: FinishReason::Cancelled, duration_ms: 0 };
         let ended = end_unclaimed(&self.shared.bus, session, message_id, &terminal).await?;
-        let hub = {
-            let hubs = self.shared.hubs.lock().expect("nothing panics while holding it");
-            hubs.get(session).and_then(Weak::upgrade)
-        };
+        let hub = self.shared.hubs().get(session).map(Watched::hold);
         if let (true, Some(hub)) = (ended.is_some(), hub) {
-            hub.view.view().end_now(message_id, &terminal);
-            hub.view.changed.send_replace(());
+            hub.0.view().end_now(message_id, &terminal);
+            hub.0.changed.send_replace(());
         }
         Ok(ended.is_some())
     }
@@ -155,31 +183,26 @@ pub(crate) enum Heard {
 }
 
 impl Hub {
-    fn new(session: SessionId) -> Self {
-        let view = Watched {
-            view: Mutex::new(View::new()),
-            changed: watch::Sender::default(),
-            poke: Notify::new(),
-            loaded: watch::Sender::new(Loaded::NotYet),
-        };
-        Self { session, view: Arc::new(view) }
-    }
-
     pub(crate) fn session(&self) -> &SessionId {
-        &self.session
+        &self.0.session
     }
 
     /// Whether this message was heard of.
     pub(crate) fn heard(&self, message_id: &MessageId) -> Heard {
-        match self.view.view().find(message_id) {
+        match self.0.view().find(message_id) {
             Some(known) => Heard::Before(known.digest.clone()),
             None => Heard::Nothing,
         }
     }
 
+    /// Whether this reply is over, as far as this edge knows.
+    pub(crate) fn is_over(&self, message_id: &MessageId) -> bool {
+        self.0.view().find(message_id).is_some_and(view::Known::is_over)
+    }
+
     /// A message of this session was submitted. `fresh`: by this call, which makes this hub watch over it.
     pub(crate) fn expect(&self, message: &Message, fresh: bool) {
-        let mut view = self.view.view();
+        let mut view = self.0.view();
         let known = view.entry(&message.message_id);
         known.digest.get_or_insert_with(|| message.digest.clone());
         if fresh {
@@ -190,12 +213,12 @@ impl Hub {
             known.timing.claimed = true;
         }
         drop(view);
-        self.view.poke.notify_one();
+        self.0.poke.notify_one();
     }
 
     /// A cursor on one reply.
     pub(crate) fn follow_one(&self, message_id: &MessageId, last: Option<&LastEvent>) -> Cursor {
-        self.view.view().follow_one(message_id, last)
+        self.0.view().follow_one(message_id, last)
     }
 
     /// A cursor on the session; the second value tells whether the client's place was found.
@@ -204,68 +227,72 @@ impl Hub {
         last: Option<Result<&LastEvent, &str>>,
         from: Option<&MessageId>,
     ) -> (Cursor, bool) {
-        self.view.view().follow_all(last, from)
+        self.0.view().follow_all(last, from)
     }
 
     /// What `cursor` has not seen; how many events; whether its one reply is over.
     pub(crate) fn read(&self, cursor: &mut Cursor) -> (Option<Bytes>, u64, bool) {
-        self.view.view().read(cursor)
+        self.0.view().read(cursor)
     }
 
     /// Tells of every change from now on.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
-        self.view.changed.subscribe()
+        self.0.changed.subscribe()
     }
 }
 
 /// The task of one hub.
 struct Task {
     shared: Arc<Shared>,
-    session: SessionId,
     watched: Arc<Watched>,
-    holders: Weak<Hub>,
 }
 
 impl Task {
     async fn run(self) {
-        let events = self.shared.bus.listen(&self.session).await;
+        let session = &self.watched.session;
+        let events = self.shared.bus.listen(session).await;
         // Listening first: what is said while the record is read waits in the subscription.
-        let (Ok(events), Ok(())) = (events, self.load().await) else {
-            self.leave();
+        let record = self.shared.bus.record(session, Read::Quick).await;
+        let (Ok(events), Ok(stored)) = (events, record) else {
+            self.shared.hubs().remove(session);
             self.watched.loaded.send_replace(Loaded::Failed);
             return;
         };
+        self.watched.view().load(&stored.record.replies);
         self.watched.loaded.send_replace(Loaded::Yes);
+        self.look_up_open().await;
         self.watch(events).await;
-        self.leave();
-    }
-
-    /// Makes room for another hub of the session.
-    fn leave(&self) {
-        let mut hubs = self.shared.hubs.lock().expect("nothing panics while holding it");
-        if hubs.get(&self.session).is_some_and(|held| Weak::ptr_eq(held, &self.holders)) {
-            hubs.remove(&self.session);
-        }
     }
 
     async fn load(&self) -> Result<(), bus::Error> {
-        let stored = self.shared.bus.record(&self.session, Read::Quick).await?;
-        let running: Vec<MessageId> = {
-            let mut view = self.watched.view();
-            view.load(&stored.record.replies);
-            view.open().map(|known| known.message_id.clone()).collect()
-        };
-        for message_id in running {
+        let stored = self.shared.bus.record(&self.watched.session, Read::Quick).await?;
+        self.watched.view().load(&stored.record.replies);
+        self.look_up_open().await;
+        Ok(())
+    }
+
+    async fn look_up_open(&self) {
+        let open: Vec<MessageId> = self.watched.view().open().map(|known| known.message_id.clone()).collect();
+        for message_id in open {
             self.look_up(&message_id).await;
         }
-        Ok(())
+    }
+
+    /// Leaves the map if nobody holds the hub; under the map's lock, where holders come from.
+    fn leave(&self) -> bool {
+        let mut hubs = self.shared.hubs();
+        if self.watched.holders.load(Ordering::Relaxed) > 0 {
+            return false;
+        }
+        hubs.remove(&self.watched.session);
+        true
     }
 
     async fn watch(&self, mut events: Events) {
         let mut idle_since = Instant::now();
         loop {
             let (open, due) = self.deadline();
-            if !open && self.holders.strong_count() == 0 {
+            if !open && self.leave() {
                 return;
             }
             let forget = idle_since + FORGET_AFTER;
@@ -405,9 +432,14 @@ impl Task {
 
     async fn find(&self, message_id: &MessageId) -> Result<Found, bus::Error> {
         let bus = &self.shared.bus;
-        let record = bus.record(&self.session, Read::Quick).await?.record;
+        let record = bus.record(&self.watched.session, Read::Quick).await?.record;
         let recorded = record.find(message_id);
         if let Some(over) = recorded.filter(|reply| reply.state != State::Running) {
+            let next = self.watched.view().find(message_id).map_or(0, view::Known::next);
+            // The record dropped what is missing here; its worker answers for a moment longer.
+            if over.offset > next {
+                self.ask(message_id).await?;
+            }
             self.merge_reply(over);
             self.end_if_short(over);
             return Ok(Found::Over);
@@ -420,10 +452,10 @@ impl Task {
             self.merge_reply(cut);
             return Ok(Found::Cut);
         }
-        match bus.pending(&self.session).await? {
+        match bus.pending(&self.watched.session).await? {
             Some(pending) if pending.message.message_id == *message_id => Ok(Found::Queued),
             // It may have been taken and recorded between the two reads.
-            _ => match bus.record(&self.session, Read::Exact).await?.record {
+            _ => match bus.record(&self.watched.session, Read::Exact).await?.record {
                 record if record.find(message_id).is_some() => Ok(Found::Unknown),
                 _ => Ok(Found::Nothing),
             },
@@ -435,7 +467,7 @@ impl Task {
         loop {
             let from = self.watched.view().find(message_id).map_or(0, view::Known::next);
             let ask = Ask { message_id: Some(message_id.clone()), from };
-            let Some(part) = self.shared.bus.ask(&self.session, &ask).await? else { return Ok(false) };
+            let Some(part) = self.shared.bus.ask(&self.watched.session, &ask).await? else { return Ok(false) };
             if part.message_id != *message_id {
                 return Ok(false);
             }
@@ -475,11 +507,11 @@ impl Task {
     /// Nobody took it in time: from now on nobody will.
     async fn expire(&self, message_id: &MessageId, accepted_at: Millis) {
         let terminal = Terminal::Failed { chunks: 0, code: FailureCode::QueueTimeout };
-        match end_unclaimed(&self.shared.bus, &self.session, message_id, &terminal).await {
+        match end_unclaimed(&self.shared.bus, &self.watched.session, message_id, &terminal).await {
             Ok(Some(site)) => {
                 tracing::warn!(message.id = %message_id, "no worker took a message in time");
                 self.end_here(message_id, FailureCode::QueueTimeout);
-                self.tell_failed(&site, message_id, FailureCode::QueueTimeout, accepted_at);
+                self.tell_failed(&site, message_id, FailureCode::QueueTimeout, 0, accepted_at);
             }
             // A worker was quicker.
             Ok(None) => {}
@@ -490,7 +522,7 @@ impl Task {
     /// Its worker is gone, and no other one has spoken: it ends here.
     async fn bury(&self, message_id: &MessageId) {
         let bus = &self.shared.bus;
-        let Ok(stored) = bus.record(&self.session, Read::Exact).await else { return };
+        let Ok(stored) = bus.record(&self.watched.session, Read::Exact).await else { return };
         let Some(cut) = stored.record.find(message_id).filter(|reply| reply.state == State::Running) else { return };
         let mut dead = Reply { run: format!("buried-{:016x}", rand::random::<u64>()), ..cut.clone() };
         dead.finish(Terminal::Failed { chunks: dead.next, code: FailureCode::Interrupted });
@@ -499,10 +531,10 @@ impl Task {
         match bus.put_record(&record, stored.revision).await {
             Ok(_) => {
                 tracing::warn!(message.id = %message_id, "a reply's worker is gone");
-                let pending = bus.pending(&self.session).await.ok().flatten();
+                let pending = bus.pending(&self.watched.session).await.ok().flatten();
                 if let Some(pending) = pending.filter(|pending| pending.message.message_id == *message_id) {
                     let (site, at) = (pending.message.site.clone(), pending.message.accepted_at);
-                    self.tell_failed(&site, message_id, FailureCode::Interrupted, at);
+                    self.tell_failed(&site, message_id, FailureCode::Interrupted, dead.next, at);
                     bus.withdraw(&pending).await.ok();
                 }
                 self.end_here(message_id, FailureCode::Interrupted);
@@ -512,17 +544,18 @@ impl Task {
         }
     }
 
-    fn tell_failed(&self, site: &SiteId, message_id: &MessageId, code: FailureCode, accepted_at: Millis) {
+    fn tell_failed(&self, site: &SiteId, message_id: &MessageId, code: FailureCode, chunks: u32, accepted_at: Millis) {
         let duration_ms = u64::try_from(accepted_at.age_at(Millis::now()).as_millis()).unwrap_or(u64::MAX);
-        let kind = FactKind::ReplyFailed { message_id: message_id.clone(), chunks: 0, code, duration_ms };
-        self.shared.bus.tell(Fact::now(site, &self.session, kind));
+        let kind = FactKind::ReplyFailed { message_id: message_id.clone(), chunks, code, duration_ms };
+        self.shared.bus.tell(Fact::now(site, &self.watched.session, kind));
     }
 }
 
 impl Drop for Hub {
     fn drop(&mut self) {
-        // Nobody listens any more: the task ends, or stays for what it watches over.
-        self.view.poke.notify_one();
+        self.0.holders.fetch_sub(1, Ordering::Relaxed);
+        // Perhaps nobody listens any more: the task ends, or stays for what it watches over.
+        self.0.poke.notify_one();
     }
 }
 

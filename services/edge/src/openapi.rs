@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use axum::{
-    extract::Path,
+    extract::{Path, rejection::PathRejection},
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
@@ -284,8 +284,8 @@ pub(crate) async fn page(headers: HeaderMap) -> Response {
 }
 
 /// What the page needs.
-pub(crate) async fn file(Path(file): Path<String>, headers: HeaderMap) -> Response {
-    match file.as_str() {
+pub(crate) async fn file(file: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Response {
+    match file.as_ref().map_or("", |Path(file)| file) {
         "docs.js" => SCRIPT.answer(&headers, false),
         "docs.css" => STYLE.answer(&headers, false),
         _ => ApiError::NotFound.into_response(),

@@ -42,6 +42,10 @@ pub(crate) enum ApiError {
     },
     ProofReplayed,
     OriginNotAllowed,
+    /// Not for this caller.
+    Forbidden {
+        detail: &'static str,
+    },
     BotDetected,
     ChallengeRequired {
         challenge: Value,
@@ -148,6 +152,7 @@ impl ApiError {
                 let detail = "The origin is not in the site's list, or there is none.";
                 Face::new(S::FORBIDDEN, "origin_not_allowed", "Origin not allowed", detail)
             }
+            Self::Forbidden { detail } => Face::new(S::FORBIDDEN, "forbidden", "Forbidden", detail),
             Self::BotDetected => {
                 Face::new(S::FORBIDDEN, "bot_detected", "Bot detected", "The request looks like a program's.")
             }

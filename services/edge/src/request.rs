@@ -53,6 +53,8 @@ pub(crate) struct Call {
 
 impl Call {
     fn new(config: &Config, headers: &HeaderMap, peer: IpAddr) -> Self {
+        // A listener on `::` sees IPv4 peers as mapped addresses.
+        let peer = peer.to_canonical();
         let proxied = config.trusts(peer);
         let id = text(headers, REQUEST_ID.as_str()).filter(|id| proxied && is_request_id(id));
         Self {

@@ -8,6 +8,7 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
+use runtime::metrics::Denied;
 
 use crate::{assets, chat, health, openapi, problem::ApiError, request, session, state::State};
 
@@ -36,6 +37,13 @@ pub(crate) fn router(state: State) -> Router {
         .with_state(state)
 }
 
-async fn metrics(state: State, peer: ConnectInfo<std::net::SocketAddr>, headers: HeaderMap) -> Response {
-    state.process.answer(&headers, peer)
+async fn metrics(
+    state: State,
+    peer: ConnectInfo<std::net::SocketAddr>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    state.process.answer(&headers, peer).map_err(|denied| match denied {
+        Denied::Token => ApiError::Unauthorized,
+        Denied::Place => ApiError::Forbidden { detail: "Metrics are for the private network." },
+    })
 }

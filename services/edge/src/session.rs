@@ -286,7 +286,10 @@ pub(crate) fn check_object(field: &str, json: &RawValue, max: usize) -> Result<(
     }
     match serde_json::from_str::<Value>(json.get()) {
         Ok(value @ Value::Object(_)) if depth(&value) <= MAX_DEPTH => Ok(()),
-        Ok(Value::Object(_)) | Err(_) => Err(ApiError::field(field, format!("{field} is nested too deeply"))),
+        Ok(Value::Object(_)) => Err(ApiError::field(field, format!("{field} is nested too deeply"))),
+        Err(_) => {
+            Err(ApiError::field(field, format!("{field} holds a number that is too large, or is nested too deeply")))
+        }
         Ok(_) => Err(ApiError::field(field, format!("{field} must be an object"))),
     }
 }

@@ -39,7 +39,7 @@ pub(crate) enum Kind {
 }
 
 /// Answers with an event stream.
-pub(crate) fn respond(state: &State, hub: Arc<Hub>, cursor: Cursor, kind: Kind) -> Response {
+pub(crate) fn respond(state: &State, hub: Hub, cursor: Cursor, kind: Kind) -> Response {
     let first = match kind {
         Kind::Session { resumed } => {
             let ready = sse::ready(hub.session(), resumed);
@@ -72,7 +72,7 @@ pub(crate) fn respond(state: &State, hub: Arc<Hub>, cursor: Cursor, kind: Kind) 
 }
 
 struct Stream {
-    hub: Arc<Hub>,
+    hub: Hub,
     cursor: Cursor,
     changes: watch::Receiver<()>,
     kind: Kind,

@@ -269,9 +269,38 @@ async fn a_stream_is_for_its_own_session() {
     let ticket = answer.json()["ticket"].as_str().unwrap().to_owned();
     assert_eq!(edge.send(get(&format!("{own}?ticket={ticket}"), &[])).await.status, 200, "a ticket needs nothing else");
     assert_eq!(edge.send(get(&format!("{other}?ticket={ticket}"), &[])).await.code().0, 403);
+    // What is no text at all is no session of this visitor's either, and no file.
+    let odd = edge.send(by(get("/api/v1/chat/stream/%ff", &[]), &token)).await;
+    assert_eq!(odd.code(), (403, "session_mismatch".into()));
+    assert_eq!(edge.send(get("/api/v1/chat/stream/%ff", &[])).await.code().0, 401);
+    assert_eq!(edge.send(get("/widget/%ff", &[])).await.code(), (404, "not_found".into()));
     assert_eq!(edge.send(get(&format!("{own}?ticket=x"), &[])).await.code(), (401, "token_invalid".into()));
     assert_eq!(edge.send(get(&format!("{own}?ticket={token}"), &[])).await.code(), (401, "token_invalid".into()));
     assert_eq!(edge.send(by(get("/api/v1/session/validate", &[]), &ticket)).await.code().0, 401);
+}
+
+/// A ticket that leaked from an address is worth nothing after its minute: only an id that a stream gave reopens one.
+#[tokio::test]
+async fn an_old_ticket_opens_nothing_new() {
+    let edge = Edge::new(&["--stream-max-age", "50ms"]);
+    let (session, token) = edge.begin().await;
+    let claims = edge.state.tokens.verify(&token, Some(FINGERPRINT), time::now()).unwrap();
+    let an_hour_ago = time::now() - std::time::Duration::from_secs(600);
+    let (ticket, _) = edge.state.tokens.ticket(&claims, an_hour_ago);
+    let ask = format!("/api/v1/chat/stream/{session}?ticket={ticket}&message=hi&message_id=message-1");
+    let check = async |headers: &[(&str, &str)], status| {
+        assert_eq!(edge.send(get(&ask, headers)).await.status, status, "{headers:?}");
+    };
+    check(&[], 401).await;
+    check(&[("last-event-id", "")], 401).await;
+    check(&[("last-event-id", "rubbish")], 401).await;
+    check(&[("last-event-id", "message-0:b")], 200).await;
+    assert!(edge.state.bus.pending(&claims.sub).await.unwrap().is_none(), "and a reconnect asks nothing");
+
+    // Neither does a HEAD.
+    let head = request("HEAD", &ask.replace(&ticket, &edge.state.tokens.ticket(&claims, time::now()).0), &[], "");
+    edge.send(head).await;
+    assert!(edge.state.bus.pending(&claims.sub).await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -218,6 +218,11 @@ impl Tokens {
         hash(&self.keys[0].texts, session, text)
     }
 
+    /// Whether `digest` is of that text, made with any key that is good now.
+    pub(crate) fn is_digest(&self, digest: &str, session: &SessionId, text: &str) -> bool {
+        self.keys.iter().any(|key| hash(&key.texts, session, text) == digest)
+    }
+
     fn sign(&self, claims: &Claims) -> String {
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &self.keys[0].sign)
             .expect("the claims are plain JSON and the key is one for HMAC")

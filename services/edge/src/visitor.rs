@@ -13,6 +13,7 @@ use crate::{
     problem::ApiError,
     request::Call,
     site::Site,
+    sse::LastEvent,
     state::State,
     time,
     token::{Claims, Refused},
@@ -86,7 +87,8 @@ impl FromRequestParts<State> for Listener {
         let ticket = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "ticket");
         match ticket {
             Some((_, ticket)) if !parts.headers.contains_key(header::AUTHORIZATION) => {
-                let reconnect = parts.headers.contains_key("last-event-id");
+                // Only an id of ours marks a reconnect: those come from a stream that was opened in time.
+                let reconnect = header(&parts.headers, "last-event-id").and_then(LastEvent::parse).is_some();
                 let claims = state.tokens.verify_ticket(&ticket, reconnect, time::now())?;
                 Visitor::new(state, parts, call, claims).map(Self)
             }

@@ -13,7 +13,7 @@ use runtime::{Secret, secret, settings::Logs};
 #[command(name = "frontdesk", version, args_conflicts_with_subcommands = true, max_term_width = 110)]
 #[command(after_help = "Try it:  frontdesk            then open http://127.0.0.1:8000\n\
     Your n8n: N8N_WEBHOOK_URL=https://n8n.example/webhook/… frontdesk\n\
-    Spread:   frontdesk nats-setup && frontdesk edge & frontdesk worker & frontdesk analytics &")]
+    Spread:   frontdesk nats-setup, then frontdesk edge, frontdesk worker and frontdesk analytics, each a process")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -57,7 +57,7 @@ pub(crate) struct EdgeRole {
     pub(crate) edge: edge::Config,
     #[command(flatten, next_help_heading = "Queue")]
     pub(crate) bus: bus::Config,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "NATS")]
     pub(crate) nats: bus::NatsConfig,
 }
 
@@ -69,7 +69,7 @@ pub(crate) struct WorkerRole {
     pub(crate) ops: Ops,
     #[command(flatten, next_help_heading = "Queue")]
     pub(crate) bus: bus::Config,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "NATS")]
     pub(crate) nats: bus::NatsConfig,
 }
 
@@ -81,7 +81,7 @@ pub(crate) struct AnalyticsRole {
     pub(crate) ops: Ops,
     #[command(flatten, next_help_heading = "Queue")]
     pub(crate) bus: bus::Config,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "NATS")]
     pub(crate) nats: bus::NatsConfig,
 }
 
@@ -111,6 +111,9 @@ pub(crate) struct Healthcheck {
     /// Ask here instead of at the role's own address.
     #[arg(long)]
     pub(crate) url: Option<String>,
+    /// The edge's address.
+    #[arg(long, env = "API_HOST")]
+    pub(crate) api_host: Option<std::net::IpAddr>,
     /// The edge's port.
     #[arg(long, env = "API_PORT", default_value_t = 8000)]
     pub(crate) api_port: u16,
@@ -132,12 +135,20 @@ pub(crate) enum Role {
 impl Cli {
     /// Reads `.env`, the environment and the arguments; ends the process with help or a sentence where it must.
     pub(crate) fn read() -> Self {
-        let dotenv = dotenvy::dotenv();
+        // Only of this very folder: what lies further up was not meant for it.
+        let dotenv = dotenvy::from_path(".env");
         let mut command = without_empty_variables(Self::command());
         if let Err(error) = dotenv
             && !error.not_found()
         {
-            command.error(clap::error::ErrorKind::InvalidValue, format!(".env: {error}")).exit();
+            // dotenvy would show the line, and the line may hold a secret.
+            let reason = match error {
+                dotenvy::Error::LineParse(_, at) => {
+                    format!("a line can't be read, near its character {at}; quote values with spaces")
+                }
+                other => other.to_string(),
+            };
+            command.error(clap::error::ErrorKind::InvalidValue, format!(".env: {reason}")).exit();
         }
         let matches = command.get_matches_mut();
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())

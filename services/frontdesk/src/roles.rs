@@ -14,6 +14,11 @@ use crate::cli::{AllInOne, AnalyticsRole, EdgeRole, Healthcheck, NatsSetup, Role
 /// How long facts and acknowledgements get to leave the process at its end.
 const FLUSH: Duration = Duration::from_secs(3);
 
+/// Share of the edge's drain time that the worker in the same process has.
+const WORKER_DRAIN: f64 = 0.6;
+/// How long a start waits for NATS before it says so and goes on: a role is there, and not ready, without it.
+const CONNECT: Duration = Duration::from_secs(2);
+
 pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let signal = stop::on_signal(&tasks)?;
@@ -26,6 +31,8 @@ pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
     if !made.is_empty() {
         tracing::info!("made throw-away secrets for {}: sessions end with this process", made.join(" and "));
     }
+    long_enough(&settings.bus, &settings.worker)?;
+    different(settings.edge.jwt_secret_key.as_ref(), settings.worker.session_secret_key.as_ref())?;
     let demo = match settings.worker.n8n.webhook_url {
         Some(_) => None,
         None => {
@@ -41,16 +48,18 @@ pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let queue_timeout = settings.bus.queue_timeout;
 
-    // Each stage stops when the one before it is done, or when any of them fails.
-    let (edge_done, worker_done) = (CancellationToken::new(), CancellationToken::new());
+    // There is no other edge to move to: replies are over, or ended as interrupted, while this one still shows them.
+    settings.worker.drain_timeout = settings.edge.drain_timeout.mul_f64(WORKER_DRAIN);
+    // Each stage ends when the one before it is done; all end when any of them fails.
+    let worker_done = CancellationToken::new();
     let edge = async {
-        let result = edge::run(settings.edge, listener, bus.clone(), queue_timeout, process.clone(), signal.clone());
-        let result = result.await;
-        edge_done.cancel();
+        let result =
+            edge::run(settings.edge, listener, bus.clone(), queue_timeout, process.clone(), signal.clone()).await;
+        signal.cancel();
         result
     };
     let worker = async {
-        let result = worker::run(settings.worker, bus.clone(), queue_timeout, &process, edge_done.clone()).await;
+        let result = worker::run(settings.worker, bus.clone(), queue_timeout, &process, signal.clone()).await;
         signal.cancel();
         worker_done.cancel();
         result
@@ -90,6 +99,7 @@ pub(crate) async fn edge(settings: EdgeRole) -> anyhow::Result<()> {
 
 pub(crate) async fn worker(settings: WorkerRole) -> anyhow::Result<()> {
     settings.worker.check()?;
+    long_enough(&settings.bus, &settings.worker)?;
     let tasks = TaskTracker::new();
     let signal = stop::on_signal(&tasks)?;
     let process = Metrics::new(settings.ops.metrics_token);
@@ -140,7 +150,10 @@ pub(crate) fn keys() {
 
 pub(crate) async fn healthcheck(check: Healthcheck) -> anyhow::Result<()> {
     let address = match check.role {
-        Role::Edge => SocketAddr::from(([127, 0, 0, 1], check.api_port)),
+        Role::Edge => {
+            let host = check.api_host.unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
+            reachable(SocketAddr::new(host, check.api_port))
+        }
         Role::Worker => reachable(check.worker_addr),
         Role::Analytics => reachable(check.analytics_addr),
     };
@@ -159,6 +172,23 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
+/// With one secret for both, a visitor's own session token would pass in n8n for the worker's.
+fn different(jwt: Option<&Secret>, session: Option<&Secret>) -> anyhow::Result<()> {
+    let same = jwt.zip(session).is_some_and(|(jwt, session)| jwt.expose() == session.expose());
+    anyhow::ensure!(!same, "JWT_SECRET_KEY and SESSION_SECRET_KEY must differ; make both with `frontdesk keys`");
+    Ok(())
+}
+
+/// A claim must not be forgotten while its run may still go on.
+fn long_enough(bus: &bus::Config, worker: &worker::Config) -> anyhow::Result<()> {
+    let (window, total) = (bus.resume_window, worker.n8n.total_timeout);
+    anyhow::ensure!(
+        window >= total,
+        "RESUME_WINDOW ({window:?}) must not be shorter than N8N_TOTAL_TIMEOUT ({total:?})"
+    );
+    Ok(())
+}
+
 /// Makes a throw-away secret where there is none, and says of what.
 fn fill(name: &'static str, secret: &mut Option<Secret>) -> Option<&'static str> {
     if secret.is_some() {
@@ -170,8 +200,13 @@ fn fill(name: &'static str, secret: &mut Option<Secret>) -> Option<&'static str>
 
 async fn connect(config: &bus::Config, nats: &NatsConfig, role: &'static str) -> anyhow::Result<Bus> {
     let bus = Bus::nats(config, nats, role).await?;
-    if bus.ping().await.is_err() {
-        tracing::warn!("NATS does not answer yet, or `frontdesk nats-setup` was not run; going on, and trying again");
+    let until = tokio::time::Instant::now() + CONNECT;
+    while bus.ping().await.is_err() {
+        if tokio::time::Instant::now() > until {
+            tracing::warn!("NATS does not answer yet, or `frontdesk nats-setup` was not run; starting all the same");
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok(bus)
 }

@@ -11,8 +11,8 @@ use crate::Worker;
 const LAST_ATTEMPT: u32 = 4;
 /// Clocks of the queue's machine and ours may differ by this much before a message is refused as too old.
 const CLOCK_SKEW: Duration = Duration::from_secs(5);
-/// Tries to write the claim: together well under the queue's `ack_wait`.
-const TRIES: u32 = 6;
+/// Tries to write the claim: with their pauses and time limits together under the queue's `ack_wait`.
+const TRIES: u32 = 4;
 
 /// What the record said of a message.
 pub(crate) enum Claim {
@@ -59,6 +59,8 @@ pub(crate) async fn claim(worker: &Worker, delivery: &Delivery) -> Claim {
                 let reply = ours.clone();
                 return Claim::Ours(Box::new(Ours { reply, revision: stored.revision, record }));
             }
+            // This delivery is the older one: it lay somewhere while another worker was given the message. That one runs.
+            Some(other) if other.attempt > delivery.attempt => return Claim::Later,
             // In our name from now on: a worker that was only frozen must see that it lost.
             Some(cut) => {
                 let cut = Reply { run: run.clone(), attempt: delivery.attempt, ..cut.clone() };
@@ -71,7 +73,7 @@ pub(crate) async fn claim(worker: &Worker, delivery: &Delivery) -> Claim {
             }
             None => new_reply(worker, delivery, &run),
         };
-        end_what_was_left_running(&mut record, message);
+        end_what_was_left_running(&mut record, message, &run);
         record.put(&decided);
         match worker.bus.put_record(&record, stored.revision).await {
             Ok(revision) => {
@@ -108,10 +110,11 @@ fn failed(mut reply: Reply, code: FailureCode) -> Reply {
 }
 
 /// A session has one message at a time: another one that the record shows as running has lost its worker for good.
-fn end_what_was_left_running(record: &mut Record, message: &Message) {
+fn end_what_was_left_running(record: &mut Record, message: &Message, run: &str) {
     for reply in &mut record.replies {
         if reply.state == State::Running && reply.message_id != message.message_id {
             let chunks = reply.next;
+            run.clone_into(&mut reply.run);
             reply.finish(Terminal::Failed { chunks, code: FailureCode::Interrupted });
         }
     }

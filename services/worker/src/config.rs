@@ -23,6 +23,6 @@ pub struct Config {
     #[arg(long, env = "WORKER_ADDR", default_value = "127.0.0.1:8001")]
     pub worker_addr: SocketAddr,
     /// After SIGTERM running replies get this long to finish; then they end as `interrupted`.
-    #[arg(id = "worker_drain_timeout", long = "worker-drain-timeout", env = "DRAIN_TIMEOUT", default_value = "20s", value_parser = settings::duration)]
+    #[arg(id = "worker_drain_timeout", value_name = "DRAIN_TIMEOUT", long = "worker-drain-timeout", env = "DRAIN_TIMEOUT", default_value = "20s", value_parser = settings::duration)]
     pub drain_timeout: Duration,
 }

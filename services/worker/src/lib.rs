@@ -95,8 +95,11 @@ pub async fn run(
         let free = permits.available_permits();
         tokio::select! {
             delivery = messages.next(free), if free > 0 => {
-                // There was room for one when it was asked for, and only this loop takes it.
-                let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else { continue };
+                // There was room for one when it was asked for; after a reconnect it may be asked for twice.
+                let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+                    delivery.give_back().await;
+                    continue;
+                };
                 let (worker, freed, cut) = (Arc::clone(&worker), Arc::clone(&freed), cut.clone());
                 runs.spawn(async move {
                     let room = run::Room { permit: Some(permit), freed };

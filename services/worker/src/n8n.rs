@@ -140,7 +140,13 @@ pub struct Config {
     )]
     pub token_ttl: Duration,
     /// How often to try again when n8n can't be reached or is still starting.
-    #[arg(id = "n8n_connect_retries", long = "n8n-connect-retries", env = "N8N_CONNECT_RETRIES", default_value_t = 2)]
+    #[arg(
+        id = "n8n_connect_retries",
+        value_name = "N8N_CONNECT_RETRIES",
+        long = "n8n-connect-retries",
+        env = "N8N_CONNECT_RETRIES",
+        default_value_t = 2
+    )]
     pub connect_retries: u32,
     /// The wait before the first such try; each further one is four times as long.
     #[arg(
@@ -270,6 +276,7 @@ impl Client {
             sent: Arc::default(),
             tries: 0,
             status: None,
+            ran: false,
             state: State::Waiting(now),
             decoder: Decoder::new(self.0.limits, Media::Missing),
             first_text,
@@ -327,6 +334,8 @@ pub struct Answer {
     sent: Arc<AtomicBool>,
     tries: u32,
     status: Option<StatusCode>,
+    /// Whether a workflow's own node made the response: then it ran, whatever the text says.
+    ran: bool,
     state: State,
     decoder: Decoder,
     first_text: Instant,
@@ -432,6 +441,9 @@ impl Answer {
         let status = response.status();
         self.status = Some(status);
         self.last_life = Instant::now();
+        // n8n sandboxes what comes from workflows, and only that: its own pages have no such policy.
+        let mut policies = response.headers().get_all(header::CONTENT_SECURITY_POLICY).into_iter();
+        self.ran = policies.any(|policy| policy.to_str().is_ok_and(|policy| policy.contains("sandbox")));
         let media = Media::of(response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()));
         if status.is_success() {
             self.decoder = Decoder::new(self.client.0.limits, media);
@@ -458,7 +470,6 @@ impl Answer {
             _ => "n8n closed the connection before it answered",
         };
         if error.is_connect() || !self.may_have_begun() {
-            self.sent = Arc::default();
             return self.try_again(what);
         }
         self.fail((FailureCode::UpstreamError, what));
@@ -467,9 +478,12 @@ impl Answer {
 
     /// Only for failures after which nothing can have run.
     fn try_again(&mut self, what: &'static str) -> Step {
+        if !self.ran {
+            self.sent = Arc::default();
+        }
         let wait = backoff(self.client.0.config.retry_backoff, self.tries);
         let until = Instant::now() + wait;
-        if self.tries > self.client.0.config.connect_retries || until >= self.first_text.min(self.total) {
+        if self.ran || self.tries > self.client.0.config.connect_retries || until >= self.first_text.min(self.total) {
             self.fail((FailureCode::UpstreamUnreachable, what));
             return Step::Next;
         }
@@ -495,7 +509,6 @@ impl Answer {
             }
         }
         if looks_like_page(&String::from_utf8_lossy(seen)) {
-            self.sent = Arc::default();
             return Poll::Ready(self.try_again("n8n has not loaded its workflows yet"));
         }
         self.fail((FailureCode::UpstreamError, "n8n refused the request"));
@@ -530,7 +543,6 @@ impl Answer {
                 Ok(Outcome::Complete) => self.complete(),
                 Ok(Outcome::Failed(code)) => self.fail((code, "n8n's answer holds no (whole) reply")),
                 Ok(Outcome::Starting) => {
-                    self.sent = Arc::default();
                     return Poll::Ready(self.try_again("n8n is still starting"));
                 }
                 Err(_) => self.fail((FailureCode::TooLarge, "n8n's answer is over the size limit")),

@@ -37,6 +37,8 @@ const PROGRESS: Duration = Duration::from_secs(3);
 const LINGER: Duration = Duration::from_secs(2);
 /// How long the end of a reply is tried to be recorded while the bus is away.
 const RECORD_END_WITHIN: Duration = Duration::from_secs(60);
+/// The same when the process is to end.
+const RECORD_END_WHEN_CUT: Duration = Duration::from_secs(5);
 
 /// The worker's room for one run; given back early, when only latecomers are still to be answered.
 pub(crate) struct Room {
@@ -91,7 +93,6 @@ pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &C
         tracing::warn!(message.id = %message.message_id, "another worker took over; saying nothing more");
         return;
     };
-    delivery.ack().await;
     worker.count(message, &terminal, run.first_text);
     drop(room);
     let reply = run.reply;
@@ -180,7 +181,10 @@ impl Run<'_> {
         // Closes the connection where the answer was not read to its end.
         drop(answer);
         self.reply.finish(terminal.clone());
-        self.record_end(delivery, &mut requests).await.ok()?;
+        let limit = if cut.is_cancelled() { RECORD_END_WHEN_CUT } else { RECORD_END_WITHIN };
+        self.record_end(delivery, &mut requests, limit).await.ok()?;
+        // First, so that whoever answers this end at once finds the session free.
+        delivery.ack().await;
         self.send(What::Done(terminal.clone()));
         Some((terminal, requests))
     }
@@ -274,8 +278,16 @@ impl Run<'_> {
     async fn is_still_ours(&mut self) -> Result<(), TakenOver> {
         match self.worker.bus.record(&self.message.session, Read::Exact).await {
             Ok(stored) => match stored.record.find(&self.reply.message_id) {
-                Some(held) if held.run == self.reply.run => {
+                Some(held) if held.run == self.reply.run && held.terminal.is_none() => {
                     self.revision = stored.revision;
+                    // What others wrote beside it stays.
+                    self.record = stored.record;
+                    Ok(())
+                }
+                // Our own end, whose answer got lost: the next write says the same again.
+                Some(held) if held.run == self.reply.run && held.terminal == self.reply.terminal => {
+                    self.revision = stored.revision;
+                    self.record = stored.record;
                     Ok(())
                 }
                 None if stored.revision == 0 => {
@@ -290,8 +302,13 @@ impl Run<'_> {
     }
 
     /// Writes the end into the record, through an outage of the bus if it must; edges are answered meanwhile.
-    async fn record_end(&mut self, delivery: &Delivery, requests: &mut Requests) -> Result<(), TakenOver> {
-        let until = Instant::now() + RECORD_END_WITHIN;
+    async fn record_end(
+        &mut self,
+        delivery: &Delivery,
+        requests: &mut Requests,
+        limit: Duration,
+    ) -> Result<(), TakenOver> {
+        let until = Instant::now() + limit;
         let (mut progress, mut pause) = (every(PROGRESS), Duration::from_millis(20));
         loop {
             if self.saving.is_none() {

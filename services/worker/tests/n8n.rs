@@ -277,6 +277,10 @@ async fn n8n_is_asked_once_when_it_may_have_begun() {
     check(Script::of(404, "application/json").bytes("{}")).await;
     check(Script::text("<html>a page, but not n8n's start page")).await;
     check(Script::json("{}")).await;
+    // What a workflow's own node says like n8n itself: n8n sandboxes that, and its own pages not.
+    let own = "sandbox allow-downloads allow-forms";
+    check(Script::starting().header("content-security-policy", own)).await;
+    check(Script::not_loaded().header("content-security-policy", own)).await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use secrecy::SecretString;
 
 /// What every process of a deployment must agree on.
@@ -9,17 +10,17 @@ use secrecy::SecretString;
 #[group(skip)]
 pub struct Config {
     /// A message that no worker took within this time ends as `queue_timeout`.
-    #[arg(long, env = "QUEUE_TIMEOUT", default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "QUEUE_TIMEOUT", default_value = "30s", value_parser = some_time)]
     pub queue_timeout: Duration,
     /// How long replies are kept for a visitor who comes back.
-    #[arg(long, env = "RESUME_WINDOW", default_value = "15m", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "RESUME_WINDOW", default_value = "15m", value_parser = some_time)]
     pub resume_window: Duration,
     /// Messages that wait in the queue at most; one more is answered 503.
     #[arg(long, env = "QUEUE_MAX_MESSAGES", default_value_t = 10_000)]
     pub queue_max_messages: usize,
     /// Memory for replies that are kept for resume, in the all-in-one mode; the oldest go first.
-    #[arg(long, env = "RECORDS_MAX_BYTES", default_value_t = 256 * 1024 * 1024)]
-    pub records_max_bytes: usize,
+    #[arg(long, env = "RECORDS_MAX_BYTES", default_value = "256MiB")]
+    pub records_max_bytes: ByteSize,
 }
 
 impl Default for Config {
@@ -28,7 +29,7 @@ impl Default for Config {
             queue_timeout: Duration::from_secs(30),
             resume_window: Duration::from_secs(15 * 60),
             queue_max_messages: 10_000,
-            records_max_bytes: 256 * 1024 * 1024,
+            records_max_bytes: ByteSize::mib(256),
         }
     }
 }
@@ -46,4 +47,12 @@ pub struct NatsConfig {
     /// Its password.
     #[arg(long, env = "NATS_PASSWORD", hide_env_values = true)]
     pub nats_password: Option<SecretString>,
+}
+
+fn some_time(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("must be more than zero".to_owned()),
+        Ok(time) => Ok(time),
+        Err(_) => Err("write a duration such as 30s, 10m or 24h".to_owned()),
+    }
 }

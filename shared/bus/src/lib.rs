@@ -41,8 +41,8 @@ pub const ACK_WAIT: Duration = Duration::from_secs(10);
 pub const LIVE_BUFFER: usize = 1024;
 /// Facts that wait in a process for the stream.
 pub const FACT_QUEUE: usize = 10_000;
-/// Bytes of text that one answer to an [`Ask`] holds at most.
-pub const ASK_PART: usize = 512 * 1024;
+/// Bytes of text that one answer to an [`Ask`] holds at most: as JSON it stays under NATS' 1 MB whatever it holds.
+pub const ASK_PART: usize = 128 * 1024;
 /// A repeat of a message within this time is seen as one even when the session's record is gone.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
@@ -58,6 +58,18 @@ pub enum Error {
     /// What came over the bus is not what was expected, or doesn't fit: trying again won't help.
     #[error("unexpected on the bus: {0}")]
     Invalid(String),
+}
+
+impl Error {
+    /// Where JSON from the bus is wrong. serde's own words would quote what stands there, and that may be a visitor's.
+    pub(crate) fn unreadable(error: &serde_json::Error) -> Self {
+        Self::Invalid(format!(
+            "{:?} error in JSON at line {} column {}",
+            error.classify(),
+            error.line(),
+            error.column()
+        ))
+    }
 }
 
 /// Why a record was not written.
@@ -160,7 +172,7 @@ impl Said {
     pub fn event(&self) -> Result<Event<'_>, Error> {
         match self {
             Self::Shared(event) => Ok(event.borrowed()),
-            Self::Wire(bytes) => serde_json::from_slice(bytes).map_err(|e| Error::Invalid(e.to_string())),
+            Self::Wire(bytes) => serde_json::from_slice(bytes).map_err(|e| Error::unreadable(&e)),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! an await.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -50,7 +50,8 @@ struct State {
     messages: HashMap<SessionId, Queued>,
     seen: Expiring<(SessionId, MessageId)>,
     records: HashMap<SessionId, (Record, u64, usize)>,
-    written: VecDeque<(Instant, SessionId, u64)>,
+    /// The records by revision, oldest first.
+    written: BTreeMap<u64, (Instant, SessionId)>,
     record_bytes: usize,
     listeners: HashMap<SessionId, Vec<Listener>>,
     workers: HashMap<SessionId, mpsc::Sender<Request>>,
@@ -182,7 +183,7 @@ impl Local {
         if worker.try_send(Request::Ask(ask.clone(), Answer(AnswerTo::Local(to)))).is_err() {
             return Ok(None);
         }
-        match tokio::time::timeout(Duration::from_secs(2), answer).await {
+        match tokio::time::timeout(Duration::from_millis(400), answer).await {
             Ok(Ok(reply)) => Ok(Some(reply)),
             _ => Ok(None),
         }
@@ -217,7 +218,8 @@ impl Local {
         let bytes = 512 + record.replies.iter().flat_map(|r| &r.chunks).map(|c| c.len() + 24).sum::<usize>();
         state.record_bytes = state.record_bytes + bytes - old_bytes;
         state.records.insert(record.session.clone(), (record.clone(), state.next, bytes));
-        state.written.push_back((Instant::now(), record.session.clone(), state.next));
+        state.written.remove(&revision);
+        state.written.insert(state.next, (Instant::now(), record.session.clone()));
         let written = state.next;
         state.forget_records(&self.0.config);
         Ok(written)
@@ -307,20 +309,15 @@ impl State {
 
     /// Drops records that are too old, or too many; oldest first.
     fn forget_records(&mut self, config: &Config) {
-        while let Some((at, session, revision)) = self.written.front() {
-            let current = self.records.get(session).filter(|(_, held, _)| held == revision);
-            match current {
-                // Was written again since: a later entry speaks for it.
-                None => {}
-                Some((_, _, bytes)) => {
-                    if at.elapsed() < config.resume_window && self.record_bytes <= config.records_max_bytes {
-                        return;
-                    }
-                    self.record_bytes -= bytes;
-                    self.records.remove(&session.clone());
-                }
+        while let Some(oldest) = self.written.first_entry() {
+            let fits = self.record_bytes as u64 <= config.records_max_bytes.as_u64();
+            if fits && oldest.get().0.elapsed() < config.resume_window {
+                return;
             }
-            self.written.pop_front();
+            let (_, session) = oldest.remove();
+            if let Some((_, _, bytes)) = self.records.remove(&session) {
+                self.record_bytes -= bytes;
+            }
         }
     }
 }

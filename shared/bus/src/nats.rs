@@ -48,7 +48,7 @@ pub use setup::{Setup, setup};
 /// An edge refuses within a second what it can't hand on.
 const JETSTREAM_TIMEOUT: Duration = Duration::from_millis(800);
 /// A worker that is there answers in a fraction of a millisecond; one that was stopped, never.
-const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+const ASK_TIMEOUT: Duration = Duration::from_millis(400);
 
 pub(crate) fn ev(session: &SessionId) -> Subject {
     format!("chat.ev.{session}").into()
@@ -124,7 +124,7 @@ impl Nats {
         if !self.connected() {
             return Err(Error::Unavailable("not connected".into()));
         }
-        let payload = serde_json::to_vec(message).map_err(|e| Error::Invalid(e.to_string()))?;
+        let payload = serde_json::to_vec(message).map_err(|e| Error::unreadable(&e))?;
         let publish = PublishMessage::build()
             .payload(payload.into())
             .message_id(format!("{}.{}", message.session, message.message_id));
@@ -142,12 +142,13 @@ impl Nats {
 
     pub(crate) async fn pending(&self, session: &SessionId) -> Result<Option<Pending>, Error> {
         let stream = self.stream("REQ").await?;
-        match stream.direct_get_last_for_subject(subject("req", session).as_str()).await {
+        // From the leader: a replica that lags would say that nothing waits, and its visitor that it was interrupted.
+        match stream.get_last_raw_message_by_subject(subject("req", session).as_str()).await {
             Ok(found) => {
-                let message = serde_json::from_slice(&found.payload).map_err(|e| Error::Invalid(e.to_string()))?;
+                let message = serde_json::from_slice(&found.payload).map_err(|e| Error::unreadable(&e))?;
                 Ok(Some(Pending { message, handle: found.sequence }))
             }
-            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(unavailable(&error)),
         }
     }
@@ -170,12 +171,10 @@ impl Nats {
     }
 
     pub(crate) async fn ask(&self, session: &SessionId, ask: &Ask) -> Result<Option<Reply>, Error> {
-        let payload = serde_json::to_vec(ask).map_err(|e| Error::Invalid(e.to_string()))?;
+        let payload = serde_json::to_vec(ask).map_err(|e| Error::unreadable(&e))?;
         let answer = self.0.live.request(subject("ask", session), payload.into());
         match tokio::time::timeout(ASK_TIMEOUT, answer).await {
-            Ok(Ok(answer)) => {
-                serde_json::from_slice(&answer.payload).map(Some).map_err(|e| Error::Invalid(e.to_string()))
-            }
+            Ok(Ok(answer)) => serde_json::from_slice(&answer.payload).map(Some).map_err(|e| Error::unreadable(&e)),
             Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Ok(None),
             Ok(Err(error)) => Err(unavailable(&error)),
             Err(_) => Ok(None),
@@ -183,8 +182,7 @@ impl Nats {
     }
 
     pub(crate) async fn cancel(&self, session: &SessionId, cancel: &Cancel) -> Result<bool, Error> {
-        let payload =
-            serde_json::to_vec(&Control::Cancel(cancel.clone())).map_err(|e| Error::Invalid(e.to_string()))?;
+        let payload = serde_json::to_vec(&Control::Cancel(cancel.clone())).map_err(|e| Error::unreadable(&e))?;
         let answer = self.0.live.request(subject("ctl", session), payload.into());
         match tokio::time::timeout(ASK_TIMEOUT, answer).await {
             Ok(Ok(_)) => Ok(true),
@@ -210,7 +208,7 @@ impl Nats {
             },
         };
         let Some(found) = found else { return Ok(Stored { record: Record::new(session.clone()), revision: 0 }) };
-        let record: Record = serde_json::from_slice(&found.payload).map_err(|e| Error::Invalid(e.to_string()))?;
+        let record: Record = serde_json::from_slice(&found.payload).map_err(|e| Error::unreadable(&e))?;
         if &record.session != session {
             return Err(Error::Invalid("a record of another session".into()));
         }
@@ -218,7 +216,7 @@ impl Nats {
     }
 
     pub(crate) async fn put_record(&self, record: &Record, revision: u64) -> Result<u64, PutError> {
-        let payload = serde_json::to_vec(record).map_err(|e| Error::Invalid(e.to_string()))?;
+        let payload = serde_json::to_vec(record).map_err(|e| Error::unreadable(&e))?;
         let publish = PublishMessage::build().payload(payload.into()).expected_last_subject_sequence(revision);
         match publish_acked(&self.0.js, subject("snap", &record.session), publish).await {
             Ok(ack) => Ok(ack.sequence),

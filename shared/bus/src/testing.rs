@@ -59,7 +59,7 @@ impl NatsServer {
         let wanted = Setup {
             nats_replicas: 1,
             snapshots_on_disk: true,
-            facts_max_bytes: 64 * 1024 * 1024,
+            facts_max_bytes: bytesize::ByteSize::mib(64),
             ended_max_age: Duration::from_secs(3600),
         };
         setup(config, &self.config(), &wanted).await.expect("the streams can be made")

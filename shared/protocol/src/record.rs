@@ -104,8 +104,14 @@ impl Reply {
     pub fn push(&mut self, content: String) -> u32 {
         let index = self.next;
         self.chunks.push(content);
-        self.next += 1;
+        self.next = self.next.saturating_add(1);
         index
+    }
+
+    /// Whether its numbers fit each other: what comes over the bus may say anything.
+    pub fn is_sound(&self) -> bool {
+        let kept = u32::try_from(self.chunks.len()).ok().and_then(|kept| self.offset.checked_add(kept));
+        kept.is_some_and(|end| end <= self.next) && self.next < u32::MAX - 2
     }
 
     /// Ends it. The first terminal stays.
@@ -136,7 +142,7 @@ impl Reply {
             })
             .map(|(_, chunk)| chunk.clone())
             .collect();
-        let offset = self.offset + u32::try_from(skip.min(self.chunks.len())).unwrap_or(u32::MAX);
+        let offset = self.offset.saturating_add(u32::try_from(skip.min(self.chunks.len())).unwrap_or(u32::MAX));
         let whole = offset as usize + chunks.len() >= self.next as usize;
         Self { offset, chunks, terminal: self.terminal.clone().filter(|_| whole), ..self.head() }
     }
@@ -149,7 +155,7 @@ impl Reply {
             bytes <= max_bytes
         });
         let skip = self.chunks.len() - kept.count();
-        let offset = self.offset + u32::try_from(skip).unwrap_or(u32::MAX);
+        let offset = self.offset.saturating_add(u32::try_from(skip).unwrap_or(u32::MAX));
         let chunks = self.chunks.get(skip..).unwrap_or_default().to_vec();
         Self { offset, chunks, terminal: self.terminal.clone(), ..self.head() }
     }

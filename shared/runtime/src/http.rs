@@ -6,6 +6,7 @@ use axum::{Router, extract::ConnectInfo};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
@@ -39,11 +40,19 @@ impl Default for Limits {
     }
 }
 
+/// What was sent must be acknowledged within this time.
+const UNREAD: Duration = Duration::from_secs(60);
+/// Connections over the limit that are told so at once; more are only closed.
+const REFUSALS: usize = 256;
+/// How long such a connection may take to ask.
+const REFUSE_WITHIN: Duration = Duration::from_millis(250);
+
 /// Serves `app` until `stop`, then drains: no new connections, idle ones closed, busy ones until `limits.drain`.
 /// Returns how many connections had to be cut.
 pub async fn serve(listener: TcpListener, app: Router, limits: Limits, stop: CancellationToken) -> usize {
     let connections = TaskTracker::new();
     let permits = Arc::new(Semaphore::new(limits.connections));
+    let refusals = Arc::new(Semaphore::new(REFUSALS));
     let cut = CancellationToken::new();
     loop {
         let (stream, peer) = tokio::select! {
@@ -59,11 +68,15 @@ pub async fn serve(listener: TcpListener, app: Router, limits: Limits, stop: Can
             () = stop.cancelled() => break,
         };
         let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-            refuse(&stream);
+            if refusals.available_permits() > 0 {
+                connections.spawn(refuse(stream, Arc::clone(&refusals)));
+            }
             continue;
         };
         // Chunks are small and must not wait for more.
         stream.set_nodelay(true).ok();
+        // A peer that vanished, or that stopped reading, would hold its place for a quarter of an hour.
+        socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD)).ok();
         let connection = serve_one(stream, peer, app.clone(), &limits, stop.clone());
         let cut = cut.clone();
         connections.spawn(async move {
@@ -115,13 +128,53 @@ fn serve_one(
     }
 }
 
-/// Says 503 without reading the request: best effort, and never waits.
-fn refuse(stream: &TcpStream) {
-    const BODY: &str = r#"{"type":"about:blank","title":"Overloaded","status":503,"code":"overloaded","detail":"This server is at its connection limit."}"#;
-    let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
-         connection: close\r\ncontent-length: {}\r\n\r\n{BODY}",
-        BODY.len()
+/// Says 503 to whatever is asked. What was asked is read, because a close with unread input would take the answer back.
+async fn refuse(mut stream: TcpStream, refusals: Arc<Semaphore>) {
+    let Ok(_place) = refusals.try_acquire_owned() else { return };
+    let id = format!("{:032x}", rand::random::<u128>());
+    let body = format!(
+        r#"{{"type":"about:blank","title":"Overloaded","status":503,"code":"overloaded","detail":"This server is at its connection limit.","retry_after":1,"request_id":"{id}"}}"#
     );
-    stream.try_write(answer.as_bytes()).ok();
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\n\
+         retry-after: 1\r\nx-request-id: {id}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let exchange = async {
+        let _asked = stream.read(&mut [0; 4096]).await?;
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await
+    };
+    tokio::time::timeout(REFUSE_WITHIN, exchange).await.ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_connection_too_many_is_told_so() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let limits = Limits { connections: 1, ..Limits::default() };
+        let tasks = TaskTracker::new();
+        tasks.spawn(serve(listener, Router::new().route("/", get(|| async { "hi" })), limits, stop.clone()));
+        let ask = async |stream: &mut TcpStream| {
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            let mut answer = vec![0; 4096];
+            let read = stream.read(&mut answer).await.unwrap();
+            String::from_utf8(answer[..read].to_vec()).unwrap()
+        };
+        let mut first = TcpStream::connect(address).await.unwrap();
+        assert!(ask(&mut first).await.starts_with("HTTP/1.1 200"));
+        let mut second = TcpStream::connect(address).await.unwrap();
+        let refused = ask(&mut second).await;
+        assert!(refused.starts_with("HTTP/1.1 503") && refused.contains(r#""code":"overloaded""#), "{refused}");
+        stop.cancel();
+        tasks.close();
+        tasks.wait().await;
+    }
 }

@@ -26,6 +26,24 @@ pub struct Metrics {
     token: Option<Secret>,
 }
 
+/// Why somebody may not read the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// The bearer is missing or wrong.
+    #[error("Reading metrics needs the bearer of METRICS_TOKEN.")]
+    Token,
+    /// The caller is not on a private network, or came through a proxy, and no token is set.
+    #[error("Metrics are for the private network, unless METRICS_TOKEN is set.")]
+    Place,
+}
+
+impl IntoResponse for Denied {
+    fn into_response(self) -> Response {
+        let status = if self == Self::Token { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
+        (status, [(header::CACHE_CONTROL, "no-store")], format!("{self}\n")).into_response()
+    }
+}
+
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -45,11 +63,12 @@ impl Metrics {
     }
 
     /// Answers a scrape.
-    pub fn answer(&self, headers: &HeaderMap, peer: ConnectInfo<SocketAddr>) -> Response {
-        if !self.may_read(headers, peer.0.ip()) {
-            return (StatusCode::FORBIDDEN, "metrics are for the private network; or set METRICS_TOKEN\n")
-                .into_response();
-        }
+    pub fn answer(&self, headers: &HeaderMap, peer: ConnectInfo<SocketAddr>) -> Result<Response, Denied> {
+        self.check(headers, peer.0.ip())?;
+        Ok(self.text(headers))
+    }
+
+    fn text(&self, headers: &HeaderMap) -> Response {
         let mut text = String::new();
         let encoded = encode(&mut text, &self.registry.lock().expect("nothing panics while holding it"));
         if encoded.is_err() {
@@ -66,15 +85,18 @@ impl Metrics {
         }
     }
 
-    fn may_read(&self, headers: &HeaderMap, peer: IpAddr) -> bool {
+    fn check(&self, headers: &HeaderMap, peer: IpAddr) -> Result<(), Denied> {
         if let Some(token) = &self.token {
             let given = headers.get(header::AUTHORIZATION).and_then(|h| h.to_str().ok());
-            let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-            return given.as_bytes().ct_eq(token.expose().as_bytes()).into();
+            let given = given.and_then(|value| value.split_once(' '));
+            let given =
+                given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or("", |(_, token)| token);
+            let right: bool = given.as_bytes().ct_eq(token.expose().as_bytes()).into();
+            return if right { Ok(()) } else { Err(Denied::Token) };
         }
         let proxied =
             ["forwarded", "x-forwarded-for", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name));
-        !proxied && is_near(peer)
+        if !proxied && is_near(peer) { Ok(()) } else { Err(Denied::Place) }
     }
 }
 
@@ -129,7 +151,7 @@ mod tests {
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());
         }
-        let answer = metrics.answer(&map, ConnectInfo(peer.parse().unwrap()));
+        let answer = metrics.answer(&map, ConnectInfo(peer.parse().unwrap())).into_response();
         let status = answer.status();
         let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())
@@ -156,8 +178,8 @@ mod tests {
         check(None, &[], "[::ffff:10.0.0.1]:1", 200).await;
         check(None, &[], "8.8.8.8:1", 403).await;
         check(None, &[("x-forwarded-for", "8.8.8.8")], "127.0.0.1:1", 403).await;
-        check(Some("t0ken"), &[], "127.0.0.1:1", 403).await;
-        check(Some("t0ken"), &[("authorization", "Bearer nope!")], "127.0.0.1:1", 403).await;
+        check(Some("t0ken"), &[], "127.0.0.1:1", 401).await;
+        check(Some("t0ken"), &[("authorization", "Bearer nope!")], "127.0.0.1:1", 401).await;
         check(Some("t0ken"), &[("authorization", "Bearer t0ken")], "8.8.8.8:1", 200).await;
     }
 }

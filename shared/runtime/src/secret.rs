@@ -59,7 +59,7 @@ impl Secret {
         Self(SecretString::from(text.to_owned()))
     }
 
-    /// Makes one of 48 random bytes of the OS.
+    /// Makes one of 48 random bytes, of a generator that the OS seeds.
     pub fn generate() -> Self {
         let bytes: [u8; 48] = rand::random();
         Self::any(&base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))

@@ -141,6 +141,19 @@ async fn a_stopped_worker_finishes_or_says_so() {
     assert_eq!(desk.workers[0].ended().await.code(), Some(0));
 }
 
+/// SIGTERM to all in one: a reply that can't finish ends as `interrupted` while its visitor is still there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_in_one_ends_its_replies_before_itself() {
+    let mut desk = Desk::all_in_one(&[("DRAIN_TIMEOUT", "2s")]).await;
+    desk.n8n.will(Script::lines().begin().items(["one "]).hang());
+    let mut reply = desk.visitor().await.say("message-1", "hi").await;
+    reply.chunks(1).await;
+    desk.edges[0].signal("TERM");
+    let events = reply.rest().await;
+    assert_eq!((names(&events), &events[0].data["code"]), (vec!["failed"], &"interrupted".into()));
+    assert_eq!(desk.edges[0].ended().await.code(), Some(0));
+}
+
 /// kill -9 of an edge in mid-reply: the visitor goes on at the other one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_edge_loses_nothing() {

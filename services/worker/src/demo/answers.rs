@@ -21,7 +21,7 @@ const HELP: &str = "Ask me anything, I am a **demo**. Some words I know:\n\n\
     - `markdown` shows what a reply can look like\n\n";
 
 const SHIPPING: &str = "Here is how a shop's assistant might answer:\n\n\
-    | To | Time | Price |\n| --- | --- | --- |\n| Germany | 1–2 days | free from €40 |\n| EU | 3–5 days | €6.90 |\n\
+    | To | Time | Price |\n| --- | --- | --- |\n| Germany | 2–3 days | free from €60 |\n| EU | 4–6 days | €6.90 |\n\
     | elsewhere | 7–14 days | €14.90 |\n\n\
     Your parcel leaves our warehouse the same day if you order **before 2 pm**. 📦\n\n\
     *All of this is made up: I am a demo, not a shop.*";
@@ -49,7 +49,9 @@ fn answer(text: &str) -> String {
         MARKDOWN.to_owned()
     } else if knows(&["shipping", "delivery", "parcel", "versand"]) {
         SHIPPING.to_owned()
-    } else if knows(&["help", "hilfe", "what can you"]) {
+    } else if ["help", "hilfe"].contains(&lower.trim_matches(|c: char| !c.is_alphanumeric()))
+        || knows(&["what can you"])
+    {
         format!("{HELP}{CONNECT}")
     } else {
         format!(

@@ -25,15 +25,21 @@ const GIVE_UP: Duration = Duration::from_secs(60);
 /// Publishes what comes until the bus closes and nothing is left.
 pub(super) async fn publish(
     js: jetstream::Context,
-    mut told: mpsc::Receiver<Fact>,
+    told: mpsc::Receiver<Fact>,
     dropped: Arc<AtomicU64>,
     closing: CancellationToken,
 ) {
-    let facts = futures_util::stream::poll_fn(move |cx| {
-        if closing.is_cancelled() {
-            told.close();
-        }
-        told.poll_recv(cx)
+    let facts = futures_util::stream::unfold((told, closing), |(mut told, closing)| async move {
+        let fact = tokio::select! {
+            biased;
+            fact = told.recv() => fact,
+            // What is queued is still published, what comes after is not taken.
+            () = closing.cancelled() => {
+                told.close();
+                told.recv().await
+            }
+        };
+        Some((fact?, (told, closing)))
     });
     facts
         .for_each_concurrent(IN_FLIGHT, |fact| {

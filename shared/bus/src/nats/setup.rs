@@ -9,8 +9,13 @@ use async_nats::jetstream::{
     stream::{self, DiscardPolicy, RetentionPolicy, StorageType},
 };
 
+use bytesize::ByteSize;
+
 use super::{options, unavailable};
 use crate::{ACK_WAIT, Config, DUPLICATE_WINDOW, Error, NatsConfig};
+
+/// A message may be in a worker's hands for this long: above any sensible `N8N_TOTAL_TIMEOUT`.
+const LONGEST_RUN: Duration = Duration::from_secs(3600);
 
 /// What the streams are to be like.
 #[derive(Clone, Debug, clap::Args)]
@@ -23,8 +28,8 @@ pub struct Setup {
     #[arg(long, env = "SNAPSHOTS_ON_DISK", default_value_t = true, action = clap::ArgAction::Set)]
     pub snapshots_on_disk: bool,
     /// Bytes of facts that wait for analytics at most; the oldest go first.
-    #[arg(long, env = "FACTS_MAX_BYTES", default_value_t = 1024 * 1024 * 1024)]
-    pub facts_max_bytes: i64,
+    #[arg(long, env = "FACTS_MAX_BYTES", default_value = "1GiB")]
+    pub facts_max_bytes: ByteSize,
     /// How long the end of a session is remembered: at least as long as `SESSION_MAX_AGE`.
     #[arg(long, env = "ENDED_MAX_AGE", default_value = "24h", value_parser = humantime::parse_duration)]
     pub ended_max_age: Duration,
@@ -76,6 +81,7 @@ fn streams(config: &Config, setup: &Setup) -> [stream::Config; 5] {
         ..Default::default()
     };
     let snapshots = if setup.snapshots_on_disk { StorageType::File } else { StorageType::Memory };
+    let req_age = config.queue_timeout + LONGEST_RUN;
     [
         stream::Config {
             retention: RetentionPolicy::WorkQueue,
@@ -86,9 +92,8 @@ fn streams(config: &Config, setup: &Setup) -> [stream::Config; 5] {
             // Not QUEUE_TIMEOUT: age counts for messages that a worker holds as well (see the contract test), and one
             // that is dropped in mid-run frees the session and is never given to another worker. The edge takes an
             // unclaimed message out in time; this is for what even the edges forgot.
-            max_age: config.queue_timeout + config.resume_window,
+            max_age: req_age,
             duplicate_window: DUPLICATE_WINDOW,
-            allow_direct: true,
             ..base("REQ", "chat.req.*")
         },
         stream::Config {
@@ -107,7 +112,7 @@ fn streams(config: &Config, setup: &Setup) -> [stream::Config; 5] {
             ..base("PROOF", "proof.*")
         },
         stream::Config {
-            max_bytes: setup.facts_max_bytes,
+            max_bytes: i64::try_from(setup.facts_max_bytes.as_u64()).unwrap_or(i64::MAX),
             discard: DiscardPolicy::Old,
             duplicate_window: DUPLICATE_WINDOW,
             ..base("FACTS", "fact.*.*")
