@@ -27,6 +27,7 @@
   const panel = document.createElement('div');
   let frame;
   let open = false;
+  let ready = false;
   let pageOverflow = '';
 
   // An adopted style sheet: the host page's style-src has no say in it, and its rules don't reach in here.
@@ -83,7 +84,7 @@
   /** The frame hears what page it is on and whether to take the focus; never a word of the conversation comes back. */
   function tell(focus) {
     const page = { url: location.href, title: document.title, referrer: document.referrer };
-    frame?.contentWindow?.postMessage({ frontdesk: 'opened', page, focus }, address.origin);
+    if (ready) frame.contentWindow?.postMessage({ frontdesk: 'opened', page, focus }, address.origin);
   }
 
   function show(focus) {
@@ -159,7 +160,10 @@
   addEventListener('message', (event) => {
     if (!frame || event.source !== frame.contentWindow || event.origin !== address.origin) return;
     if (event.data?.frontdesk === 'close') close();
-    if (event.data?.frontdesk === 'ready' && open) tell(frame.dataset.focus === 'true');
+    if (event.data?.frontdesk !== 'ready') return;
+    // Told anything sooner, the browser complains that nobody of that origin is there yet.
+    ready = true;
+    if (open) tell(frame.dataset.focus === 'true');
   });
 
   const commands = { open: () => show(true), close, toggle };

@@ -24,7 +24,7 @@ const PATHS = {
 export function icon(name) {
   const svg = shape('svg', { viewBox: '0 0 24 24', 'aria-hidden': 'true', class: `icon icon-${name}` });
   if (name === 'stop') {
-    svg.append(shape('rect', { x: 7, y: 7, width: 10, height: 10, rx: 2.5, fill: 'currentColor' }));
+    svg.append(shape('rect', { x: 5, y: 5, width: 14, height: 14, rx: 3.5, fill: 'currentColor' }));
     return svg;
   }
   const paths = PATHS[/** @type {keyof typeof PATHS} */ (name)] ?? PATHS.chat;

@@ -8,7 +8,7 @@
  * @property {string} title
  * @property {string} text
  * @property {[Action, string][]} actions
- * @property {number} seconds shown in the ring
+ * @property {number} seconds until `retry` works
  * @property {string} key changes when there is something new to tell, not while seconds count down
  */
 import { running, secondsToWait } from './state.js';
@@ -33,14 +33,15 @@ export function notice(state, texts) {
   const { code, sentence, retryable, maxChars } = last.trouble;
   const seconds = secondsToWait(state);
   /** @type {[Action, string][]} */
-  const actions = EDITABLE.has(code) ? [['edit', t('edit')]] : retryable && seconds === 0 ? [['retry', t('try_again')]] : [];
-  const key = `${last.id} ${code} ${actions.length}`;
+  const actions = EDITABLE.has(code) ? [['edit', t('edit')]] : !retryable ? [] : [['retry', seconds > 0 ? t('try_again_in', { time: sayTime(texts, seconds) }) : t('try_again')]];
+  const key = `${last.id} ${code} ${seconds > 0}`;
   if (code === 'rate_limited') {
+    // The ring counts down, a second time would be too much.
+    if (seconds > 0) actions.length = 0;
     const text = seconds > 0 ? t('limited_text', { time: sayTime(texts, seconds) }) : t('limited_over');
     return { tone: 'warn', icon: seconds > 0 ? 'ring' : 'warn', title: t('limited_title'), text, actions, seconds, key };
   }
   const title = t(last.answer === '' ? 'failed_title' : 'failed_part_title');
-  const reason = sentence ?? (code === 'message_rejected' && maxChars ? t('message_too_long', { max: maxChars }) : t(code));
-  const text = seconds > 0 ? `${reason} ${t('wait_text', { time: sayTime(texts, seconds) })}` : reason;
+  const text = sentence ?? (code === 'message_rejected' && maxChars ? t('message_too_long', { max: maxChars }) : t(code));
   return { tone: 'bad', icon: 'warn', title, text, actions, seconds, key };
 }

@@ -19,6 +19,8 @@ const LONGEST_PAUSE_MS = 15_000;
 const SILENT_LINE_MS = 50_000;
 /** The line lives but nothing comes about this message: the edge no longer knows it. Longer than n8n may think. */
 const SILENT_REPLY_MS = 150_000;
+/** After a `gap` the edge does not know the reply we follow. One that only reaches it late is heard of within moments. */
+const UNKNOWN_REPLY_MS = 3000;
 /** As long as the edge keeps a reply for who comes back. */
 export const RESUME_WINDOW_MS = 15 * 60_000;
 
@@ -41,6 +43,8 @@ export async function deliver({ api, exchange, body, dispatch, pause, signal }) 
   let retryMs = FIRST_PAUSE_MS;
   let heardAt = Date.now();
   let asked = Date.now();
+  /** When the edge is to be believed that it does not know this reply. */
+  let unknownAt = Infinity;
 
   const fail = (/** @type {Trouble} */ trouble) => dispatch({ type: 'failed', id, trouble });
   const again = (/** @type {number} */ count) => Math.min(LONGEST_PAUSE_MS, retryMs * 2 ** (count - 1)) * (0.6 + Math.random() * 0.4);
@@ -49,7 +53,8 @@ export async function deliver({ api, exchange, body, dispatch, pause, signal }) 
     const it = exchange();
     if (!it || over(it) || signal.aborted) return;
     const arrived = it.phase !== 'sending';
-    const line = watch(signal, () => heardAt, () => asked);
+    unknownAt = Infinity;
+    const line = watch(signal, () => heardAt, (opened) => Math.min(Math.max(opened, asked) + SILENT_REPLY_MS, unknownAt));
     try {
       const { response, session } = arrived ? await api.follow(id, it.session, it.lastEventId, line.signal) : await api.postMessage(body(), line.signal);
       if (!response.body) throw new Unreachable('no body');
@@ -62,6 +67,7 @@ export async function deliver({ api, exchange, body, dispatch, pause, signal }) 
         const known = understand(event, id);
         if (!known) continue;
         asked = Date.now();
+        unknownAt = known.type === 'gap' ? asked + UNKNOWN_REPLY_MS : Infinity;
         dispatch(known);
         if (known.type === 'end' || known.type === 'failed') return;
       }
@@ -101,8 +107,8 @@ function over(it) {
   return it.phase === 'done' || it.phase === 'stopped' || it.phase === 'failed';
 }
 
-/** Ends a connection that is silent for too long. @param {AbortSignal} outer @param {() => number} heard @param {() => number} asked */
-function watch(outer, heard, asked) {
+/** Ends a connection that is silent for too long. @param {AbortSignal} outer @param {() => number} heard @param {(opened: number) => number} hopeless when to give the reply up */
+function watch(outer, heard, hopeless) {
   const abort = new AbortController();
   const forward = () => abort.abort();
   outer.addEventListener('abort', forward, { once: true });
@@ -111,7 +117,7 @@ function watch(outer, heard, asked) {
   let forgotten = false;
   const timer = setInterval(() => {
     const now = Date.now();
-    forgotten = now - Math.max(opened, asked()) > SILENT_REPLY_MS;
+    forgotten = now > hopeless(opened);
     if (forgotten || now - Math.max(opened, heard()) > SILENT_LINE_MS) abort.abort();
   }, 1000);
   return {

@@ -120,9 +120,10 @@ export function createView({ config, framed, maxChars, on }) {
       submit();
     });
     find('composer').addEventListener('submit', (event) => event.preventDefault());
-    button.addEventListener('click', () => {
-      if (state && running(state)) on.stop();
-      else submit();
+    button.addEventListener('click', (event) => {
+      if (!state || !running(state)) submit();
+      // By the second half of a double click the button has turned, but nobody meant to stop what the first half sent.
+      else if (event.detail < 2) on.stop();
       field.focus();
     });
     document.addEventListener('keydown', (event) => {
@@ -259,7 +260,7 @@ export function createView({ config, framed, maxChars, on }) {
         dots.hidden = it.answer !== '' || !runs || (!online && it.phase === 'sending');
         /** @type {HTMLElement} */ (dots.lastElementChild).textContent = it.phase === 'queued' ? t('queued') : '';
         fate.textContent = it.phase === 'sending' && !online ? t('waits_for_network') : it.phase === 'failed' && it.answer === '' && !last ? t('unanswered') : '';
-        const remarks = [it.lost ? t('lost') : '', it.phase === 'stopped' ? t('stopped') : '', it.stopping && runs ? t('stopping') : ''].filter(Boolean);
+        const remarks = [it.lost && it.phase !== 'failed' ? t('lost') : '', it.phase === 'stopped' ? t('stopped') : '', it.stopping && runs ? t('stopping') : ''].filter(Boolean);
         remark.textContent = remarks.join(' · ');
         const tools = last && !runs && it.answer !== '';
         clock.hidden = !tools;
@@ -302,6 +303,7 @@ export function createView({ config, framed, maxChars, on }) {
     const act = { retry: on.retry, edit: on.edit, delete: on.clear, keep: () => on.ask(false) };
     const actions = what.actions.map(([action, label]) => {
       const button = element('button', { type: 'button', class: action }, label);
+      button.disabled = action === 'retry' && what.seconds > 0;
       button.addEventListener('click', () => {
         act[action]();
         field.focus();

@@ -1,0 +1,559 @@
+/** What visitors live through, in a real browser, with the real executable. Started by run.sh. */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { browser, endAll, foreignShop, frontdesk, scriptedN8n, secrets, until } from './processes.js';
+import { tab, visitor } from './visitor.js';
+
+/** What Chromium itself writes to the console when a request is refused or its connection is gone. */
+const LOST = /Failed to load resource: (net::ERR_|the server responded with a status of 503)/;
+
+/** Typed by a visitor, and written by a model. Each would tell by `attacked` if a script of it ran. */
+const ATTACKS = [
+  '<script>attacked("script")</script>',
+  '<img src=x onerror=attacked("img")>',
+  '<svg onload=attacked("svg")><animate onbegin=attacked("animate") attributeName=x>',
+  '<iframe srcdoc="<script>parent.attacked(1)</script>"></iframe>',
+  '<details open ontoggle=attacked("details")>',
+  '<a href="javascript:attacked(1)">click</a>',
+  '[click](javascript:attacked("link"))',
+  '[click](  JaVaScRiPt:attacked("case"))',
+  '[click](java\tscript:attacked("tab"))',
+  '[click](&#106;avascript:attacked("entity"))',
+  '[click](data:text/html,<script>attacked(1)</script>)',
+  '[click](vbscript:attacked("vb"))',
+  '![x](x"onerror="attacked(1))',
+  '![x](http://127.0.0.1:9/tracked.png)',
+  '<style>@import "http://127.0.0.1:9/a.css"; * { color: red }</style>',
+  '<base href="http://127.0.0.1:9/"><link rel=stylesheet href=a.css>',
+  '<meta http-equiv=refresh content="0;url=javascript:attacked(1)">',
+  '<form action=javascript:attacked(1)><button>go</button></form>',
+  '"><script>attacked("quote")</script>',
+  "';attacked('js');//",
+  '{{constructor.constructor("attacked(1)")()}}',
+  '```html\n<script>attacked("fence")</script>\n```',
+  '`<img src=x onerror=attacked("code")>`',
+  '| <img src=x onerror=attacked("table")> |\n| --- |\n| <script>attacked("cell")</script> |',
+  '<math><mtext></form><form><mglyph><style></math><img src onerror=attacked("mxss")>',
+  '<http://127.0.0.1:9/" onmouseover="attacked(1)>',
+  '\u202Eattacked(1)\u202C <b onclick=attacked("b")>b</b>',
+];
+
+/** @type {Awaited<ReturnType<typeof browser>>} */
+let chromium;
+let n8n;
+/** Behind it: the friendly demo; n8n as the stories write it; nobody. */
+let demo;
+let desk;
+let deserted;
+let shop;
+
+before(async () => {
+  n8n = await scriptedN8n();
+  shop = await foreignShop(() => desk.url);
+  try {
+    [chromium, demo, desk, deserted] = await Promise.all([
+      browser(),
+      frontdesk(),
+      frontdesk({ N8N_WEBHOOK_URL: n8n.url, ALLOWED_ORIGINS: shop.origin }),
+      frontdesk({ N8N_WEBHOOK_URL: 'http://127.0.0.1:9/', N8N_CONNECT_RETRIES: '0', RATE_LIMIT_SESSION_PER_MINUTE: '1' }),
+    ]);
+  } catch (error) {
+    // No story can be told, and what did start would keep this process waiting.
+    console.error(error.message);
+    process.exit(1);
+  }
+});
+
+after(async () => {
+  try {
+    await chromium.close();
+    const all = [demo, desk, deserted];
+    const codes = await Promise.all(all.map((process) => process.stop()));
+    assert.deepEqual(codes, all.map(() => 0), 'frontdesk ends well after SIGTERM');
+  } finally {
+    await Promise.all([n8n.close(), shop.close()]);
+    endAll();
+  }
+});
+
+/**
+ * One story: who comes, and what happens. What it looked like when it went wrong is kept as a picture.
+ *
+ * @param {string} name
+ * @param {(arrives: (options?: import('playwright-core').BrowserContextOptions) => ReturnType<typeof visitor>) => Promise<void>} tell
+ */
+function story(name, tell) {
+  it(name, { timeout: 60_000 }, async () => {
+    const here = [];
+    try {
+      await tell(async (options) => {
+        const someone = await visitor(chromium.driver, options);
+        here.push(someone);
+        return someone;
+      });
+    } catch (error) {
+      for (const [index, page] of here.flatMap((someone) => someone.context.pages()).entries()) {
+        await tab(page).shot(`failed ${name} ${index + 1}`).catch(() => {});
+      }
+      const noted = here.flatMap((someone) => [...someone.noted.errors, ...someone.noted.policy]);
+      if (noted.length > 0) console.error(`${name}: in the browser's console\n  ${noted.join('\n  ')}`);
+      throw error;
+    } finally {
+      for (const someone of here) await someone.close();
+    }
+  });
+}
+
+/** The chat alone on a page: cheaper to paint than the whole shop. */
+const alone = (process) => `${process.url}/widget/modern-widget.html`;
+const hostOf = (process) => new URL(process.url).host;
+
+describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
+  story('opens, streams a reply of the demo, and does nothing it should not', async (arrives) => {
+    const ada = await arrives({ reducedMotion: 'no-preference' });
+    const chat = await ada.open(demo.url);
+    await chat.launcher.waitFor();
+    assert.equal(chat.page.frames().length, 1, 'the chat is not loaded before it is opened');
+    assert.equal(await chat.page.evaluate(() => localStorage.length + sessionStorage.length), 0, 'nothing is kept before that either');
+    await chat.shot('desktop light: shop');
+
+    await chat.openChat();
+    await chat.sees('Hi there, how can we help?', chat.chat.locator('#welcome'));
+    await until('the shop sees the field focused', () => chat.field.evaluate((field) => field === document.activeElement));
+    await chat.shot('desktop light: welcome');
+
+    await chat.chat.locator('#turns').evaluate((turns) => {
+      globalThis.lengths = new Set();
+      new MutationObserver(() => {
+        const { length } = turns.querySelector('.body.growing')?.textContent ?? '';
+        if (length > 0) globalThis.lengths.add(length);
+      }).observe(turns, { subtree: true, childList: true, characterData: true });
+    });
+    await chat.ask('Hello there, what are you?');
+    await chat.button('Stop answering').waitFor();
+    await chat.chat.locator('.body.growing').waitFor();
+    await chat.shot('desktop light: streaming');
+    await chat.isOver();
+    const answer = await chat.answers.innerText();
+    assert.match(answer, /^You said Hello there, what are you\?\. I am the demo assistant/);
+    assert.match(answer, /Or ask me for help\.$/);
+    const lengths = await chat.chat.locator('#turns').evaluate(() => [...globalThis.lengths]);
+    assert.ok(lengths.length >= 5, `the text grew while the reply ran: ${lengths}`);
+    await chat.button('Copy answer').waitFor();
+    await chat.shot('desktop light: answered');
+
+    await chat.ask('markdown');
+    await chat.isOver();
+    assert.equal(await chat.answers.last().locator('ol > li').count(), 3);
+    assert.equal(await chat.answers.last().locator('pre').count(), 1);
+    await chat.shot('desktop light: markdown');
+    await ada.isUnharmed({ hosts: [hostOf(demo)] });
+  });
+
+  story('goes on with the same reply after a reload in the middle of it', async (arrives) => {
+    const ada = await arrives();
+    const chat = await ada.open(desk.url);
+    await chat.openChat();
+    await chat.ask('reload me');
+    const reply = await n8n.asked('reload me');
+    reply.begin().say('One, ', 'two, ');
+    await chat.sees('One, two,');
+    await chat.page.reload();
+    await chat.sees('One, two,');
+    assert.ok(await chat.isRunning());
+    reply.say('three, ');
+    await chat.sees('One, two, three,');
+    // Once more, and now it goes on and ends while nobody looks.
+    await chat.page.goto('about:blank');
+    reply.say('four, ', 'five.').end();
+    await chat.page.goto(desk.url);
+    await chat.sees('five.');
+    await chat.isOver();
+    assert.equal((await chat.answers.innerText()).trim(), 'One, two, three, four, five.');
+    assert.equal(await chat.questions.count(), 1);
+    await chat.page.reload();
+    await chat.sees('One, two, three, four, five.');
+    assert.ok(!(await chat.isRunning()));
+    assert.equal(n8n.runs('reload me'), 1);
+    await ada.isUnharmed({ hosts: [hostOf(desk)] });
+  });
+
+  story('reloads before the first word, and is asked once', async (arrives) => {
+    const ada = await arrives();
+    const chat = await ada.open(alone(desk));
+    await chat.openChat();
+    await chat.ask('slow to begin');
+    const reply = await n8n.asked('slow to begin');
+    await chat.page.reload();
+    await chat.dots.waitFor();
+    reply.begin().say('Here I am.').end();
+    await chat.sees('Here I am.');
+    await chat.isOver();
+    assert.equal(await chat.answers.innerText(), 'Here I am.');
+    assert.equal(n8n.runs('slow to begin'), 1);
+    await ada.isUnharmed({ hosts: [hostOf(desk)] });
+  });
+
+  story('shows one conversation in two tabs', async (arrives) => {
+    const ada = await arrives();
+    const one = await ada.open(desk.url);
+    await one.openChat();
+    const two = await ada.open(desk.url);
+    await two.openChat();
+    await one.ask('from the first tab');
+    const reply = await n8n.asked('from the first tab');
+    reply.begin().say('Both ');
+    await one.sees('Both');
+    await two.sees('from the first tab');
+    await two.sees('Both');
+    reply.say('of you ', 'see this.').end();
+    for (const tab of [one, two]) {
+      await tab.sees('Both of you see this.');
+      await tab.isOver();
+      assert.equal((await tab.answers.innerText()).trim(), 'Both of you see this.');
+    }
+    await two.ask('and back');
+    const back = await n8n.asked('and back');
+    back.begin().say('Back again');
+    await one.sees('Back again');
+    await one.button('Stop answering').click();
+    for (const tab of [one, two]) {
+      await tab.sees('Stopped');
+      await tab.isOver();
+    }
+    await until('the call to n8n is closed', () => back.left);
+    assert.deepEqual([n8n.runs('from the first tab'), n8n.runs('and back')], [1, 1]);
+    await ada.isUnharmed({ hosts: [hostOf(desk)] });
+  });
+
+  story('takes a double click on Send for one message, and not for a stop', async (arrives) => {
+    const ada = await arrives();
+    const chat = await ada.open(alone(desk));
+    await chat.openChat();
+    await chat.field.fill('twice');
+    await chat.button('Send').dblclick();
+    const reply = await n8n.asked('twice');
+    reply.begin().say('Once ');
+    await chat.sees('Once');
+    assert.ok(await chat.isRunning());
+    reply.say('is enough.').end();
+    await chat.sees('Once is enough.');
+    await chat.isOver();
+    assert.deepEqual([n8n.runs('twice'), await chat.questions.count()], [1, 1]);
+    await ada.isUnharmed({ hosts: [hostOf(desk)] });
+  });
+
+  story('stops a reply when asked to, and n8n hears of it', async (arrives) => {
+    const ada = await arrives();
+    const chat = await ada.open(desk.url);
+    await chat.openChat();
+    await chat.ask('stop me');
+    const reply = await n8n.asked('stop me');
+    reply.begin().say('A long story: ');
+    await chat.sees('A long story:');
+    await chat.button('Stop answering').click();
+    await chat.sees('Stopped');
+    await chat.isOver();
+    await until('the call to n8n is closed', () => reply.left);
+    assert.equal((await chat.answers.innerText()).trim(), 'A long story:');
+    await chat.shot('desktop light: stopped');
+    await chat.ask('and after that');
+    (await n8n.asked('and after that')).begin().say('All is well.').end();
+    await chat.sees('All is well.');
+    await ada.isUnharmed({ hosts: [hostOf(desk)] });
+  });
+
+  story('says so when the assistant fails, keeps the message, and counts down when it was too fast', async (arrives) => {
+    const ada = await arrives();
+    const chat = await ada.open(alone(deserted));
+    await chat.openChat();
+    await chat.ask('Is anybody there?');
+    await chat.sees('That answer did not come through.', chat.notice);
+    await chat.sees(/Try again in [1-5] seconds?$/, chat.notice);
+    await chat.shot('desktop light: error');
+    assert.doesNotMatch(await chat.notice.innerText(), /127\.0\.0\.1|http|refused|upstream/i, 'nothing internal');
+    await until('it can be tried again', () => chat.button('Try again').isVisible());
+    await chat.button('Try again').click();
+    await chat.sees('Just a moment, that was fast.', chat.notice);
+    await chat.shot('desktop light: too fast');
+    assert.equal(await chat.questions.count(), 1, 'asked again, not twice');
+    assert.match(await chat.notice.innerText(), /You can send again in \d+ seconds?\./);
+    await ada.isUnharmed({ hosts: [hostOf(deserted)], errors: /status of 429/ });
+  });
+
+  story('keeps what came when n8n breaks in the middle, and a new try brings the whole', async (arrives) => {
+    const ada = await arrives({ colorScheme: 'dark' });
+    const chat = await ada.open(alone(desk));
+    await chat.openChat();
+    await chat.ask('break off');
+    const reply = await n8n.asked('break off');
+    reply.begin().say('As far as ');
+    await chat.sees('As far as');
+    reply.cut();
+    await chat.sees('The answer stopped half-way.', chat.notice);
+    await chat.sees('As far as');
+    await chat.shot('desktop dark: half an answer');
+    await until('it can be tried again', () => chat.button('Try again').isVisible());
+    await chat.button('Try again').click();
+    (await n8n.asked('break off', 2)).begin().say('And now to the end.').end();
+    await chat.sees('And now to the end.');
+    await chat.isOver();
+    assert.equal(await chat.questions.count(), 1);
+    assert.ok(!(await chat.notice.isVisible()));
+    await ada.isUnharmed({ hosts: [hostOf(desk)] });
+  });
+
+  for (const signal of ['SIGTERM', 'SIGKILL']) {
+    story(`is honest when the desk goes away in mid-reply (${signal}), and a new try works when it is back`, async (arrives) => {
+      const settings = { N8N_WEBHOOK_URL: n8n.url, DRAIN_TIMEOUT: '1s', ...secrets() };
+      let own = await frontdesk(settings);
+      const { url, port } = own;
+      try {
+        const ada = await arrives();
+        const chat = await ada.open(alone(own));
+        await chat.openChat();
+        const text = `do not die on me (${signal})`;
+        await chat.ask(text);
+        const reply = await n8n.asked(text);
+        reply.begin().say('While I was speaking, ');
+        await chat.sees('While I was speaking,');
+        assert.equal(await own.stop(signal), signal === 'SIGTERM' ? 0 : signal);
+        await until('the page says that something is wrong', async () => {
+          return (await chat.status.innerText()) === 'Reconnecting…' || (await chat.notice.isVisible());
+        });
+        await chat.sees('While I was speaking,');
+        await chat.shot(`desktop light: desk away, ${signal}`);
+        own = await frontdesk({ ...settings, API_PORT: port });
+        assert.equal(own.url, url);
+        await chat.sees('The answer stopped half-way.', chat.notice, 20_000);
+        assert.ok(!(await chat.isRunning()), 'no endless waiting');
+        assert.equal(n8n.runs(text), 1, 'it is not run again by itself');
+        await chat.shot(`desktop light: desk back, ${signal}`);
+        await until('it can be tried again', () => chat.button('Try again').isVisible());
+        await chat.button('Try again').click();
+        (await n8n.asked(text, 2)).begin().say('Here is ', 'the whole.').end();
+        await chat.sees('Here is the whole.');
+        await chat.isOver();
+        assert.equal(await chat.questions.count(), 1);
+        assert.equal((await chat.answers.innerText()).trim(), 'Here is the whole.');
+        await ada.isUnharmed({ hosts: [hostOf(own)], errors: LOST });
+      } finally {
+        await own.stop();
+      }
+    });
+  }
+
+  story('gets a new session by itself when the desk was started with other secrets', async (arrives) => {
+    const settings = { N8N_WEBHOOK_URL: n8n.url, DRAIN_TIMEOUT: '1s' };
+    let own = await frontdesk(settings);
+    const { port } = own;
+    try {
+      const ada = await arrives();
+      const chat = await ada.open(alone(own));
+      await chat.openChat();
+      await chat.ask('before');
+      (await n8n.asked('before')).begin().say('The first answer.').end();
+      await chat.isOver();
+      await own.stop();
+      own = await frontdesk({ ...settings, API_PORT: port });
+      await chat.ask('after');
+      const reply = await n8n.asked('after');
+      reply.begin().say('The second answer.').end();
+      await chat.sees('The second answer.');
+      await chat.isOver();
+      await chat.sees('The first answer.');
+      await ada.isUnharmed({ hosts: [hostOf(own)], errors: /status of 401/ });
+    } finally {
+      await own.stop();
+    }
+  });
+
+  story('waits without a network, and goes on when it is back', async (arrives) => {
+    const ada = await arrives();
+    const chat = await ada.open(desk.url);
+    await chat.openChat();
+    await chat.ask('tunnel ahead');
+    const reply = await n8n.asked('tunnel ahead');
+    reply.begin().say('Before the tunnel, ');
+    await chat.sees('Before the tunnel,');
+    await ada.context.setOffline(true);
+    await chat.sees('No internet connection.', chat.notice);
+    assert.equal(await chat.status.innerText(), 'You are offline');
+    await chat.shot('desktop light: offline');
+    reply.say('in it, ', 'after it.').end();
+    await ada.context.setOffline(false);
+    await chat.sees('Before the tunnel, in it, after it.');
+    await chat.isOver();
+    assert.ok(!(await chat.notice.isVisible()));
+
+    await ada.context.setOffline(true);
+    await chat.sees('No internet connection.', chat.notice);
+    await chat.ask('written in the tunnel');
+    await chat.sees('Waiting for a connection');
+    await chat.shot('desktop light: written offline');
+    await ada.context.setOffline(false);
+    const second = await n8n.asked('written in the tunnel');
+    second.begin().say('Got it.').end();
+    await chat.sees('Got it.');
+    await chat.isOver();
+    assert.deepEqual([n8n.runs('tunnel ahead'), n8n.runs('written in the tunnel')], [1, 1]);
+    await ada.isUnharmed({ hosts: [hostOf(desk)], errors: LOST });
+  });
+
+  story('runs no script of a visitor, echoed by the demo', async (arrives) => {
+    const eve = await arrives();
+    const chat = await eve.open(alone(demo));
+    await chat.field.waitFor();
+    for (const attack of [...ATTACKS.slice(0, 3), ATTACKS.join('\n')]) {
+      await chat.field.fill(attack);
+      await chat.button('Send').click();
+      await until('the attack is shown as it was typed', async () => (await chat.questions.last().textContent()) === attack);
+      // Some of them are nothing but tags, and then nothing is left to ask.
+      await chat.isOver();
+      const rejected = await chat.button('Edit message').isVisible();
+      if (rejected) await chat.button('Edit message').click();
+      else await chat.sees('You said', chat.answers.last());
+    }
+    await eve.isUnharmed({ hosts: [hostOf(demo)], errors: /status of 400/ });
+  });
+
+  story('runs no script of a model', async (arrives) => {
+    const eve = await arrives();
+    const chat = await eve.open(alone(desk));
+    await chat.field.waitFor();
+    await chat.ask('be evil');
+    const reply = await n8n.asked('be evil');
+    reply.begin();
+    // Cut anywhere: while it grows, a half-written thing is shown too.
+    for (const attack of ATTACKS) reply.say(...attack.match(/[^]{1,7}/g), '\n\n');
+    reply.say('That was all.').end();
+    await chat.sees('That was all.');
+    await chat.isOver();
+    const answer = chat.answers.last();
+    assert.equal(await answer.locator('script, img, svg, iframe, style, link, meta, base, form, object, embed, math, [onclick], [onerror], [style]').count(), 0);
+    const links = await answer.locator('a').evaluateAll((all) => all.map((link) => link.protocol));
+    assert.deepEqual(links.filter((protocol) => !/^(https?|mailto|tel):$/.test(protocol)), []);
+    for (const link of await answer.getByText('click', { exact: true }).all()) await link.click({ noWaitAfter: true });
+    await answer.hover();
+    await chat.page.reload();
+    await chat.sees('That was all.');
+    await eve.isUnharmed({ hosts: [hostOf(desk)] });
+
+    // And the traps do snap.
+    await chat.page.evaluate(() => globalThis.attacked('on purpose'));
+    await assert.rejects(chat.page.evaluate(() => document.body.setAttribute('onclick', 'attacked(1)')), /TrustedScript/);
+    await chat.page.evaluate(() => fetch('http://127.0.0.1:9/').catch(() => {}));
+    await until('the traps snap', () => eve.noted.attacks.length === 1 && eve.noted.policy.length >= 2 && eve.noted.errors.length >= 2);
+  });
+
+  story('can be used with the keyboard alone', async (arrives) => {
+    const ada = await arrives();
+    const chat = await ada.open(desk.url);
+    const { keyboard } = chat.page;
+    await chat.launcher.waitFor();
+    await until('Tab reaches the launcher', async () => {
+      await keyboard.press('Tab');
+      return chat.launcher.evaluate((button) => button.getRootNode().activeElement === button);
+    });
+    await chat.shot('desktop light: launcher focused');
+    await keyboard.press('Enter');
+    await chat.field.waitFor();
+    await until('the field has the focus', () => chat.field.evaluate((field) => document.hasFocus() && field === document.activeElement));
+    await keyboard.type('First line');
+    await keyboard.press('Shift+Enter');
+    await keyboard.type('second line');
+    await keyboard.press('Enter');
+    const reply = await n8n.asked('First line\nsecond line');
+    assert.equal(await chat.field.inputValue(), '');
+    reply.begin().say('Typed well.').end();
+    await chat.sees('Typed well.');
+    await chat.isOver();
+    await keyboard.press('Escape');
+    await chat.panel.waitFor({ state: 'hidden' });
+    await until('the focus is back on the launcher', () => chat.launcher.evaluate((button) => button.getRootNode().activeElement === button));
+    await keyboard.press('Enter');
+    await chat.panel.waitFor();
+    await until('the field has the focus again', () => chat.field.evaluate((field) => document.hasFocus() && field === document.activeElement));
+    await chat.sees('Typed well.');
+    await ada.isUnharmed({ hosts: [hostOf(desk)] });
+  });
+
+  story('deletes the conversation when the visitor wants that', async (arrives) => {
+    const ada = await arrives();
+    const chat = await ada.open(alone(desk));
+    await chat.openChat();
+    await chat.ask('forget this');
+    (await n8n.asked('forget this')).begin().say('I shall.').end();
+    await chat.isOver();
+    await chat.button('Start a new chat').click();
+    await chat.sees('Start a new chat?', chat.notice);
+    await chat.shot('desktop light: delete');
+    await chat.button('Delete and start new').click();
+    await chat.sees('Hi there, how can we help?', chat.chat.locator('#welcome'));
+    assert.equal(await chat.questions.count(), 0);
+    await chat.page.reload();
+    await chat.sees('Hi there, how can we help?', chat.chat.locator('#welcome'));
+    // The server's part of it is another piece of work; until then it answers that there is no such thing.
+    await ada.isUnharmed({ hosts: [hostOf(desk)], errors: /status of 40[45]/ });
+  });
+
+  story('works in a shop on another site, with a strict policy of its own, and remembers', async (arrives) => {
+    const ada = await arrives();
+    const chat = await ada.open(shop.origin);
+    await chat.openChat();
+    await chat.ask('hello from afar');
+    const reply = await n8n.asked('hello from afar');
+    assert.equal(reply.asked.session.origin_domain, 'localhost');
+    reply.begin().say('Welcome ');
+    await chat.sees('Welcome');
+    await chat.page.reload();
+    await chat.sees('Welcome');
+    reply.say('from afar.').end();
+    await chat.sees('Welcome from afar.');
+    await chat.isOver();
+    assert.equal(n8n.runs('hello from afar'), 1);
+    await chat.shot('foreign shop');
+    await ada.isUnharmed({ hosts: [hostOf(desk), new URL(shop.origin).host] });
+  });
+
+  for (const colorScheme of ['light', 'dark']) {
+    story(`fills the screen of a phone (${colorScheme})`, async (arrives) => {
+      const ada = await arrives({ reducedMotion: 'no-preference', viewport: { width: 390, height: 780 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true, colorScheme });
+      const chat = await ada.open(demo.url);
+      await chat.launcher.waitFor();
+      await chat.shot(`phone ${colorScheme}: shop`);
+      await chat.launcher.tap();
+      await chat.field.waitFor();
+      const box = await until('the panel has risen', async () => {
+        const now = await chat.panel.boundingBox();
+        return now?.x === 0 && now.y === 0 && now;
+      });
+      assert.deepEqual([box.width, box.height], [390, 780]);
+      await chat.shot(`phone ${colorScheme}: welcome`);
+      await chat.chat.getByRole('button', { name: 'Help me choose a lamp' }).tap();
+      await until('an answer grows', async () => (await chat.answers.count()) > 0 && (await chat.answers.innerText()).length > 80);
+      await chat.shot(`phone ${colorScheme}: streaming`);
+      await chat.isOver();
+      await chat.ask('shipping');
+      await chat.isOver();
+      await chat.shot(`phone ${colorScheme}: table`);
+      assert.ok(await chat.chat.locator('body').evaluate((body) => body.scrollWidth <= innerWidth), 'nothing sticks out');
+      await chat.button('Close chat').tap();
+      await chat.panel.waitFor({ state: 'hidden' });
+      await ada.isUnharmed({ hosts: [hostOf(demo)] });
+    });
+  }
+
+  story('looks at home in the dark', async (arrives) => {
+    const ada = await arrives({ colorScheme: 'dark' });
+    const chat = await ada.open(demo.url);
+    await chat.openChat();
+    await chat.shot('desktop dark: welcome');
+    await chat.ask('Show me some markdown');
+    await until('an answer grows', async () => (await chat.answers.count()) > 0 && (await chat.answers.innerText()).length > 150);
+    await chat.shot('desktop dark: streaming');
+    await chat.isOver();
+    await chat.shot('desktop dark: markdown');
+    await ada.isUnharmed({ hosts: [hostOf(demo)] });
+  });
+});
