@@ -1,0 +1,206 @@
+#!/usr/bin/env bash
+# All checks and tests, from an empty machine on. See `test.sh --help`.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# Debian puts nats-server there.
+PATH=$PATH:/usr/sbin:/sbin
+
+usage() {
+  cat <<'HELP'
+usage: scripts/test.sh [--no-n8n]
+
+Checks form and lints, builds, and runs every test: of the crates, of the widget, of the widget in a browser, and
+against a real n8n. Asks nothing, stops at the first failure, ends with "all green".
+
+--no-n8n   leaves the real n8n out, which takes 10 minutes and 3.5 GB the first time
+
+What is missing is installed through apt (as root or with sudo that asks nothing) and npm, and said: a C++ compiler,
+make, curl, python3, nats-server, chromium, node with npm. Rust is not: https://rustup.rs. A real n8n goes to
+${FRONTDESK_N8N_CACHE:-$HOME/.cache/frontdesk-n8n}; where it can't be installed, its tests are left out with the
+line "real n8n: not run (why)". Everything else that can't run is a failure.
+
+Builds into $CARGO_TARGET_DIR; without it into $HOME/.cache/frontdesk-target if that folder is there (make it to
+share one between checkouts), else into ./target.
+HELP
+}
+
+WITH_N8N=1
+for argument in "$@"; do
+  case $argument in
+    --no-n8n) WITH_N8N= ;;
+    -h | --help) usage; exit 0 ;;
+    *) echo "test.sh: unknown argument: $argument (see --help)" >&2; exit 2 ;;
+  esac
+done
+
+# Seconds from the start until the installation of n8n is given up: the whole shall end within 40 minutes.
+INSTALLED_BY=1980
+
+WORK=$(mktemp -d)
+INSTALLING=   # the installation of n8n, in the background
+DOING=        # the step, for the line about a failure
+
+finish() {
+  local status=$?
+  trap - EXIT
+  if [ -n "$INSTALLING" ] && kill -0 "$INSTALLING" 2>/dev/null; then
+    # It ends its own children.
+    kill -TERM "$INSTALLING" 2>/dev/null || true
+    wait "$INSTALLING" 2>/dev/null || true
+  fi
+  rm -rf "$WORK"
+  if [ "$status" != 0 ]; then
+    printf '\nFAILED: %s (after %s)\n' "${DOING:-the start}" "$(minutes "$SECONDS")" >&2
+  fi
+  exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+minutes() { printf '%d min %02d s' $(($1 / 60)) $(($1 % 60)); }
+say() { printf 'test.sh: %s\n' "$*"; }
+give_up() { say "$*" >&2; exit 1; }
+
+# step HEADLINE COMMAND...
+step() {
+  local began=$SECONDS
+  DOING=$1
+  shift
+  printf '\n== %s\n' "$DOING"
+  "$@"
+  printf -- '-- %s: %d s\n' "$DOING" $((SECONDS - began))
+}
+
+# ---- what the tests need ------------------------------------------------------------------------------------------
+
+has() { command -v "$1" >/dev/null 2>&1; }
+has_browser() { [ -n "${CHROMIUM:-}" ] || has chromium || has chromium-browser || has google-chrome || has google-chrome-stable; }
+has_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
+node_is_new() { has node && [ "$(node --print 'process.versions.node.split(".")[0]')" -ge 20 ]; }
+
+apt_install() {
+  local sudo=() log=$WORK/apt.log
+  has apt-get || give_up "missing: $*. There is no apt-get here: install these (Debian's names) and start again."
+  if [ "$(id -u)" != 0 ]; then
+    if ! has sudo || ! sudo -n true 2>/dev/null; then
+      give_up "missing: $*. To install them run as root: apt-get install $*"
+    fi
+    sudo=(sudo -n)
+  fi
+  say "installing with apt-get: $*"
+  if ! { "${sudo[@]}" apt-get update -qq && "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "$@"; } >"$log" 2>&1 </dev/null; then
+    tail -n 20 "$log" >&2
+    give_up "apt-get could not install $*"
+  fi
+}
+
+install_what_is_missing() {
+  local packages=()
+  has cargo || give_up "there is no cargo: install Rust from https://rustup.rs"
+  if ! { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1; then
+    has rustup || give_up "cargo fmt or cargo clippy is missing: install rustfmt and clippy for your Rust"
+    say "installing with rustup: rustfmt clippy"
+    rustup component add rustfmt clippy
+  fi
+  has cc && has c++ || packages+=(g++)
+  has make || packages+=(make)
+  has curl || packages+=(curl ca-certificates)
+  has python3 || packages+=(python3)
+  has_venv || packages+=(python3-venv)
+  has nats-server || packages+=(nats-server)
+  has_browser || packages+=(chromium)
+  has node || packages+=(nodejs)
+  has npm || packages+=(npm)
+  if [ ${#packages[@]} -gt 0 ]; then apt_install "${packages[@]}"; fi
+  if ! node_is_new; then
+    # Debian 12 has node 18.
+    say "installing with npm, into a temporary folder: node 22 (here is $(node --version), and 20 is needed)"
+    npm install --prefix "$WORK/node" --no-audit --no-fund --loglevel=error node@22
+    PATH=$WORK/node/node_modules/node/bin:$PATH
+    node_is_new || give_up "the node of npm does not run here"
+  fi
+  say "cargo $(cargo --version | cut -d ' ' -f 2), node $(node --version), $(nats-server --version)"
+}
+
+# ---- steps --------------------------------------------------------------------------------------------------------
+
+lint_bench() {
+  cargo fmt --check --manifest-path bench/Cargo.toml
+  cargo clippy --locked --manifest-path bench/Cargo.toml --all-targets -- -D warnings
+}
+
+# With what is private: nothing is published, and who reads this works on the inside.
+document() {
+  RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" \
+    cargo doc --locked --workspace --no-deps --document-private-items
+}
+
+# Known holes are not asked about here: their list is on the network, and a new entry must not fail an old commit.
+check_dependencies() {
+  if cargo deny --version >/dev/null 2>&1; then
+    cargo deny check bans licenses sources
+  else
+    echo "cargo deny: not run (it is not installed; cargo install --locked cargo-deny)"
+  fi
+}
+
+test_in_browser() { FRONTDESK_BIN=$CARGO_TARGET_DIR/debug/frontdesk widget/test/browser/run.sh; }
+
+# Waits for the installation in the background. 75 is its word for "not possible here".
+real_n8n() {
+  local status=0 waited=0 why log=$WORK/n8n-install.log
+  while kill -0 "$INSTALLING" 2>/dev/null; do
+    if [ "$SECONDS" -ge "$INSTALLED_BY" ]; then
+      kill -TERM "$INSTALLING" 2>/dev/null || true
+      wait "$INSTALLING" 2>/dev/null || true
+      INSTALLING=
+      printf 'real n8n: not run (not installed after %s: %s)\n' "$(minutes "$SECONDS")" "$(tail -n 1 "$log")"
+      return
+    fi
+    if [ $((waited % 30)) = 5 ]; then say "waiting for n8n: $(tail -n 1 "$log")"; fi
+    sleep 1
+    waited=$((waited + 1))
+  done
+  wait "$INSTALLING" || status=$?
+  INSTALLING=
+  if [ "$status" = 75 ]; then
+    why=$(sed -n 's/^n8n.sh: cannot install: //p' "$log" | tail -n 1)
+    printf 'real n8n: not run (%s)\n' "${why:-no reason given}"
+    return
+  fi
+  if [ "$status" != 0 ]; then
+    tail -n 20 "$log" >&2
+    return "$status"
+  fi
+  scripts/n8n.sh run -- cargo test --locked -p frontdesk --test real_n8n -- --ignored
+}
+
+# ---- all of it ----------------------------------------------------------------------------------------------------
+
+if [ -z "${CARGO_TARGET_DIR:-}" ]; then
+  CARGO_TARGET_DIR=$PWD/target
+  if [ -d "$HOME/.cache/frontdesk-target" ]; then CARGO_TARGET_DIR=$HOME/.cache/frontdesk-target; fi
+fi
+export CARGO_TARGET_DIR
+
+step "What the tests need" install_what_is_missing
+if [ -n "$WITH_N8N" ]; then
+  # Mostly the network's time: it runs beside the compiler, and behind it where both want the machine.
+  nice -n 19 scripts/n8n.sh install >"$WORK/n8n-install.log" 2>&1 </dev/null &
+  INSTALLING=$!
+fi
+step "Form" cargo fmt --check
+step "Lints" cargo clippy --locked --workspace --all-targets -- -D warnings
+if [ -f bench/Cargo.toml ]; then step "Load tools" lint_bench; fi
+step "Docs" document
+step "Dependencies" check_dependencies
+step "Build" cargo build --locked
+step "Tests" cargo test --locked --workspace
+step "Widget" node --test --test-reporter=spec widget/test/*.test.js
+if [ -x widget/test/browser/run.sh ]; then step "Widget in a browser" test_in_browser; fi
+if [ -n "$WITH_N8N" ]; then step "Real n8n" real_n8n; else echo "real n8n: not run (--no-n8n)"; fi
+
+DOING=
+printf '\nall green in %s\n' "$(minutes "$SECONDS")"
