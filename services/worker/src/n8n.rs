@@ -6,6 +6,9 @@
 //! The workflow runs at most once per answer. A try is repeated only when nothing can have run: the request's body was
 //! never handed to a connection, or n8n (or the proxy before it) said that it is still starting.
 
+mod config;
+mod question;
+
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
@@ -19,20 +22,22 @@ use std::{
 };
 
 use bytes::Bytes;
-use protocol::{FailureCode, Message, MessageId, Millis, Page, SiteId};
+use protocol::{FailureCode, Message, MessageId, SiteId};
 use reqwest::{
     Response, StatusCode,
-    header::{self, HeaderMap, HeaderName, HeaderValue},
+    header::{self, HeaderMap, HeaderValue},
 };
-use runtime::{Secret, secret, settings};
-use serde::Serialize;
-use serde_json::value::RawValue;
+use runtime::Secret;
 use tokio::time::{Instant, Sleep};
 use url::Url;
 
+pub use config::Config;
+use config::{IDEMPOTENCY_KEY, TRACEPARENT};
+use question::body;
+
 use crate::{
     lines::{Decoder, Limits, Media, Outcome, Piece, looks_like_page},
-    token::{Signer, rfc3339},
+    token::Signer,
 };
 
 /// n8n (node) closes a connection that was idle for 5 s. A request sent at that moment is lost without a trace of
@@ -49,149 +54,6 @@ const PAGE_BYTES: usize = 4096;
 const READ_BYTES: usize = 64 * 1024;
 /// See [`READ_BYTES`]; n8n sends each line as a piece of its own.
 const READ_PIECES: usize = 64;
-
-/// How the worker talks to n8n.
-#[derive(Clone, Debug, clap::Args)]
-#[group(skip)]
-pub struct Config {
-    /// The webhook of your workflow, for example `https://n8n.example/webhook/shop-chat`.
-    #[arg(
-        id = "n8n_webhook_url",
-        long = "n8n-webhook-url",
-        env = "N8N_WEBHOOK_URL",
-        value_parser = secret::Hidden(webhook_url),
-        hide_env_values = true
-    )]
-    pub webhook_url: Option<Url>,
-    /// The key that the webhook's Header Auth wants.
-    #[arg(
-        id = "n8n_api_key",
-        long = "n8n-api-key",
-        env = "N8N_API_KEY",
-        value_parser = secret::Hidden(secret::any),
-        hide_env_values = true
-    )]
-    pub api_key: Option<Secret>,
-    /// The header that carries the key.
-    #[arg(
-        id = "n8n_api_key_header",
-        long = "n8n-api-key-header",
-        env = "N8N_API_KEY_HEADER",
-        default_value = "X-API-Key",
-        value_parser = key_header
-    )]
-    pub api_key_header: HeaderName,
-    /// Give up connecting to n8n after this long.
-    #[arg(
-        id = "n8n_connect_timeout",
-        long = "n8n-connect-timeout",
-        env = "N8N_CONNECT_TIMEOUT",
-        default_value = "5s",
-        value_parser = settings::some_time
-    )]
-    pub connect_timeout: Duration,
-    /// Give up when the first text hasn't come after this long, tries to connect included.
-    #[arg(
-        id = "n8n_first_token_timeout",
-        long = "n8n-first-token-timeout",
-        env = "N8N_FIRST_TOKEN_TIMEOUT",
-        default_value = "60s",
-        value_parser = settings::some_time
-    )]
-    pub first_token_timeout: Duration,
-    /// Give up when n8n falls silent for this long in the middle of an answer. Its keepalive (every 30s) counts as
-    /// life.
-    #[arg(
-        id = "n8n_idle_timeout",
-        long = "n8n-idle-timeout",
-        env = "N8N_IDLE_TIMEOUT",
-        default_value = "45s",
-        value_parser = settings::some_time
-    )]
-    pub idle_timeout: Duration,
-    /// The same once n8n has told of an error: a workflow over its time limit leaves the connection open for ever.
-    #[arg(
-        id = "n8n_error_idle_timeout",
-        long = "n8n-error-idle-timeout",
-        env = "N8N_ERROR_IDLE_TIMEOUT",
-        default_value = "5s",
-        value_parser = settings::some_time
-    )]
-    pub error_idle_timeout: Duration,
-    /// Give up on an answer that is still going on after this long.
-    #[arg(
-        id = "n8n_total_timeout",
-        long = "n8n-total-timeout",
-        env = "N8N_TOTAL_TIMEOUT",
-        default_value = "10m",
-        value_parser = settings::some_time
-    )]
-    pub total_timeout: Duration,
-    /// The longest reply.
-    #[arg(long = "reply-max-bytes", env = "REPLY_MAX_BYTES", default_value = "1MiB", value_parser = settings::bytes)]
-    pub reply_max_bytes: usize,
-    /// How long the visitor's token in a request (jwt_token) is good.
-    #[arg(
-        id = "n8n_token_ttl",
-        long = "n8n-token-ttl",
-        env = "N8N_TOKEN_TTL",
-        default_value = "60s",
-        value_parser = settings::some_time
-    )]
-    pub token_ttl: Duration,
-    /// How often to try again when n8n can't be reached or is still starting.
-    #[arg(
-        id = "n8n_connect_retries",
-        value_name = "N8N_CONNECT_RETRIES",
-        long = "n8n-connect-retries",
-        env = "N8N_CONNECT_RETRIES",
-        default_value_t = 2
-    )]
-    pub connect_retries: u32,
-    /// The wait before the first such try; each further one is four times as long.
-    #[arg(
-        id = "n8n_retry_backoff",
-        long = "n8n-retry-backoff",
-        env = "N8N_RETRY_BACKOFF",
-        default_value = "250ms",
-        value_parser = settings::some_time
-    )]
-    pub retry_backoff: Duration,
-}
-
-fn webhook_url(text: &str) -> Result<Url, String> {
-    let url: Url = text.parse().map_err(|_| "write a URL such as https://n8n.example/webhook/shop-chat".to_owned())?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err("must begin with http:// or https://".to_owned());
-    }
-    // They would become an Authorization header, which n8n's own authentication may take for something else.
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must have no user name or password; n8n's key goes into N8N_API_KEY".to_owned());
-    }
-    Ok(url)
-}
-
-/// Headers that a request has anyway; the key in one of them would break it.
-const TAKEN: [HeaderName; 8] = [
-    header::ACCEPT,
-    header::ACCEPT_ENCODING,
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::CONTENT_TYPE,
-    header::HOST,
-    header::TRANSFER_ENCODING,
-    header::USER_AGENT,
-];
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-
-fn key_header(text: &str) -> Result<HeaderName, String> {
-    let name: HeaderName = text.parse().map_err(|_| "write a header's name such as X-API-Key".to_owned())?;
-    if TAKEN.contains(&name) || name == IDEMPOTENCY_KEY || name == TRACEPARENT {
-        return Err(format!("{name} has another meaning in the request"));
-    }
-    Ok(name)
-}
 
 /// Why there can be no client. Each stops the start.
 #[derive(Debug, thiserror::Error)]
@@ -671,76 +533,6 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> http_body::SizeHint {
         http_body::SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
     }
-}
-
-/// What n8n gets: the names its Chat Trigger reads, then those that workflows of the Python predecessor read.
-#[derive(Serialize)]
-struct Question<'a> {
-    action: &'static str,
-    #[serde(rename = "chatInput")]
-    chat_input: &'a str,
-    #[serde(rename = "sessionId")]
-    session_id: &'a str,
-    message: &'a str,
-    message_id: &'a str,
-    timestamp: String,
-    jwt_token: &'a str,
-    session: Session<'a>,
-    metadata: Metadata<'a>,
-}
-
-#[derive(Serialize)]
-struct Session<'a> {
-    session_id: &'a str,
-    origin_domain: Option<&'a str>,
-    page_url: Option<&'a str>,
-    user_agent: Option<&'a str>,
-    client_ip: Option<&'a str>,
-    timestamp: f64,
-}
-
-/// As the browser claims: nothing here is verified.
-#[derive(Serialize)]
-struct Metadata<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    context: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    page: Option<&'a Page>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    locale: Option<&'a str>,
-}
-
-fn body(message: &Message, signer: &Signer) -> Result<Bytes, &'static str> {
-    let token = signer.sign(message, Millis::now()).map_err(|_| "the token can't be signed")?;
-    let origin = message.origin.as_deref().and_then(|origin| Url::parse(origin).ok());
-    let question = Question {
-        action: "sendMessage",
-        chat_input: &message.text,
-        session_id: message.session.as_str(),
-        message: &message.text,
-        message_id: message.message_id.as_str(),
-        timestamp: rfc3339(message.accepted_at),
-        jwt_token: &token,
-        session: Session {
-            session_id: message.session.as_str(),
-            origin_domain: origin.as_ref().and_then(Url::host_str),
-            page_url: message.page.as_ref().and_then(|page| page.url.as_deref()),
-            user_agent: message.user_agent.as_deref(),
-            client_ip: message.client_ip.as_deref(),
-            timestamp: seconds(message.accepted_at),
-        },
-        metadata: Metadata {
-            context: message.context.as_deref(),
-            page: message.page.as_ref(),
-            locale: message.locale.as_deref(),
-        },
-    };
-    serde_json::to_vec(&question).map(Bytes::from).map_err(|_| "the request can't be written as JSON")
-}
-
-#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact in an f64 for 285,000 years")]
-fn seconds(at: Millis) -> f64 {
-    at.0 as f64 / 1000.0
 }
 
 #[cfg(test)]
