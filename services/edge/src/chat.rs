@@ -250,22 +250,37 @@ async fn submit(state: &State, visitor: &Visitor, message: &Message) -> Result<H
         return Err(ApiError::Overloaded { retry_after: 1, detail: "This edge is stopping; another one takes over." });
     }
     // Before the message is handed on: a worker may answer before that call returns.
-    let hub = state.hubs.open(&message.session).await.map_err(|error| away(&error))?;
-    if let Heard::Before(digest) = hub.heard(&message.message_id) {
-        if digest.is_some_and(|digest| !state.tokens.is_digest(&digest, &message.session, &message.text)) {
+    let hub = state.hubs.enter(&message.session).await.map_err(|error| away(&error))?;
+    let repeats = || match hub.heard(&message.message_id) {
+        Heard::Before(Some(digest)) if !state.tokens.is_digest(&digest, &message.session, &message.text) => {
             count("conflict");
-            return Err(ApiError::MessageConflict);
+            Err(ApiError::MessageConflict)
         }
-        count("repeated");
+        Heard::Before(_) => {
+            count("repeated");
+            Ok(true)
+        }
+        Heard::Nothing => Ok(false),
+    };
+    if repeats()? {
         return Ok(hub);
     }
     visitor.count_message(state)?;
     let give_up = tokio::time::Instant::now() + REPLACE_WITHIN;
     loop {
-        let submitted = state.bus.submit(message).await.map_err(|error| {
+        // The record of a session that was not open here is read meanwhile. What it knows of this message shows
+        // afterwards: no worker runs it again, whatever the queue says.
+        let (submitted, loaded) = tokio::join!(state.bus.submit(message), state.hubs.load(&hub));
+        let submitted = submitted.and_then(|submitted| loaded.map(|()| submitted)).map_err(|error| {
             count("overloaded");
             away(&error)
         })?;
+        // A worker may be quicker than we are: of an accepted message only what the record held before is a repeat.
+        let recorded =
+            matches!(hub.heard(&message.message_id), Heard::Before(Some(_))) && hub.is_over(&message.message_id);
+        if (submitted != Submitted::Accepted || recorded) && repeats()? {
+            return Ok(hub);
+        }
         if submitted == Submitted::Accepted {
             count("accepted");
             hub.expect(message, true);

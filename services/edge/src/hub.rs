@@ -26,7 +26,7 @@ use tokio::{
     sync::{Notify, Semaphore, watch},
     time::Instant,
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{metrics::Metrics, sse::LastEvent};
 pub(crate) use view::Cursor;
@@ -46,6 +46,8 @@ const HOLE_AGAIN: Duration = Duration::from_millis(100);
 const DEAD_AFTER: Duration = Duration::from_secs(25);
 /// Finished replies are dropped from memory when nothing happened for this long; the record has them.
 const FORGET_AFTER: Duration = Duration::from_secs(30);
+/// A hub without listeners stays for so long: most visitors answer the reply that they have just read.
+const LINGER: Duration = Duration::from_secs(10);
 /// Hubs that look things up at once after a reconnect of the bus.
 const REREAD_AT_ONCE: usize = 32;
 /// Spread of those over time.
@@ -63,6 +65,7 @@ struct Shared {
     tasks: TaskTracker,
     rereads: Semaphore,
     metrics: Arc<Metrics>,
+    closing: CancellationToken,
 }
 
 impl Shared {
@@ -89,6 +92,8 @@ struct Watched {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Loaded {
     NotYet,
+    /// Live events are no longer missed; the record is being read.
+    Listening,
     Yes,
     /// The record can't be read: the bus is away.
     Failed,
@@ -120,11 +125,19 @@ impl Hubs {
     pub(crate) fn new(bus: Bus, queue_timeout: Duration, metrics: Arc<Metrics>) -> Self {
         let hubs = Mutex::default();
         let rereads = Semaphore::new(REREAD_AT_ONCE);
-        Self { shared: Arc::new(Shared { bus, queue_timeout, hubs, tasks: TaskTracker::new(), rereads, metrics }) }
+        let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
+        Self { shared: Arc::new(Shared { bus, queue_timeout, hubs, tasks, rereads, metrics, closing }) }
     }
 
     /// The session's hub, listening, with the session's record read in.
     pub(crate) async fn open(&self, session: &SessionId) -> Result<Hub, bus::Error> {
+        let hub = self.enter(session).await?;
+        self.load(&hub).await?;
+        Ok(hub)
+    }
+
+    /// The session's hub, listening; what the record holds may still be missing: [`load`](Self::load).
+    pub(crate) async fn enter(&self, session: &SessionId) -> Result<Hub, bus::Error> {
         let hub = {
             let mut hubs = self.shared.hubs();
             let watched = hubs.entry(session.clone()).or_insert_with(|| {
@@ -135,18 +148,17 @@ impl Hubs {
             });
             watched.hold()
         };
-        tokio::time::timeout(OPEN_WITHIN, self.ready(&hub))
-            .await
-            .unwrap_or_else(|_| Err(bus::Error::Unavailable("the session can't be read in time".into())))?;
+        within(hub.is(|loaded| loaded != Loaded::NotYet)).await?;
         Ok(hub)
     }
 
-    async fn ready(&self, hub: &Hub) -> Result<(), bus::Error> {
-        let mut loaded = hub.0.loaded.subscribe();
-        let state = loaded.wait_for(|loaded| *loaded != Loaded::NotYet).await.map_or(Loaded::Failed, |state| *state);
-        if state == Loaded::Failed {
-            return Err(bus::Error::Unavailable("the session can't be read".into()));
-        }
+    /// Waits until the record is read in.
+    pub(crate) async fn load(&self, hub: &Hub) -> Result<(), bus::Error> {
+        within(self.read_in(hub)).await
+    }
+
+    async fn read_in(&self, hub: &Hub) -> Result<(), bus::Error> {
+        hub.is(|loaded| matches!(loaded, Loaded::Yes | Loaded::Failed)).await?;
         // A hub that lives on for another tab has forgotten what this client may come back to.
         if !hub.0.view().is_whole() {
             let stored = self.shared.bus.record(&hub.0.session, Read::Quick).await?;
@@ -157,6 +169,7 @@ impl Hubs {
 
     /// Waits for the tasks that watch over messages; to be called when no listener is left.
     pub(crate) async fn close(&self, limit: Duration) {
+        self.shared.closing.cancel();
         self.shared.tasks.close();
         tokio::time::timeout(limit, self.shared.tasks.wait()).await.ok();
     }
@@ -174,6 +187,11 @@ impl Hubs {
     }
 }
 
+async fn within(wait: impl Future<Output = Result<(), bus::Error>>) -> Result<(), bus::Error> {
+    let late = |_| Err(bus::Error::Unavailable("the session can't be read in time".into()));
+    tokio::time::timeout(OPEN_WITHIN, wait).await.unwrap_or_else(late)
+}
+
 /// What a hub knows of a message before it is submitted.
 pub(crate) enum Heard {
     /// Nothing.
@@ -183,6 +201,15 @@ pub(crate) enum Heard {
 }
 
 impl Hub {
+    /// Waits for a stage of the task.
+    async fn is(&self, stage: impl Fn(Loaded) -> bool) -> Result<(), bus::Error> {
+        let mut loaded = self.0.loaded.subscribe();
+        match loaded.wait_for(|loaded| stage(*loaded)).await.map_or(Loaded::Failed, |loaded| *loaded) {
+            Loaded::Failed => Err(bus::Error::Unavailable("the session can't be read".into())),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn session(&self) -> &SessionId {
         &self.0.session
     }
@@ -252,6 +279,9 @@ impl Task {
         let session = &self.watched.session;
         let events = self.shared.bus.listen(session).await;
         // Listening first: what is said while the record is read waits in the subscription.
+        if events.is_ok() {
+            self.watched.loaded.send_replace(Loaded::Listening);
+        }
         let record = self.shared.bus.record(session, Read::Quick).await;
         let (Ok(events), Ok(stored)) = (events, record) else {
             self.shared.hubs().remove(session);
@@ -289,23 +319,30 @@ impl Task {
     }
 
     async fn watch(&self, mut events: Events) {
-        let mut idle_since = Instant::now();
+        let (mut idle_since, mut empty_since) = (Instant::now(), None);
         loop {
             let (open, due) = self.deadline();
-            if !open && self.leave() {
-                return;
+            let mut forget = idle_since + FORGET_AFTER;
+            if open || self.watched.holders.load(Ordering::Relaxed) > 0 {
+                empty_since = None;
+            } else {
+                let leave = *empty_since.get_or_insert_with(Instant::now) + LINGER;
+                if (Instant::now() >= leave || self.shared.closing.is_cancelled()) && self.leave() {
+                    return;
+                }
+                forget = forget.min(leave);
             }
-            let forget = idle_since + FORGET_AFTER;
             tokio::select! {
                 live = events.next() => {
                     idle_since = Instant::now();
                     self.merge(live, &mut events).await;
                 }
                 () = self.watched.poke.notified() => idle_since = Instant::now(),
+                () = self.shared.closing.cancelled(), if empty_since.is_some() => {}
                 () = tokio::time::sleep_until(due.unwrap_or(forget)) => {
                     if due.is_some() {
                         self.look_after().await;
-                    } else {
+                    } else if idle_since.elapsed() >= FORGET_AFTER {
                         self.watched.view().forget_finished();
                         idle_since = Instant::now();
                     }
