@@ -7,7 +7,6 @@ use prometheus_client::{
 };
 
 /// See the module.
-#[derive(Default)]
 pub(crate) struct Metrics {
     pub(crate) replies: Family<Outcome, Counter>,
     pub(crate) chunks: Counter,
@@ -15,8 +14,8 @@ pub(crate) struct Metrics {
     pub(crate) taken_over: Counter,
     pub(crate) node_errors: Counter,
     pub(crate) odd_lines: Counter,
-    pub(crate) first_text_seconds: Option<Histogram>,
-    pub(crate) reply_seconds: Option<Histogram>,
+    pub(crate) first_text_seconds: Histogram,
+    pub(crate) reply_seconds: Histogram,
 }
 
 /// How a reply ended: `stop`, `cancelled`, or a failure's code.
@@ -30,9 +29,14 @@ impl Metrics {
         // From a demo's echo to a workflow that takes minutes.
         let waits = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
         let metrics = Self {
-            first_text_seconds: Some(Histogram::new(waits)),
-            reply_seconds: Some(Histogram::new(waits)),
-            ..Self::default()
+            replies: Family::default(),
+            chunks: Counter::default(),
+            in_flight: Gauge::default(),
+            taken_over: Counter::default(),
+            node_errors: Counter::default(),
+            odd_lines: Counter::default(),
+            first_text_seconds: Histogram::new(waits),
+            reply_seconds: Histogram::new(waits),
         };
         process.register(|registry| metrics.register(registry));
         metrics
@@ -47,12 +51,10 @@ impl Metrics {
         worker.register("node_errors", "Errors that nodes of the workflow told of", self.node_errors.clone());
         worker.register("odd_lines", "Lines of n8n that were not understood", self.odd_lines.clone());
         for (name, help, histogram) in [
-            ("first_text", "From asking n8n to its first text", &self.first_text_seconds),
+            ("first_text", "From a message's acceptance to the first text of its reply", &self.first_text_seconds),
             ("reply", "From a message's acceptance to the end of its reply", &self.reply_seconds),
         ] {
-            if let Some(histogram) = histogram {
-                worker.register_with_unit(name, help, Unit::Seconds, histogram.clone());
-            }
+            worker.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         }
     }
 }

@@ -401,12 +401,10 @@ impl Worker {
             ),
         };
         self.metrics.replies.get_or_create(&Outcome { outcome }).inc();
-        if let (Some(histogram), Some(first)) = (&self.metrics.first_text_seconds, first_text) {
-            histogram.observe(first.as_secs_f64());
+        if let Some(first) = first_text {
+            self.metrics.first_text_seconds.observe(first.as_secs_f64());
         }
-        if let Some(histogram) = &self.metrics.reply_seconds {
-            histogram.observe(duration.as_secs_f64());
-        }
+        self.metrics.reply_seconds.observe(duration.as_secs_f64());
         self.bus.tell(Fact::now(&message.site, &message.session, kind));
     }
 }
