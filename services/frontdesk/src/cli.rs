@@ -55,10 +55,8 @@ pub(crate) struct AllInOne {
 pub(crate) struct EdgeRole {
     #[command(flatten)]
     pub(crate) edge: edge::Config,
-    #[command(flatten, next_help_heading = "Queue")]
-    pub(crate) bus: bus::Config,
-    #[command(flatten, next_help_heading = "NATS")]
-    pub(crate) nats: bus::NatsConfig,
+    #[command(flatten)]
+    pub(crate) over: OverNats,
 }
 
 #[derive(Args)]
@@ -67,10 +65,8 @@ pub(crate) struct WorkerRole {
     pub(crate) worker: worker::Config,
     #[command(flatten)]
     pub(crate) ops: Ops,
-    #[command(flatten, next_help_heading = "Queue")]
-    pub(crate) bus: bus::Config,
-    #[command(flatten, next_help_heading = "NATS")]
-    pub(crate) nats: bus::NatsConfig,
+    #[command(flatten)]
+    pub(crate) over: OverNats,
 }
 
 #[derive(Args)]
@@ -79,10 +75,8 @@ pub(crate) struct AnalyticsRole {
     pub(crate) analytics: analytics::Config,
     #[command(flatten)]
     pub(crate) ops: Ops,
-    #[command(flatten, next_help_heading = "Queue")]
-    pub(crate) bus: bus::Config,
-    #[command(flatten, next_help_heading = "NATS")]
-    pub(crate) nats: bus::NatsConfig,
+    #[command(flatten)]
+    pub(crate) over: OverNats,
 }
 
 #[derive(Args)]
@@ -90,8 +84,15 @@ pub(crate) struct NatsSetup {
     #[command(flatten)]
     pub(crate) setup: bus::Setup,
     #[command(flatten)]
+    pub(crate) over: OverNats,
+}
+
+/// Of all that meet over NATS.
+#[derive(Args)]
+pub(crate) struct OverNats {
+    #[command(flatten, next_help_heading = "Queue")]
     pub(crate) bus: bus::Config,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "NATS")]
     pub(crate) nats: bus::NatsConfig,
 }
 

@@ -4,12 +4,12 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use bus::{Bus, NatsConfig};
+use bus::Bus;
 use runtime::{Secret, metrics::Metrics, ops::Ready, stop};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::cli::{AllInOne, AnalyticsRole, EdgeRole, Healthcheck, NatsSetup, Role, WorkerRole};
+use crate::cli::{AllInOne, AnalyticsRole, EdgeRole, Healthcheck, NatsSetup, OverNats, Role, WorkerRole};
 
 /// How long facts and acknowledgements get to leave the process at its end.
 const FLUSH: Duration = Duration::from_secs(3);
@@ -88,10 +88,10 @@ pub(crate) async fn edge(settings: EdgeRole) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let signal = stop::on_signal(&tasks)?;
     let process = Metrics::new(settings.edge.metrics_token.clone());
-    let bus = connect(&settings.bus, &settings.nats, "edge").await?;
+    let bus = connect(&settings.over, "edge").await?;
     let listener = listen(settings.edge.address()).await?;
     announce(listener.local_addr()?);
-    edge::run(settings.edge, listener, bus.clone(), settings.bus.queue_timeout, process, signal).await?;
+    edge::run(settings.edge, listener, bus.clone(), settings.over.bus.queue_timeout, process, signal).await?;
     bus.close(FLUSH).await;
     end(&tasks).await;
     Ok(())
@@ -99,14 +99,14 @@ pub(crate) async fn edge(settings: EdgeRole) -> anyhow::Result<()> {
 
 pub(crate) async fn worker(settings: WorkerRole) -> anyhow::Result<()> {
     settings.worker.check()?;
-    long_enough(&settings.bus, &settings.worker)?;
+    long_enough(&settings.over.bus, &settings.worker)?;
     let tasks = TaskTracker::new();
     let signal = stop::on_signal(&tasks)?;
     let process = Metrics::new(settings.ops.metrics_token);
-    let bus = connect(&settings.bus, &settings.nats, "worker").await?;
+    let bus = connect(&settings.over, "worker").await?;
     let ops_stop = CancellationToken::new();
     serve_ops(&tasks, settings.worker.worker_addr, &process, connected(&bus), &ops_stop).await?;
-    worker::run(settings.worker, bus.clone(), settings.bus.queue_timeout, &process, signal.clone()).await?;
+    worker::run(settings.worker, bus.clone(), settings.over.bus.queue_timeout, &process, signal.clone()).await?;
     bus.close(FLUSH).await;
     ops_stop.cancel();
     signal.cancel();
@@ -119,7 +119,7 @@ pub(crate) async fn analytics(settings: AnalyticsRole) -> anyhow::Result<()> {
     let signal = stop::on_signal(&tasks)?;
     let process = Metrics::new(settings.ops.metrics_token);
     let config = settings.analytics.on_disk();
-    let bus = connect(&settings.bus, &settings.nats, "analytics").await?;
+    let bus = connect(&settings.over, "analytics").await?;
     let (health, ops_stop) = (analytics::Health::default(), CancellationToken::new());
     serve_ops(&tasks, config.analytics_addr, &process, health.ready(&bus), &ops_stop).await?;
     analytics::run(config, bus.clone(), &health, &process, signal.clone()).await?;
@@ -132,7 +132,7 @@ pub(crate) async fn analytics(settings: AnalyticsRole) -> anyhow::Result<()> {
 
 #[expect(clippy::print_stdout, reason = "what it did is what was asked for")]
 pub(crate) async fn nats_setup(settings: NatsSetup) -> anyhow::Result<()> {
-    for line in bus::setup(&settings.bus, &settings.nats, &settings.setup).await? {
+    for line in bus::setup(&settings.over.bus, &settings.over.nats, &settings.setup).await? {
         println!("{line}");
     }
     Ok(())
@@ -198,8 +198,8 @@ fn fill(name: &'static str, secret: &mut Option<Secret>) -> Option<&'static str>
     Some(name)
 }
 
-async fn connect(config: &bus::Config, nats: &NatsConfig, role: &'static str) -> anyhow::Result<Bus> {
-    let bus = Bus::nats(config, nats, role).await?;
+async fn connect(over: &OverNats, role: &'static str) -> anyhow::Result<Bus> {
+    let bus = Bus::nats(&over.bus, &over.nats, role).await?;
     let until = tokio::time::Instant::now() + CONNECT;
     while bus.ping().await.is_err() {
         if tokio::time::Instant::now() > until {
