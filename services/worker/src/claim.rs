@@ -1,8 +1,8 @@
 //! The fence before n8n: a message is run by whoever writes it into the session's record, and by nobody after that.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
-use bus::{Delivery, PutError, Read};
+use bus::{Delivery, PutError, Read, Stored};
 use protocol::{FailureCode, Message, Millis, Record, Reply, State, Terminal};
 
 use crate::Worker;
@@ -33,62 +33,101 @@ pub(crate) struct Ours {
 
 /// Decides about one delivery.
 pub(crate) async fn claim(worker: &Worker, delivery: &Delivery) -> Claim {
-    let message = &delivery.message;
     let run = format!("{:016x}", rand::random::<u64>());
-    let mut read = if delivery.attempt == 1 { Read::Quick } else { Read::Exact };
+    let mut known = None;
+    if delivery.attempt == 1 {
+        match claim_unread(worker, delivery, &run).await {
+            Ok(claim) => return claim,
+            Err(read) => known = read,
+        }
+    }
     for try_ in 0..TRIES {
         if try_ > 0 {
             tokio::time::sleep(Duration::from_millis(50 << try_)).await;
         }
-        let stored = match worker.bus.record(&message.session, read).await {
-            Ok(stored) => stored,
-            Err(error) => {
-                tracing::warn!(%error, message.id = %message.message_id, "can't read a session's record");
-                continue;
-            }
+        let stored = match known.take() {
+            Some(stored) => stored,
+            // What became of an earlier try must be known: what may be a moment old won't do.
+            None => match worker.bus.record(&delivery.message.session, Read::Exact).await {
+                Ok(stored) => stored,
+                Err(error) => {
+                    tracing::warn!(%error, message.id = %delivery.message.message_id, "can't read a session's record");
+                    continue;
+                }
+            },
         };
-        // Whatever follows a failed try must know what became of it.
-        read = Read::Exact;
-        let mut record = stored.record;
-        let decided = match record.find(&message.message_id) {
-            Some(Reply { terminal: Some(terminal), .. }) => {
-                return Claim::Over { terminal: terminal.clone(), just_now: false };
-            }
-            // Written by this very call, whose answer got lost.
-            Some(ours) if ours.run == run => {
-                let reply = ours.clone();
-                return Claim::Ours(Box::new(Ours { reply, revision: stored.revision, record }));
-            }
-            // This delivery is the older one: it lay somewhere while another worker was given the message. That one runs.
-            Some(other) if other.attempt > delivery.attempt => return Claim::Later,
-            // In our name from now on: a worker that was only frozen must see that it lost.
-            Some(cut) => {
-                let cut = Reply { run: run.clone(), attempt: delivery.attempt, ..cut.clone() };
-                failed(cut, FailureCode::Interrupted)
-            }
-            // So old that its text is gone: it is over, and that is all that can be said.
-            None if record.knows(&message.message_id) => {
-                let terminal = Terminal::Failed { chunks: 0, code: FailureCode::Interrupted };
-                return Claim::Over { terminal, just_now: false };
-            }
-            None => new_reply(worker, delivery, &run),
-        };
-        end_what_was_left_running(&mut record, message, &run);
-        record.put(&decided);
-        match worker.bus.put_record(&record, stored.revision).await {
-            Ok(revision) => {
-                return match decided.terminal {
-                    Some(terminal) => Claim::Over { terminal, just_now: true },
-                    None => Claim::Ours(Box::new(Ours { record, revision, reply: decided })),
-                };
-            }
-            Err(PutError::Lost) => {}
-            Err(PutError::Bus(error)) => {
-                tracing::warn!(%error, message.id = %message.message_id, "can't write a session's record");
-            }
+        if let Some(claim) = decide(worker, delivery, &run, stored).await {
+            return claim;
         }
     }
     Claim::Later
+}
+
+/// Writes the claim upon what the record most likely is, which saves waiting for it to be read: what this worker left
+/// there, or nothing, as for the first message of a session. The compare-and-set finds out who guessed wrong; the
+/// record that was read meanwhile is then handed back, where there is one.
+async fn claim_unread(worker: &Worker, delivery: &Delivery, run: &str) -> Result<Claim, Option<Stored>> {
+    let session = &delivery.message.session;
+    if let Some(left) = worker.left.remove(session) {
+        return decide(worker, delivery, run, left).await.ok_or(None);
+    }
+    let nothing = Stored { record: Record::new(session.clone()), revision: 0 };
+    let (mut guess, mut read) =
+        (pin!(decide(worker, delivery, run, nothing)), pin!(worker.bus.record(session, Read::Quick)));
+    let read = tokio::select! {
+        biased;
+        claim = &mut guess => match claim {
+            Some(claim) => return Ok(claim),
+            None => read.await,
+        },
+        read = &mut read => match guess.await {
+            Some(claim) => return Ok(claim),
+            None => read,
+        },
+    };
+    Err(read.ok())
+}
+
+/// Decides by the record, and writes the decision upon it. `None`: it moved, or was not written.
+async fn decide(worker: &Worker, delivery: &Delivery, run: &str, stored: Stored) -> Option<Claim> {
+    let message = &delivery.message;
+    let Stored { mut record, revision } = stored;
+    let decided = match record.find(&message.message_id) {
+        Some(Reply { terminal: Some(terminal), .. }) => {
+            return Some(Claim::Over { terminal: terminal.clone(), just_now: false });
+        }
+        // Written by this very call, whose answer got lost.
+        Some(ours) if ours.run == run => {
+            let reply = ours.clone();
+            return Some(Claim::Ours(Box::new(Ours { reply, revision, record })));
+        }
+        // This delivery is the older one: it lay somewhere while another worker was given the message. That one runs.
+        Some(other) if other.attempt > delivery.attempt => return Some(Claim::Later),
+        // In our name from now on: a worker that was only frozen must see that it lost.
+        Some(cut) => {
+            let cut = Reply { run: run.to_owned(), attempt: delivery.attempt, ..cut.clone() };
+            failed(cut, FailureCode::Interrupted)
+        }
+        // So old that its text is gone: it is over, and that is all that can be said.
+        None if record.knows(&message.message_id) => {
+            let terminal = Terminal::Failed { chunks: 0, code: FailureCode::Interrupted };
+            return Some(Claim::Over { terminal, just_now: false });
+        }
+        None => new_reply(worker, delivery, run),
+    };
+    end_what_was_left_running(&mut record, message, run);
+    record.put(&decided);
+    match worker.bus.put_record(&record, revision).await {
+        Ok(revision) => Some(match decided.terminal {
+            Some(terminal) => Claim::Over { terminal, just_now: true },
+            None => Claim::Ours(Box::new(Ours { record, revision, reply: decided })),
+        }),
+        Err(PutError::Lost) => None,
+        Err(PutError::Bus(error)) => {
+            tracing::warn!(%error, message.id = %message.message_id, "can't write a session's record");
+            None
+        }
+    }
 }
 
 fn new_reply(worker: &Worker, delivery: &Delivery, run: &str) -> Reply {
@@ -117,5 +156,103 @@ fn end_what_was_left_running(record: &mut Record, message: &Message, run: &str) 
             run.clone_into(&mut reply.run);
             reply.finish(Terminal::Failed { chunks, code: FailureCode::Interrupted });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bus::{Bus, Config, Messages};
+    use clap::Parser as _;
+    use protocol::MessageId;
+
+    use super::*;
+    use crate::{metrics::Metrics, n8n, records};
+
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        n8n: n8n::Config,
+    }
+
+    fn worker(bus: &Bus) -> Worker {
+        // Another test may have been quicker.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let cli = Cli::parse_from(["worker", "--n8n-webhook-url", "http://127.0.0.1:9/webhook/none"]);
+        Worker {
+            bus: bus.clone(),
+            client: n8n::Client::new(&cli.n8n, &runtime::Secret::generate()).unwrap(),
+            metrics: Metrics::new(&runtime::metrics::Metrics::new(None)),
+            queue_timeout: Duration::from_secs(30),
+            n8n_answers: false.into(),
+            left: records(),
+        }
+    }
+
+    /// A message of the one session of these tests, as the queue hands it out.
+    async fn deliver(bus: &Bus, messages: &mut Messages, id: &str) -> Delivery {
+        let message = serde_json::json!({"v":1,"site":"default","session":"sess_1767168909_9f86d081884c7d65",
+            "message_id":id,"text":"hi","digest":"d","accepted_at":Millis::now()});
+        bus.submit(&serde_json::from_value(message).unwrap()).await.unwrap();
+        messages.next(1).await
+    }
+
+    async fn claim_it(worker: &Worker, delivery: &Delivery) -> Ours {
+        match claim(worker, delivery).await {
+            Claim::Ours(ours) => *ours,
+            Claim::Over { terminal, .. } => panic!("it is over: {terminal:?}"),
+            Claim::Later => panic!("it can't be claimed"),
+        }
+    }
+
+    /// Ends a claimed reply as a run does.
+    async fn finish(worker: &Worker, delivery: &Delivery, mut ours: Ours) {
+        ours.reply.finish(Terminal::Failed { chunks: 0, code: FailureCode::UpstreamEmpty });
+        ours.record.put(&ours.reply);
+        let revision = worker.bus.put_record(&ours.record, ours.revision).await.unwrap();
+        delivery.ack().await;
+        worker.leave(Stored { record: ours.record, revision });
+    }
+
+    async fn recorded(bus: &Bus, delivery: &Delivery) -> Vec<MessageId> {
+        let stored = bus.record(&delivery.message.session, Read::Exact).await.unwrap();
+        stored.record.replies.iter().map(|reply| reply.message_id.clone()).collect()
+    }
+
+    /// Whoever wrote the record last, a claim by guess never drops what stands there.
+    #[tokio::test]
+    async fn a_claim_keeps_what_others_recorded() {
+        let bus = Bus::local(&Config::default());
+        let (here, there) = (worker(&bus), worker(&bus));
+        let mut messages = bus.messages().await.unwrap();
+        let mut expected = Vec::new();
+        // In turn: nothing there; as left by this worker; unknown to the other one; changed since this one left it.
+        for (worker, id) in [(&here, "message-1"), (&here, "message-2"), (&there, "message-3"), (&here, "message-4")] {
+            let delivery = deliver(&bus, &mut messages, id).await;
+            let ours = claim_it(worker, &delivery).await;
+            expected.push(MessageId::new(id).unwrap());
+            assert_eq!(recorded(&bus, &delivery).await, expected);
+            finish(worker, &delivery, ours).await;
+        }
+    }
+
+    /// An edge ended the message while it was queued, and this worker still holds the record from before.
+    #[tokio::test]
+    async fn what_was_ended_meanwhile_is_not_claimed_by_guess() {
+        let bus = Bus::local(&Config::default());
+        let worker = worker(&bus);
+        let mut messages = bus.messages().await.unwrap();
+        let first = deliver(&bus, &mut messages, "message-1").await;
+        let ours = claim_it(&worker, &first).await;
+        finish(&worker, &first, ours).await;
+
+        let second = deliver(&bus, &mut messages, "message-2").await;
+        let mut stored = bus.record(&second.message.session, Read::Exact).await.unwrap();
+        let mut ended = Reply::new(second.message.message_id.clone(), "d".into(), 0, "edge".into());
+        ended.finish(Terminal::Failed { chunks: 0, code: FailureCode::QueueTimeout });
+        stored.record.put(&ended);
+        bus.put_record(&stored.record, stored.revision).await.unwrap();
+
+        let Claim::Over { terminal, just_now: false } = claim(&worker, &second).await else { panic!("it was claimed") };
+        assert_eq!(terminal, Terminal::Failed { chunks: 0, code: FailureCode::QueueTimeout });
     }
 }

@@ -22,7 +22,9 @@ use std::{
     time::Duration,
 };
 
-use bus::{Bus, Status};
+use bus::{Bus, Status, Stored};
+use moka::sync::Cache;
+use protocol::SessionId;
 use runtime::metrics::Metrics as Process;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -62,6 +64,31 @@ struct Worker {
     queue_timeout: Duration,
     /// Whether n8n answered the last time it was asked.
     n8n_answers: AtomicBool,
+    /// The records of sessions as this worker left them, so that the next message of a session needs no read. Old or
+    /// wrong ones do no harm: each write is compared with what is there.
+    left: Cache<SessionId, Stored>,
+}
+
+impl Worker {
+    /// Keeps a session's record for its next message.
+    fn leave(&self, stored: Stored) {
+        self.left.insert(stored.record.session.clone(), stored);
+    }
+}
+
+/// Bytes of records that a worker keeps at most; the least used go first.
+const LEFT_BYTES: u64 = 16 * 1024 * 1024;
+/// A conversation that rests for so long is read again.
+const LEFT_FOR: Duration = Duration::from_secs(600);
+
+fn records() -> Cache<SessionId, Stored> {
+    let weigh = |_: &SessionId, stored: &Stored| {
+        let replies = stored.record.replies.iter();
+        let text: usize =
+            replies.map(|reply| 256 + reply.chunks.iter().map(|chunk| chunk.len() + 24).sum::<usize>()).sum();
+        u32::try_from(512 + text).unwrap_or(u32::MAX)
+    };
+    Cache::builder().weigher(weigh).max_capacity(LEFT_BYTES).time_to_idle(LEFT_FOR).build()
 }
 
 /// A sign of life for the edges.
@@ -83,6 +110,7 @@ pub async fn run(
         bus: bus.clone(),
         queue_timeout,
         n8n_answers: AtomicBool::new(false),
+        left: records(),
     });
     let id = format!("{:016x}", rand::random::<u64>());
     let permits = Arc::new(Semaphore::new(config.worker_concurrency as usize));

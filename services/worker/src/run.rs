@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use bus::{Answer as AskAnswer, Ask, Cancel, Delivery, PutError, Read, Request, Requests, Sender};
+use bus::{Answer as AskAnswer, Ask, Cancel, Delivery, PutError, Read, Request, Requests, Sender, Stored};
 use protocol::{Event, Fact, FactKind, FailureCode, FinishReason, Message, Millis, Record, Reply, Terminal, What};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit},
@@ -95,6 +95,7 @@ pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &C
     };
     worker.count(message, &terminal, run.first_text);
     drop(room);
+    worker.leave(Stored { record: run.record, revision: run.revision });
     let reply = run.reply;
     answer_latecomers(&reply, requests, cut).await;
 }
