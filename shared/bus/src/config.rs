@@ -21,6 +21,12 @@ pub struct Config {
     /// Memory for replies that are kept for resume, in the all-in-one mode; the oldest go first.
     #[arg(long, env = "RECORDS_MAX_BYTES", default_value = "256MiB")]
     pub records_max_bytes: ByteSize,
+    /// Used proofs of signed requests that are remembered at most, for 150 s each; one more is answered 503.
+    #[arg(long, env = "PROOFS_MAX", default_value_t = 500_000)]
+    pub proofs_max: usize,
+    /// Sessions that were ended by their visitors and are remembered at most; over NATS one more is answered 503.
+    #[arg(long, env = "ENDED_MAX", default_value_t = 1_000_000)]
+    pub ended_max: usize,
 }
 
 impl Default for Config {
@@ -30,6 +36,8 @@ impl Default for Config {
             resume_window: Duration::from_secs(15 * 60),
             queue_max_messages: 10_000,
             records_max_bytes: ByteSize::mib(256),
+            proofs_max: 500_000,
+            ended_max: 1_000_000,
         }
     }
 }

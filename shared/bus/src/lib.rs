@@ -16,6 +16,12 @@
 //!   a reconnect every reader is told to re-read.
 //! - **Facts** are delivered at least once and carry an id. The queue towards the stream holds [`FACT_QUEUE`]; when it
 //!   is full the newest is dropped and counted ([`Bus::facts_dropped`]).
+//! - **A proof counts once.** [`Bus::prove`] says [`Fresh`](Proved::Fresh) to one caller of the whole deployment, and
+//!   [`Replayed`](Proved::Replayed) to all others for [`PROOF_WINDOW`]. When it can't remember one more it is
+//!   [`Error::Overloaded`]; when nobody knows it is [`Error::Unavailable`], within a second.
+//! - **The end of a session is known everywhere.** Once [`Bus::end_session`] has returned, every [`Ended`] tells of it,
+//!   one that begins later as well. Of more than [`Config::ended_max`] the process forgets the oldest, which all have
+//!   heard; over NATS, where a process may begin later, one more is [`Error::Overloaded`].
 //! - What was accepted before [`Bus::close`] is flushed.
 
 mod config;
@@ -45,6 +51,8 @@ pub const FACT_QUEUE: usize = 10_000;
 pub const ASK_PART: usize = 128 * 1024;
 /// A repeat of a message within this time is seen as one even when the session's record is gone.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// A used proof is remembered for this long: it is good for a minute before and after its time, and clocks differ.
+pub const PROOF_WINDOW: Duration = Duration::from_secs(150);
 
 /// What can go wrong, by what the caller may do about it.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +100,24 @@ pub enum Submitted {
     Duplicate,
     /// Another message of the session is queued or running.
     Busy,
+}
+
+/// Whether a proof was shown for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proved {
+    /// It was.
+    Fresh,
+    /// It was used before, here or at another process.
+    Replayed,
+}
+
+/// What an [`Ended`] tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// This session is over. May come more than once.
+    Session(SessionId),
+    /// All that ended before the question was asked have been told.
+    CaughtUp,
 }
 
 /// A message that is queued or running, as the queue holds it.
@@ -251,6 +277,24 @@ impl Bus {
         either!(&self.0, bus => bus.put_record(record, revision).await)
     }
 
+    /// Uses up a proof, by the hash that tells it from all others.
+    pub async fn prove(&self, proof: &[u8; 32]) -> Result<Proved, Error> {
+        either!(&self.0, bus => bus.prove(proof).await)
+    }
+
+    /// Ends a session for the whole deployment.
+    pub async fn end_session(&self, session: &SessionId) -> Result<(), Error> {
+        either!(&self.0, bus => bus.end_session(session).await)
+    }
+
+    /// Sessions that were ended: first those that are remembered, then others as they end.
+    pub async fn ended(&self) -> Result<Ended, Error> {
+        Ok(Ended(match &self.0 {
+            Variant::Local(bus) => EndedFrom::Local(bus.ended()),
+            Variant::Nats(bus) => EndedFrom::Nats(Box::new(bus.ended().await?)),
+        }))
+    }
+
     /// Tells a fact. Never waits.
     pub fn tell(&self, fact: Fact) {
         either!(&self.0, bus => bus.tell(fact));
@@ -344,6 +388,24 @@ impl Events {
     /// The next one if it is already here.
     pub fn try_next(&mut self) -> Option<Live> {
         futures_util::FutureExt::now_or_never(self.next())
+    }
+}
+
+/// See [`Bus::ended`].
+pub struct Ended(EndedFrom);
+
+enum EndedFrom {
+    Local(local::Ended),
+    Nats(Box<nats::Ended>),
+}
+
+impl Ended {
+    /// The next one. Cancel-safe.
+    pub async fn next(&mut self) -> Ending {
+        match &mut self.0 {
+            EndedFrom::Local(ended) => ended.next().await,
+            EndedFrom::Nats(ended) => ended.next().await,
+        }
     }
 }
 

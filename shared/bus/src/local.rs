@@ -1,8 +1,10 @@
 //! The bus of one process: a queue, the sessions' listeners, the records and the facts behind one lock.
 //!
 //! Bounds: the queue by [`Config::queue_max_messages`], a listener by [`LIVE_BUFFER`], records by
-//! [`Config::records_max_bytes`] and [`Config::resume_window`], facts by [`FACT_QUEUE`]. The lock is never held over
-//! an await.
+//! [`Config::records_max_bytes`] and [`Config::resume_window`], facts by [`FACT_QUEUE`], used proofs by
+//! [`Config::proofs_max`], ended sessions by [`Config::ended_max`]. The lock is never held over an await.
+
+mod ended;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -15,15 +17,16 @@ use std::{
 
 use protocol::{Event, Fact, Message, MessageId, Millis, Record, Reply, SessionId};
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot, watch},
     time::Instant,
 };
 
 use crate::{
     ACK_WAIT, Answer, AnswerTo, Ask, BatchAck, Cancel, Config, DUPLICATE_WINDOW, Delivery, Error, EventsFrom,
-    FACT_QUEUE, FactBatch, LIVE_BUFFER, Live, Pending, Presence, PutError, Read, Request, Said, Status, Stored,
-    Submitted, roll_call::RollCall,
+    FACT_QUEUE, FactBatch, LIVE_BUFFER, Live, PROOF_WINDOW, Pending, Presence, Proved, PutError, Read, Request, Said,
+    Status, Stored, Submitted, roll_call::RollCall,
 };
+pub(crate) use ended::Ended;
 
 /// Requests of edges that wait for one worker.
 const REQUESTS: usize = 256;
@@ -38,6 +41,8 @@ struct Shared {
     ready: Notify,
     /// A fact is there.
     told: Notify,
+    /// Changes when a session was ended.
+    ended: watch::Sender<()>,
     dropped: AtomicU64,
     roll_call: RollCall,
 }
@@ -56,6 +61,10 @@ struct State {
     listeners: HashMap<SessionId, Vec<Listener>>,
     workers: HashMap<SessionId, mpsc::Sender<Request>>,
     facts: VecDeque<Fact>,
+    proofs: Expiring<[u8; 32]>,
+    /// Sessions that were ended, oldest end first, and how many are no longer remembered.
+    ended: VecDeque<SessionId>,
+    ended_gone: u64,
     next: u64,
 }
 
@@ -83,8 +92,9 @@ impl<K> Default for Expiring<K> {
 }
 
 impl<K: Clone + Eq + std::hash::Hash> Expiring<K> {
-    fn contains(&mut self, key: &K) -> bool {
-        while self.1.front().is_some_and(|(at, _)| at.elapsed() >= DUPLICATE_WINDOW) {
+    /// Whether `key` came within the `window`. What is older is forgotten.
+    fn contains(&mut self, key: &K, window: Duration) -> bool {
+        while self.1.front().is_some_and(|(at, _)| at.elapsed() >= window) {
             if let Some((_, old)) = self.1.pop_front() {
                 self.0.remove(&old);
             }
@@ -105,6 +115,7 @@ impl Local {
             state: Mutex::default(),
             ready: Notify::new(),
             told: Notify::new(),
+            ended: watch::Sender::default(),
             dropped: AtomicU64::new(0),
             roll_call: RollCall::default(),
         }))
@@ -120,7 +131,7 @@ impl Local {
         let mut state = self.state();
         let key = (message.session.clone(), message.message_id.clone());
         // The duplicate check comes first, as in JetStream: a repeat of the running message is a repeat, not busy.
-        if state.seen.contains(&key) {
+        if state.seen.contains(&key, DUPLICATE_WINDOW) {
             return Ok(Submitted::Duplicate);
         }
         if state.messages.contains_key(&message.session) {
@@ -223,6 +234,19 @@ impl Local {
         let written = state.next;
         state.forget_records(&self.0.config);
         Ok(written)
+    }
+
+    #[expect(clippy::unused_async, reason = "the other variant waits")]
+    pub(crate) async fn prove(&self, proof: &[u8; 32]) -> Result<Proved, Error> {
+        let mut state = self.state();
+        if state.proofs.contains(proof, PROOF_WINDOW) {
+            return Ok(Proved::Replayed);
+        }
+        if state.proofs.0.len() >= self.0.config.proofs_max {
+            return Err(Error::Overloaded);
+        }
+        state.proofs.insert(*proof);
+        Ok(Proved::Fresh)
     }
 
     pub(crate) fn tell(&self, fact: Fact) {

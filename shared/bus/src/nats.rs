@@ -3,6 +3,7 @@
 //! Two connections: live data (events, asks) must not wait behind JetStream traffic. Order on one connection is kept
 //! by the server, so what must be in order (listen, then ask) uses the same one.
 
+mod ended;
 mod facts;
 mod pull;
 mod setup;
@@ -38,9 +39,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Answer, AnswerTo, Ask, Cancel, Config, Error, EventsFrom, FACT_QUEUE, Live, NatsConfig, Pending, Presence,
+    Answer, AnswerTo, Ask, Cancel, Config, Error, EventsFrom, FACT_QUEUE, Live, NatsConfig, Pending, Presence, Proved,
     PutError, Read, Request, Said, Status, Stored, Submitted, roll_call::RollCall,
 };
+pub(crate) use ended::Ended;
 pub(crate) use facts::Facts;
 pub(crate) use pull::Messages;
 pub use setup::{Setup, setup};
@@ -225,6 +227,21 @@ impl Nats {
                 Err(Error::Invalid(error.to_string()).into())
             }
             Err(error) => Err(unavailable(&error).into()),
+        }
+    }
+
+    pub(crate) async fn prove(&self, proof: &[u8; 32]) -> Result<Proved, Error> {
+        // Not queued for a reconnect: whoever asks has been refused by then.
+        if !self.connected() {
+            return Err(Error::Unavailable("not connected".into()));
+        }
+        let subject = proof.iter().fold(String::from("proof."), |text, byte| format!("{text}{byte:02x}"));
+        let publish = PublishMessage::build().expected_last_subject_sequence(0);
+        match publish_acked(&self.0.js, subject.into(), publish).await {
+            Ok(_) => Ok(Proved::Fresh),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(Proved::Replayed),
+            Err(error) if refusal(&error).is_some() => Err(Error::Overloaded),
+            Err(error) => Err(unavailable(&error)),
         }
     }
 

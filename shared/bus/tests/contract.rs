@@ -5,8 +5,8 @@
 use std::{borrow::Cow, sync::atomic::AtomicU64, time::Duration};
 
 use bus::{
-    ACK_WAIT, Ask, Bus, Cancel, Config, Error, LIVE_BUFFER, Live, PutError, Read, Request, Status, Submitted,
-    testing::NatsServer,
+    ACK_WAIT, Ask, Bus, Cancel, Config, Ending, Error, LIVE_BUFFER, Live, Proved, PutError, Read, Request, Status,
+    Submitted, testing::NatsServer,
 };
 use protocol::{
     Event, Fact, FactKind, FinishReason, Message, MessageId, Millis, Record, Reply, SessionId, SiteId, Terminal, What,
@@ -426,6 +426,117 @@ promise!(
         assert_eq!(d.edge.presence().workers, [status]);
     }
 );
+
+promise!(
+    /// Fifty copies of one proof, shown at two processes at once: one is fresh. Another proof is another.
+    a_proof_counts_once,
+    Config::default(),
+    |d| async move {
+        let shown = (0..50).map(|n| if n % 2 == 0 { &d.edge } else { &d.other_worker }.prove(&[7; 32]));
+        let results: Vec<_> = futures_util::future::join_all(shown).await.into_iter().map(|r| r.unwrap()).collect();
+        assert_eq!(results.iter().filter(|proved| **proved == Proved::Fresh).count(), 1, "{results:?}");
+        assert_eq!(d.edge.prove(&[7; 32]).await.unwrap(), Proved::Replayed);
+        assert_eq!(d.edge.prove(&[8; 32]).await.unwrap(), Proved::Fresh);
+    }
+);
+
+promise!(
+    /// With no room to remember one more, a proof is refused, and a used one is still known.
+    no_proof_is_taken_that_can_not_be_remembered,
+    Config { proofs_max: 2, ..Config::default() },
+    |d| async move {
+        for n in 0..2 {
+            assert_eq!(d.edge.prove(&[n; 32]).await.unwrap(), Proved::Fresh);
+        }
+        let refused = d.edge.prove(&[2; 32]).await;
+        assert!(matches!(refused, Err(Error::Overloaded)), "{refused:?}");
+        assert_eq!(d.edge.prove(&[0; 32]).await.unwrap(), Proved::Replayed);
+    }
+);
+
+promise!(
+    /// An end is told to who follows already, and to who begins later; before that one has caught up.
+    the_end_of_a_session_is_known_everywhere,
+    Config::default(),
+    |d| async move {
+        let mut early = d.edge.ended().await.unwrap();
+        assert_eq!(early.next().await, Ending::CaughtUp);
+        let sessions: Vec<SessionId> = (0..200).map(|_| session()).collect();
+        for session in &sessions {
+            d.edge.end_session(session).await.unwrap();
+        }
+        let mut heard = std::collections::HashSet::new();
+        while heard.len() < sessions.len() {
+            match early.next().await {
+                Ending::Session(session) => heard.insert(session),
+                Ending::CaughtUp => panic!("that was said"),
+            };
+        }
+        let (mut late, mut told) = (d.other_worker.ended().await.unwrap(), Vec::new());
+        while let Ending::Session(session) = late.next().await {
+            told.push(session);
+        }
+        assert_eq!(told, sessions, "all of them, in order, and then that these were all");
+        let last = session();
+        d.edge.end_session(&last).await.unwrap();
+        assert_eq!(late.next().await, Ending::Session(last.clone()));
+        while early.next().await != Ending::Session(last.clone()) {}
+    }
+);
+
+/// In the process the oldest end goes, which all have heard of; over NATS, where one may begin later, none does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ends_are_remembered_within_bounds() {
+    within_a_minute(async {
+        let config = Config { ended_max: 2, ..Config::default() };
+        let sessions: Vec<SessionId> = (0..3).map(|_| session()).collect();
+        let d = local(config.clone()).await;
+        let mut follows = d.edge.ended().await.unwrap();
+        for session in &sessions {
+            d.edge.end_session(session).await.unwrap();
+        }
+        assert_eq!(follows.next().await, Ending::Session(sessions[1].clone()), "too far behind for the first");
+        assert_eq!(follows.next().await, Ending::Session(sessions[2].clone()));
+
+        let (d, _server) = nats(config).await;
+        for session in &sessions[..2] {
+            d.edge.end_session(session).await.unwrap();
+        }
+        let refused = d.edge.end_session(&sessions[2]).await;
+        assert!(matches!(refused, Err(Error::Overloaded)), "{refused:?}");
+        assert_eq!(d.edge.ended().await.unwrap().next().await, Ending::Session(sessions[0].clone()));
+    })
+    .await;
+}
+
+/// A restart of the server opens no gap for a used proof, and an end that was missed meanwhile is made up for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_of_nats_forgets_neither_proofs_nor_ends() {
+    within_a_minute(async {
+        let (d, mut server) = nats(Config::default()).await;
+        let (before, after) = (session(), session());
+        let mut ended = d.edge.ended().await.unwrap();
+        assert_eq!(ended.next().await, Ending::CaughtUp);
+        assert_eq!(d.edge.prove(&[1; 32]).await.unwrap(), Proved::Fresh);
+        d.edge.end_session(&before).await.unwrap();
+        server.restart(true).await;
+        while d.edge.ping().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(d.edge.prove(&[1; 32]).await.unwrap(), Proved::Replayed);
+        d.edge.end_session(&after).await.unwrap();
+        while ended.next().await != Ending::Session(before.clone()) {}
+        while ended.next().await != Ending::Session(after.clone()) {}
+
+        server.kill().await;
+        let began = std::time::Instant::now();
+        let (refused, ended) = (d.edge.prove(&[2; 32]).await, d.edge.end_session(&session()).await);
+        assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
+        assert!(matches!(ended, Err(Error::Unavailable(_))), "{ended:?}");
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    })
+    .await;
+}
 
 /// After a restart of the server listeners are told to re-read, and what was stored is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

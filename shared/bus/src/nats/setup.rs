@@ -12,7 +12,7 @@ use async_nats::jetstream::{
 use bytesize::ByteSize;
 
 use super::{options, unavailable};
-use crate::{ACK_WAIT, Config, DUPLICATE_WINDOW, Error, NatsConfig};
+use crate::{ACK_WAIT, Config, DUPLICATE_WINDOW, Error, NatsConfig, PROOF_WINDOW};
 
 /// A message may be in a worker's hands for this long: above any sensible `N8N_TOTAL_TIMEOUT`.
 const LONGEST_RUN: Duration = Duration::from_secs(3600);
@@ -103,12 +103,21 @@ fn streams(config: &Config, setup: &Setup) -> [stream::Config; 5] {
             allow_direct: true,
             ..base("SNAP", "chat.snap.*")
         },
-        stream::Config { max_messages_per_subject: 1, max_age: setup.ended_max_age, ..base("ENDED", "chat.end.*") },
+        // Nothing goes before its time: a session would be back.
         stream::Config {
-            max_age: Duration::from_secs(150),
-            duplicate_window: Duration::from_secs(150),
-            storage: StorageType::Memory,
-            num_replicas: 1,
+            max_messages_per_subject: 1,
+            max_messages: i64::try_from(config.ended_max).unwrap_or(i64::MAX),
+            discard: DiscardPolicy::New,
+            max_age: setup.ended_max_age,
+            ..base("ENDED", "chat.end.*")
+        },
+        // On disk: a stream in memory is gone after a restart of the server, and signed calls would be refused until
+        // the next `nats-setup`.
+        stream::Config {
+            max_messages: i64::try_from(config.proofs_max).unwrap_or(i64::MAX),
+            discard: DiscardPolicy::New,
+            max_age: PROOF_WINDOW,
+            duplicate_window: PROOF_WINDOW,
             ..base("PROOF", "proof.*")
         },
         stream::Config {
