@@ -80,7 +80,7 @@ impl Tally {
     // Saturating: the numbers come from another process, and none of them may stop this one.
     pub(crate) fn apply(&mut self, kind: &FactKind) {
         match kind {
-            FactKind::SessionStarted { .. } => {}
+            FactKind::SessionStarted { .. } | FactKind::SessionEnded => {}
             FactKind::MessageAccepted { .. } => add(&mut self.messages, 1),
             FactKind::ReplyEnded { chunks, finish_reason, first_chunk_ms, duration_ms, .. } => {
                 match finish_reason {

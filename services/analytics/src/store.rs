@@ -3,6 +3,8 @@
 //! # Promises
 //! - [`Store::apply`] is one transaction: all of a batch is on the disk when it returns, or nothing is.
 //! - A fact is applied once, however often it is delivered within [`REMEMBERED`].
+//! - Of a session that its visitor ended there is no row. The sums of its site still count it, and what is told of it
+//!   later, within [`REMEMBERED`].
 //! - The memory of applied facts is bounded by time; it is cleared in small steps by the transactions that fill it, so
 //!   there is neither a second writer nor a long pause.
 //! - After a batch that failed the database is closed, and the next call opens it again: redb asks for that.
@@ -14,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use protocol::{Fact, Millis, SessionId, SiteId};
+use protocol::{Fact, FactKind, Millis, SessionId, SiteId};
 use redb::{
     Database, Durability, ReadableDatabase as _, ReadableTable, Table, TableDefinition, WriteTransaction,
     backends::InMemoryBackend,
@@ -255,7 +257,8 @@ fn apply(database: &Database, facts: &[Fact], now: Millis, forget_before: Millis
         forget(&mut applied, &mut applied_at, forget_before, 2 * facts.len() + FORGET_MORE)?;
 
         // The facts of one batch are often of the same few sessions: each row is read and written once.
-        let mut changed: BTreeMap<(&str, &str), Session> = BTreeMap::new();
+        // `None`: the session was ended, and has none.
+        let mut changed: BTreeMap<(&str, &str), Option<Session>> = BTreeMap::new();
         let mut sums: BTreeMap<&str, Totals> = BTreeMap::new();
         for fact in facts {
             if fact.v != 1 {
@@ -276,19 +279,28 @@ fn apply(database: &Database, facts: &[Fact], now: Millis, forget_before: Millis
             let row = match changed.entry((site, fact.session.as_str())) {
                 Entry::Occupied(row) => row.into_mut(),
                 Entry::Vacant(free) => {
-                    let known = read(&sessions, *free.key())?;
-                    if known.is_none() {
+                    let known: Option<Session> = read(&sessions, *free.key())?;
+                    let ended = applied.get(Fact::id_of_end(&fact.session).as_str())?.is_some();
+                    let ends_now = fact.kind == FactKind::SessionEnded;
+                    if known.is_none() && (!ended || ends_now) {
                         sum.sessions = sum.sessions.saturating_add(1);
                     }
-                    free.insert(known.unwrap_or_else(|| Session::new(&fact.session)))
+                    free.insert((!ended).then(|| known.unwrap_or_else(|| Session::new(&fact.session))))
                 }
             };
-            row.apply(fact);
+            match row {
+                _ if fact.kind == FactKind::SessionEnded => *row = None,
+                Some(row) => row.apply(fact),
+                None => {}
+            }
             sum.tally.apply(&fact.kind);
             outcomes.push(Outcome::Applied);
         }
         for (key, row) in &changed {
-            sessions.insert(key, write(row)?.as_slice())?;
+            match row {
+                Some(row) => drop(sessions.insert(key, write(row)?.as_slice())?),
+                None => drop(sessions.remove(key)?),
+            }
         }
         for (key, sum) in &sums {
             totals.insert(key, write(sum)?.as_slice())?;
@@ -330,7 +342,7 @@ pub(crate) mod tests {
         sync::atomic::{AtomicBool, Ordering},
     };
 
-    use protocol::{FactKind, FailureCode, FinishReason, MessageId};
+    use protocol::{FailureCode, FinishReason, MessageId};
     use redb::{ReadableTableMetadata as _, StorageBackend};
 
     use super::*;
@@ -429,6 +441,32 @@ pub(crate) mod tests {
         assert_eq!(store.apply(&[]).unwrap(), []);
         let row = store.session(&site(), &session()).unwrap().unwrap();
         assert_eq!((row.tally.messages, row.tally.ended, row.tally.chunks), (2, 1, 2));
+    }
+
+    #[test]
+    fn an_ended_session_has_no_row_and_gets_none_again() {
+        let row = |store: &Store| store.session(&site(), &session()).unwrap();
+        let counted = |store: &Store| {
+            let totals = store.totals().unwrap().remove("default").unwrap();
+            (totals.sessions, totals.tally.messages, totals.tally.ended)
+        };
+        let end = || Fact::now(&site(), &session(), FactKind::SessionEnded);
+        let store = Store::in_memory().unwrap();
+        store.apply(&[accepted(1)]).unwrap();
+        assert!(row(&store).is_some());
+        assert_eq!(store.apply(&[end()]).unwrap(), [Outcome::Applied]);
+        assert_eq!(row(&store), None);
+        // The end of its last reply is told by a worker, and comes late.
+        assert_eq!(store.apply(&[ended(1), end()]).unwrap(), [Outcome::Applied, Outcome::Repeated]);
+        assert_eq!((row(&store), counted(&store)), (None, (1, 1, 1)));
+
+        let store = Store::in_memory().unwrap();
+        store.apply(&[accepted(1), end(), ended(1)]).unwrap();
+        assert_eq!((row(&store), counted(&store)), (None, (1, 1, 1)), "the same in one batch");
+        let store = Store::in_memory().unwrap();
+        store.apply(&[end(), accepted(1)]).unwrap();
+        store.apply(&[ended(1)]).unwrap();
+        assert_eq!((row(&store), counted(&store)), (None, (1, 1, 1)), "and when the end is told first");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{pin::pin, time::Duration};
 
 use bus::{Delivery, PutError, Read, Stored};
-use protocol::{FailureCode, Message, Millis, Record, Reply, State, Terminal};
+use protocol::{FailureCode, FinishReason, Message, Millis, Record, Reply, State, Terminal};
 
 use crate::Worker;
 
@@ -92,6 +92,11 @@ async fn claim_unread(worker: &Worker, delivery: &Delivery, run: &str) -> Result
 async fn decide(worker: &Worker, delivery: &Delivery, run: &str, stored: Stored) -> Option<Claim> {
     let message = &delivery.message;
     let Stored { mut record, revision } = stored;
+    // Nobody waits for it, and whoever would hear of it was told already.
+    if record.ended {
+        let terminal = Terminal::End { chunks: 0, finish_reason: FinishReason::Cancelled, duration_ms: 0 };
+        return Some(Claim::Over { terminal, just_now: false });
+    }
     let decided = match record.find(&message.message_id) {
         Some(Reply { terminal: Some(terminal), .. }) => {
             return Some(Claim::Over { terminal: terminal.clone(), just_now: false });

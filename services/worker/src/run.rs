@@ -90,7 +90,7 @@ pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &C
     worker.metrics.in_flight.dec();
     let Some((terminal, requests)) = ended else {
         worker.metrics.taken_over.inc();
-        tracing::warn!(message.id = %message.message_id, "another worker took over; saying nothing more");
+        tracing::warn!(message.id = %message.message_id, "another worker took over, or the visitor ended the session; saying nothing more");
         return;
     };
     worker.count(message, &terminal, run.first_text);

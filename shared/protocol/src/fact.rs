@@ -63,6 +63,8 @@ pub enum FactKind {
         /// From acceptance to the failure.
         duration_ms: u64,
     },
+    /// The visitor ended the session: what is known of it is to be erased.
+    SessionEnded,
 }
 
 impl FactKind {
@@ -73,12 +75,13 @@ impl FactKind {
             Self::MessageAccepted { .. } => "message_accepted",
             Self::ReplyEnded { .. } => "reply_ended",
             Self::ReplyFailed { .. } => "reply_failed",
+            Self::SessionEnded => "session_ended",
         }
     }
 
     fn message_id(&self) -> Option<&MessageId> {
         match self {
-            Self::SessionStarted { .. } => None,
+            Self::SessionStarted { .. } | Self::SessionEnded => None,
             Self::MessageAccepted { message_id, .. }
             | Self::ReplyEnded { message_id, .. }
             | Self::ReplyFailed { message_id, .. } => Some(message_id),
@@ -86,13 +89,21 @@ impl FactKind {
     }
 }
 
+const ENDED: &str = "ended";
+
 impl Fact {
+    /// The id of the fact that this session was ended.
+    pub fn id_of_end(session: &SessionId) -> FactId {
+        FactId::of(session, None, ENDED)
+    }
+
     /// A fact of now. A reply's end and failure share one id: the first one told is the one that counts.
     pub fn now(site: &SiteId, session: &SessionId, kind: FactKind) -> Self {
         let tag = match &kind {
             FactKind::SessionStarted { .. } => "started",
             FactKind::MessageAccepted { .. } => "accepted",
             FactKind::ReplyEnded { .. } | FactKind::ReplyFailed { .. } => "done",
+            FactKind::SessionEnded => ENDED,
         };
         let id = FactId::of(session, kind.message_id(), tag);
         Self { v: 1, id, site: site.clone(), session: session.clone(), at: Millis::now(), kind }

@@ -26,6 +26,9 @@ pub struct Record {
     /// Ids of replies that were over and have been dropped from `replies`, newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub older: Vec<MessageId>,
+    /// Whether the visitor ended the session. Such a record holds nothing, and no message of it is run any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
 }
 
 /// How far a reply is.
@@ -185,7 +188,12 @@ impl Reply {
 impl Record {
     /// The record of a session of which nothing is known.
     pub fn new(session: SessionId) -> Self {
-        Self { v: 1, session, replies: Vec::new(), older: Vec::new() }
+        Self { v: 1, session, replies: Vec::new(), older: Vec::new(), ended: false }
+    }
+
+    /// What stays of the record of a session that its visitor ended.
+    pub fn ended(session: SessionId) -> Self {
+        Self { ended: true, ..Self::new(session) }
     }
 
     /// The reply to `message`, if it is kept.

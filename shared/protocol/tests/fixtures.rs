@@ -13,6 +13,7 @@ fn check<T: Serialize + DeserializeOwned>(line: &str) {
 fn every_fixture_is_read_and_written_back_unchanged() {
     check::<Message>(include_str!("../fixtures/message.json").trim_end());
     check::<Record>(include_str!("../fixtures/record.json").trim_end());
+    check::<Record>(include_str!("../fixtures/record-ended.json").trim_end());
     include_str!("../fixtures/facts.jsonl").lines().for_each(check::<Fact>);
     for line in include_str!("../fixtures/events.jsonl").lines() {
         let event: Event<'_> = serde_json::from_str(line).expect("the fixture is an event");
