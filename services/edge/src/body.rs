@@ -25,16 +25,23 @@ impl<T: DeserializeOwned> FromRequest<State> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &State) -> Result<Self, ApiError> {
-        if !is_json(request.headers()) {
-            return Err(ApiError::UnsupportedMediaType);
-        }
-        let (max, patience) = (state.config.body_max_bytes, state.config.body_timeout);
-        let bytes = tokio::time::timeout(patience, read(request, max)).await.map_err(|_| {
-            let detail = format!("The body had not arrived after {} seconds.", patience.as_secs_f32());
-            ApiError::InvalidRequest { field: None, detail: detail.into() }
-        })??;
-        parse(&bytes).map(Self)
+        must_be_json(request.headers())?;
+        parse(&raw(request, state).await?).map(Self)
     }
+}
+
+/// Refuses what does not say that it is JSON.
+pub(crate) fn must_be_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    if is_json(headers) { Ok(()) } else { Err(ApiError::UnsupportedMediaType) }
+}
+
+/// The body as it came, within the limits.
+pub(crate) async fn raw(request: Request, state: &State) -> Result<Bytes, ApiError> {
+    let (max, patience) = (state.config.body_max_bytes, state.config.body_timeout);
+    tokio::time::timeout(patience, read(request, max)).await.map_err(|_| {
+        let detail = format!("The body had not arrived after {} seconds.", patience.as_secs_f32());
+        ApiError::InvalidRequest { field: None, detail: detail.into() }
+    })?
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -89,7 +96,7 @@ async fn discard(mut body: Stream) {
 
 /// serde_json goes 128 levels deep at most where it builds something, and skips what is not asked for without
 /// recursion, so nesting can't exhaust the stack.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     // serde would take an array for the fields in their order.
     if bytes.trim_ascii_start().first() == Some(&b'[') {
         return Err(ApiError::InvalidRequest { field: None, detail: "The body must be a JSON object.".into() });

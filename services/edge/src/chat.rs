@@ -15,7 +15,6 @@ use url::form_urlencoded;
 use utoipa::ToSchema;
 
 use crate::{
-    body::Body,
     clean::clean,
     config::OnBusy,
     hub::{Heard, Hub},
@@ -27,7 +26,7 @@ use crate::{
     state::State,
     stream::{self, Kind},
     time,
-    visitor::{Listener, Visitor},
+    visitor::{FromVisitor, Listener, Visitor},
 };
 
 /// `context` as the page wrote it, in bytes.
@@ -92,9 +91,8 @@ const REPLACE_WITHIN: Duration = Duration::from_secs(3);
         openapi::BadBody, openapi::Unproved, openapi::Refused))]
 pub(crate) async fn post_message(
     state: State,
-    visitor: Visitor,
     headers: HeaderMap,
-    Body(say): Body<Say>,
+    FromVisitor(visitor, say): FromVisitor<Say>,
 ) -> Result<Response, ApiError> {
     let message = message(&state, &visitor, say)?;
     let hub = submit(&state, &visitor, &message).await?;
@@ -111,18 +109,20 @@ pub(crate) async fn post_message(
 /// Listen to a session.
 #[utoipa::path(get, path = "/api/v1/chat/stream/{session_id}", tag = "Chat", security(("token" = []), ("ticket" = [])),
     params(("session_id" = String, Path, description = "The token's session"),
-        ("X-Fingerprint" = Option<String>, Header, description = "Needed with a token"), openapi::Resume,
+        ("X-Fingerprint" = Option<String>, Header, description = "Needed with a token"),
+        ("DPoP" = Option<String>, Header, description = "Needed with the token of a key-bound session"),
+        openapi::Resume,
         openapi::StreamQuery),
     responses(
         (status = 200, description = "All events of the session", body = String, content_type = "text/event-stream"),
         openapi::Unproved, openapi::Refused))]
 pub(crate) async fn stream(
     state: State,
-    Listener(visitor): Listener,
     session: Result<Path<String>, PathRejection>,
     method: Method,
     headers: HeaderMap,
     uri: Uri,
+    Listener(visitor): Listener,
 ) -> Result<Response, ApiError> {
     // What is no text is no session of this visitor's either.
     visitor.must_be(session.as_ref().map_or("", |Path(session)| session))?;
@@ -166,7 +166,10 @@ pub(crate) async fn ticket(state: State, visitor: Visitor) -> Response {
     params(openapi::Fingerprint),
     responses((status = 202, description = "It is or will be stopped, or was over"),
         openapi::BadBody, openapi::Unproved, openapi::Refused))]
-pub(crate) async fn cancel(state: State, visitor: Visitor, Body(cancel): Body<Cancel>) -> Result<Response, ApiError> {
+pub(crate) async fn cancel(
+    state: State,
+    FromVisitor(visitor, cancel): FromVisitor<Cancel>,
+) -> Result<Response, ApiError> {
     stop(&state, &visitor, &cancel.message_id).await?;
     Ok((StatusCode::ACCEPTED, no_store(cancel)).into_response())
 }
@@ -369,7 +372,7 @@ async fn stop(state: &State, visitor: &Visitor, message_id: &MessageId) -> Resul
 }
 
 /// The bus can't take it now.
-fn away(error: &bus::Error) -> ApiError {
+pub(crate) fn away(error: &bus::Error) -> ApiError {
     tracing::warn!(%error, "refused a call because of the bus");
     match error {
         bus::Error::Overloaded => ApiError::Overloaded { retry_after: 2, detail: "Too many messages wait." },

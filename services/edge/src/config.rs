@@ -1,5 +1,7 @@
 //! The edge's settings. Only this file knows their environment names.
 
+mod proofs;
+
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
@@ -13,6 +15,7 @@ use runtime::{
 use url::Url;
 
 use crate::site::OriginRule;
+pub use proofs::{Proofs, RequestSignatures};
 
 /// How the edge meets visitors.
 #[derive(Clone, Debug, clap::Args)]
@@ -104,6 +107,10 @@ pub struct Config {
     /// Sessions an address may create a minute; 0 = no limit.
     #[arg(long, env = "RATE_LIMIT_CREATE_PER_MINUTE", default_value_t = 10)]
     pub rate_limit_create_per_minute: u32,
+
+    /// How requests are signed.
+    #[command(flatten)]
+    pub proofs: Proofs,
 
     /// Bearer that reading /metrics needs. Default: callers of the private network need none.
     #[arg(long, env = "METRICS_TOKEN", hide_env_values = true, value_parser = secret::Hidden(secret::any))]

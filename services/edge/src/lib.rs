@@ -2,7 +2,7 @@
 //!
 //! - `config`: the settings.
 //! - `routes`: every route; `request`: what happens around each; `cors`: which pages may call.
-//! - `session`, `visitor`, `token`: sessions, who calls, and what proves it.
+//! - `session`, `visitor`, `token`, `proof`: sessions, who calls, and what proves it.
 //! - `chat`: messages and streams; `clean`: what a visitor's text becomes.
 //! - `limits`: how much of it; `body`: how large.
 //! - `problem`: what can go wrong for a caller.
@@ -21,6 +21,7 @@ mod limits;
 mod metrics;
 mod openapi;
 mod problem;
+mod proof;
 mod request;
 mod routes;
 mod session;
@@ -40,7 +41,7 @@ use bus::Bus;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Config, Networks, OnBusy, Origins};
+pub use config::{Config, Networks, OnBusy, Origins, Proofs, RequestSignatures};
 pub use site::OriginRule;
 /// For the bench.
 #[doc(hidden)]

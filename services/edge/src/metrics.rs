@@ -12,6 +12,7 @@ pub(crate) struct Metrics {
     pub(crate) rate_limited: Family<Limited, Counter>,
     pub(crate) panics: Counter,
     pub(crate) sessions_created: Counter,
+    pub(crate) proofs: Family<Shown, Counter>,
     pub(crate) messages: Family<Outcome, Counter>,
     pub(crate) sse_open: Gauge,
     pub(crate) sse_events: Counter,
@@ -32,6 +33,12 @@ pub(crate) struct Http {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Limited {
     pub(crate) scope: &'static str,
+}
+
+/// What became of a proof: `accepted`, `missing`, `invalid`, `time`, `replayed`, `overloaded`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Shown {
+    pub(crate) result: &'static str,
 }
 
 /// What became of a message: `accepted`, `repeated`, `rejected`, `busy`, `conflict`, `overloaded`.
@@ -61,6 +68,7 @@ impl Metrics {
             rate_limited: Family::default(),
             panics: Counter::default(),
             sessions_created: Counter::default(),
+            proofs: Family::default(),
             messages: Family::default(),
             sse_open: Gauge::default(),
             sse_events: Counter::default(),
@@ -77,6 +85,7 @@ impl Metrics {
         edge.register("rate_limited", "Requests refused by a limit", self.rate_limited.clone());
         edge.register("panics", "Requests that ended in a fault of ours", self.panics.clone());
         edge.register("sessions_created", "Sessions created", self.sessions_created.clone());
+        edge.register("proofs", "Calls of key-bound sessions by what became of their proof", self.proofs.clone());
         edge.register("messages", "Messages by what became of them", self.messages.clone());
         edge.register("sse_open", "Event streams open now", self.sse_open.clone());
         edge.register("sse_events", "Events written to streams", self.sse_events.clone());

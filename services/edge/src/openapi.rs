@@ -48,7 +48,11 @@ struct Security;
 impl Modify for Security {
     fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
         let components = api.components.get_or_insert_default();
-        let token = Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        let token = Http::builder()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some("The token of a key-bound session goes with the scheme `DPoP`, and a proof beside it"))
+            .build();
         components.add_security_scheme("token", SecurityScheme::Http(token));
         let ticket = ApiKey::Query(ApiKeyValue::with_description("ticket", "From POST /api/v1/chat/ticket"));
         components.add_security_scheme("ticket", SecurityScheme::ApiKey(ticket));
@@ -158,6 +162,9 @@ pub(crate) struct Fingerprint {
     /// The one that the session was created with.
     #[param(rename = "X-Fingerprint")]
     fingerprint: String,
+    /// The proof of a key-bound session (RFC 9449), with the body's base64url SHA-256 as `bh`. Each is good once.
+    #[param(rename = "DPoP")]
+    dpop: Option<String>,
 }
 
 #[derive(IntoParams)]

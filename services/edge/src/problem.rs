@@ -136,7 +136,8 @@ impl ApiError {
                 Face::new(S::UNAUTHORIZED, "fingerprint_mismatch", "Fingerprint mismatch", detail).challenge(BAD_TOKEN)
             }
             Self::ProofRequired => {
-                let detail = "This session is bound to a key: send `Authorization: DPoP` and a DPoP proof.";
+                let detail = "Sign this call with the session's key: `Authorization: DPoP`, and a proof in `DPoP`. A \
+                              session gets its key at its creation, as `public_key`.";
                 Face::new(S::UNAUTHORIZED, "proof_required", "Proof required", detail).challenge(BAD_PROOF)
             }
             Self::ProofInvalid { about_time } => {

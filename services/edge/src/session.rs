@@ -16,8 +16,10 @@ use utoipa::ToSchema;
 
 use crate::{
     body::Body,
+    config::RequestSignatures,
     openapi,
     problem::ApiError,
+    proof::PublicKey,
     request::Call,
     site::{self, Site},
     state::State,
@@ -55,7 +57,7 @@ pub(crate) struct Create {
     locale: Option<String>,
     #[schema(example = "Europe/Berlin", max_length = 64)]
     timezone: Option<String>,
-    #[expect(dead_code, reason = "part of the contract: its type is checked, and nothing is bound to it yet")]
+    /// Binds the session to the key: from then on each call needs a DPoP proof.
     public_key: Option<PublicKey>,
     /// A JWT signed by the shop.
     #[expect(dead_code, reason = "part of the contract: its type is checked, and nobody vouches yet")]
@@ -63,18 +65,6 @@ pub(crate) struct Create {
     /// A JSON object of 1 KiB at most. Goes to n8n as `session_metadata`.
     #[schema(value_type = Option<Object>)]
     metadata: Option<Box<RawValue>>,
-}
-
-/// A public JWK.
-#[derive(Deserialize, ToSchema)]
-#[expect(dead_code, reason = "see `Create::public_key`")]
-pub(crate) struct PublicKey {
-    #[schema(example = "EC")]
-    kty: String,
-    #[schema(example = "P-256")]
-    crv: String,
-    x: String,
-    y: String,
 }
 
 /// Tells one browser from another. Never printed, never kept.
@@ -106,8 +96,9 @@ impl fmt::Debug for Fingerprint {
 pub(crate) struct Session {
     #[schema(value_type = String, example = "sess_1767168909_9f86d081884c7d65")]
     session_id: SessionId,
-    /// Send it as `Authorization: Bearer`, with the fingerprint as `X-Fingerprint`.
+    /// Send it as `Authorization: <token_type>`, with the fingerprint as `X-Fingerprint`.
     token: String,
+    /// `Bearer`, or `DPoP` for a session that is bound to a key.
     #[schema(example = "Bearer")]
     token_type: &'static str,
     #[schema(format = DateTime)]
@@ -160,6 +151,7 @@ pub(crate) struct Valid {
 pub(crate) async fn create(state: State, call: Arc<Call>, Body(body): Body<Create>) -> Result<Response, ApiError> {
     let site = find_site(&state, &call, body.site.as_deref())?;
     check(&body, &call, &site, state.config.demo)?;
+    let key = key(state.config.proofs.request_signatures, body.public_key.as_ref())?;
     call.count(state.limits.create(call.ip))?;
 
     let now = time::now();
@@ -176,6 +168,7 @@ pub(crate) async fn create(state: State, call: Arc<Call>, Body(body): Body<Creat
         origin: body.parent_origin,
         metadata: body.metadata,
         locale: body.locale,
+        key,
     };
     Ok(answer(&state, &site, grant, &body.fingerprint.0))
 }
@@ -202,8 +195,8 @@ pub(crate) async fn validate(visitor: Visitor) -> Response {
     responses((status = 200, description = "The session", body = Session), openapi::Unproved, openapi::Refused))]
 pub(crate) async fn refresh(
     state: State,
-    visitor: Visitor,
     headers: axum::http::HeaderMap,
+    visitor: Visitor,
 ) -> Result<Response, ApiError> {
     // `Visitor` has compared it; the new token is bound to it under the present key.
     let fingerprint = headers.get("x-fingerprint").and_then(|value| value.to_str().ok());
@@ -214,12 +207,13 @@ pub(crate) async fn refresh(
 fn answer(state: &State, site: &Site, grant: Grant, fingerprint: &str) -> Response {
     let now = time::now();
     let session_id = grant.session.clone();
+    let token_type = if grant.key.is_some() { "DPoP" } else { "Bearer" };
     let (token, exp) = state.tokens.mint(grant, fingerprint, now);
     no_store(Session {
         stream_url: format!("/api/v1/chat/stream/{session_id}"),
         session_id,
         token,
-        token_type: "Bearer",
+        token_type,
         expires_at: time::rfc3339(std::time::Duration::from_secs(exp)),
         expires_in: exp.saturating_sub(now.as_secs()),
         site: site.id.clone(),
@@ -244,6 +238,16 @@ fn find_site(state: &State, call: &Call, id: Option<&str>) -> Result<Arc<Site>, 
     match &call.origin {
         Some(origin) if !call.is_own(origin) && !site.allows(origin) => Err(ApiError::OriginNotAllowed),
         _ => Ok(site),
+    }
+}
+
+/// The thumbprint of the key that a new session is bound to.
+fn key(signatures: RequestSignatures, key: Option<&PublicKey>) -> Result<Option<String>, ApiError> {
+    let bad = || ApiError::field("public_key", "public_key must be a public JWK of an EC key on P-256");
+    match (signatures, key) {
+        (RequestSignatures::Off, _) | (RequestSignatures::Optional, None) => Ok(None),
+        (RequestSignatures::Required, None) => Err(ApiError::ProofRequired),
+        (_, Some(key)) => key.thumbprint().map(Some).ok_or_else(bad),
     }
 }
 

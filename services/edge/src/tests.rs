@@ -1,5 +1,7 @@
 //! The real router, asked without a socket.
 
+mod proofs;
+
 use std::net::SocketAddr;
 
 use axum::{
@@ -69,8 +71,11 @@ impl Edge {
     }
 
     fn of(config: Config) -> Self {
+        Self::on(bus::Bus::local(&bus::Config::default()), config)
+    }
+
+    fn on(bus: bus::Bus, config: Config) -> Self {
         let process = runtime::metrics::Metrics::new(None);
-        let bus = bus::Bus::local(&bus::Config::default());
         let queue_timeout = std::time::Duration::from_secs(30);
         let state = State::new(config, bus, queue_timeout, process, CancellationToken::new()).unwrap();
         Self { app: routes::router(state.clone()), state }
@@ -142,7 +147,7 @@ async fn a_session_is_created_asked_about_and_renewed() {
         .create(&json!({
             "fingerprint": FINGERPRINT, "site": "default", "parent_origin": SHOP, "locale": "en-GB",
             "page": {"url": "https://shop.example/a?b", "title": "t", "referrer": ""}, "timezone": "Europe/Berlin",
-            "public_key": {"kty": "EC", "crv": "P-256", "x": "a", "y": "b"}, "identity_token": "x",
+            "identity_token": "x",
             "metadata": {"vip": true}, "unknown": [1, 2, 3],
         }))
         .await;
@@ -243,6 +248,7 @@ async fn who_is_no_visitor_is_told_why() {
             origin: None,
             metadata: None,
             locale: None,
+            key: None,
         };
         edge.state.tokens.mint(grant, FINGERPRINT, now - std::time::Duration::from_secs(age)).0
     };

@@ -52,9 +52,26 @@ pub(crate) struct Claims {
     /// The create request's `locale`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) loc: Option<String>,
+    /// The key that the session is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cnf: Option<Confirmation>,
     /// Only in a ticket: until when it is good for a reconnect, in Unix seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     until: Option<u64>,
+}
+
+/// RFC 7800 and RFC 9449.
+#[derive(Clone, Serialize, Deserialize)]
+struct Confirmation {
+    /// The thumbprint of the key.
+    jkt: String,
+}
+
+impl Claims {
+    /// The thumbprint of the key that must sign each call, if the session is bound to one.
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.cnf.as_ref().map(|cnf| cnf.jkt.as_str())
+    }
 }
 
 /// What a new token shall say.
@@ -64,12 +81,14 @@ pub(crate) struct Grant {
     pub(crate) origin: Option<String>,
     pub(crate) metadata: Option<Box<RawValue>>,
     pub(crate) locale: Option<String>,
+    /// The thumbprint of the key that it is bound to.
+    pub(crate) key: Option<String>,
 }
 
 impl From<Claims> for Grant {
     fn from(claims: Claims) -> Self {
-        let Claims { sub, site, org, md, loc, .. } = claims;
-        Self { session: sub, site, origin: org, metadata: md, locale: loc }
+        let Claims { sub, site, org, md, loc, cnf, .. } = claims;
+        Self { session: sub, site, origin: org, metadata: md, locale: loc, key: cnf.map(|cnf| cnf.jkt) }
     }
 }
 
@@ -175,6 +194,7 @@ impl Tokens {
             org: grant.origin,
             md: grant.metadata,
             loc: grant.locale,
+            cnf: grant.key.map(|jkt| Confirmation { jkt }),
             until: None,
         };
         (self.sign(&claims), exp)
@@ -284,6 +304,7 @@ mod tests {
             origin: Some("https://shop.example".into()),
             metadata: Some(RawValue::from_string(r#"{"vip":true}"#.into()).unwrap()),
             locale: Some("en-GB".into()),
+            key: None,
         }
     }
 
@@ -315,6 +336,20 @@ mod tests {
         assert!(!token.contains(FINGERPRINT) && !claims.to_string().contains(FINGERPRINT));
         let read = tokens().verify(&token, Some(FINGERPRINT), at(1)).ok().unwrap();
         assert_eq!(read.md.unwrap().get(), r#"{"vip":true}"#);
+    }
+
+    #[test]
+    fn a_bound_session_stays_bound() {
+        let key = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+        let bound = Grant { key: Some(key.into()), ..grant() };
+        let (token, _) = tokens().mint(bound, FINGERPRINT, at(0));
+        assert_eq!(claims_of(&token)["cnf"], json!({"jkt": key}));
+        assert!(claims_of(&mint()).get("cnf").is_none());
+        let claims = tokens().verify(&token, Some(FINGERPRINT), at(1)).ok().unwrap();
+        let (ticket, _) = tokens().ticket(&claims, at(1));
+        assert_eq!(tokens().verify_ticket(&ticket, false, at(2)).ok().unwrap().key(), Some(key));
+        let (renewed, _) = tokens().mint(claims.into(), FINGERPRINT, at(2));
+        assert_eq!(claims_of(&renewed)["cnf"]["jkt"], key);
     }
 
     #[test]

@@ -1,16 +1,28 @@
-//! Who a request comes from, proved. A handler that names [`Visitor`] or [`Listener`] runs only for one.
+//! Who a request comes from, proved. A handler that names [`Visitor`], [`FromVisitor`] or [`Listener`] runs only for one.
+//!
+//! The order: token and fingerprint, then where the page is from, then the proof of a
+//! session that is bound to a key; last the bus says whether the proof is fresh. A proof also covers the body, so that
+//! the head of a request proves only half: what it proved is a [`Half`], and there is no [`Visitor`] before the body was
+//! read and compared. That is why all three take the whole request, and stand last among a handler's arguments.
 
 use std::sync::Arc;
 
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRequest, FromRequestParts as _, Request},
     http::{HeaderMap, header, request::Parts},
 };
+use bus::Proved;
 use protocol::SessionId;
+use serde::de::DeserializeOwned;
 use url::form_urlencoded;
 
 use crate::{
+    body,
+    chat::away,
+    config::RequestSignatures,
+    metrics::Shown,
     problem::ApiError,
+    proof::{self, Checked, Wanted},
     request::Call,
     site::Site,
     sse::LastEvent,
@@ -22,7 +34,8 @@ use crate::{
 /// Longest `User-Agent` that is passed on, in bytes.
 const MAX_USER_AGENT: usize = 512;
 
-/// A visitor who showed a good token and its fingerprint.
+/// A visitor who showed a good token and its fingerprint and, where the session is bound to a key, a fresh proof for
+/// this very request. As an argument: for routes that look at no body; what comes with the request is proved all the same.
 pub(crate) struct Visitor {
     pub(crate) session: SessionId,
     pub(crate) site: Arc<Site>,
@@ -31,6 +44,9 @@ pub(crate) struct Visitor {
     pub(crate) call: Arc<Call>,
     pub(crate) user_agent: Option<String>,
 }
+
+/// A visitor, and what they sent as JSON.
+pub(crate) struct FromVisitor<T>(pub(crate) Visitor, pub(crate) T);
 
 /// A visitor who may read the session's stream: with a token, or with a ticket in the query. A ticket says all that the
 /// token said.
@@ -57,32 +73,112 @@ impl Visitor {
         {
             return Err(ApiError::OriginNotAllowed);
         }
+        if claims.key().is_none() && state.config.proofs.request_signatures == RequestSignatures::Required {
+            return Err(ApiError::ProofRequired);
+        }
         let user_agent = header(&parts.headers, header::USER_AGENT.as_str()).map(|agent| cut(agent).to_owned());
         Ok(Self { session: claims.sub.clone(), site, claims, call, user_agent })
     }
+}
 
-    fn by_token(state: &State, parts: &Parts, call: Arc<Call>) -> Result<Self, ApiError> {
-        let token = bearer(&parts.headers)?;
+/// What the head of a request proved.
+struct Half {
+    visitor: Visitor,
+    /// Of a session that is bound to a key: the body must be the one of this proof, and the proof fresh.
+    proof: Option<Checked>,
+}
+
+impl Half {
+    async fn by_token(state: &State, parts: &mut Parts) -> Result<Self, ApiError> {
+        let call = Arc::<Call>::from_request_parts(parts, state).await?;
+        let (scheme, token) = authorization(&parts.headers)?;
         let fingerprint = header(&parts.headers, "x-fingerprint");
         let claims = state.tokens.verify(token, fingerprint, time::now())?;
-        Self::new(state, parts, call, claims)
+        let visitor = Visitor::new(state, parts, call, claims)?;
+        let proof = match (visitor.claims.key(), scheme) {
+            (None, Scheme::Bearer) => None,
+            // RFC 9449, 7.1: the scheme is for tokens that are bound.
+            (None, Scheme::Dpop) => return Err(shown(state, "invalid", ApiError::ProofInvalid { about_time: false })),
+            (Some(_), Scheme::Bearer) => return Err(shown(state, "missing", ApiError::ProofRequired)),
+            (Some(key), Scheme::Dpop) => Some(checked(state, parts, &visitor.call, key, token)?),
+        };
+        Ok(Self { visitor, proof })
+    }
+
+    /// Compares the body, then uses the proof up.
+    async fn with_body(self, state: &State, body: &[u8]) -> Result<Visitor, ApiError> {
+        let Some(proof) = &self.proof else { return Ok(self.visitor) };
+        let hash = proof.of_body(body).map_err(|refused| shown(state, "invalid", refused.into()))?;
+        match state.bus.prove(hash).await {
+            Ok(Proved::Fresh) => {
+                state.metrics.proofs.get_or_create(&Shown { result: "accepted" }).inc();
+                Ok(self.visitor)
+            }
+            Ok(Proved::Replayed) => Err(shown(state, "replayed", ApiError::ProofReplayed)),
+            Err(error) => Err(shown(state, "overloaded", away(&error))),
+        }
+    }
+
+    /// The same for a request whose body nobody reads: it is read only if it was signed.
+    async fn with_unread(self, state: &State, request: Request) -> Result<Visitor, ApiError> {
+        if self.proof.is_none() {
+            return Ok(self.visitor);
+        }
+        let body = body::raw(request, state).await?;
+        self.with_body(state, &body).await
     }
 }
 
-impl FromRequestParts<State> for Visitor {
+/// The one proof of the `DPoP` header, as far as the head of the request tells whether it is good.
+fn checked(state: &State, parts: &Parts, call: &Call, key: &str, token: &str) -> Result<Checked, ApiError> {
+    let mut proofs = parts.headers.get_all("dpop").iter();
+    let proof = match (proofs.next(), proofs.next()) {
+        (None, _) => return Err(shown(state, "missing", ApiError::ProofRequired)),
+        (Some(proof), None) => proof.to_str().unwrap_or_default(),
+        (Some(_), Some(_)) => "",
+    };
+    let (path, now) = (parts.uri.path(), time::now());
+    let wanted = Wanted { key, method: &parts.method, base: &call.base, path, token, now };
+    proof::check(proof, &wanted).map_err(|refused| {
+        let result = if refused == proof::Refused::Time { "time" } else { "invalid" };
+        shown(state, result, refused.into())
+    })
+}
+
+/// Counts a refused proof.
+fn shown(state: &State, result: &'static str, error: ApiError) -> ApiError {
+    state.metrics.proofs.get_or_create(&Shown { result }).inc();
+    error
+}
+
+impl FromRequest<State> for Visitor {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
-        let call = Arc::<Call>::from_request_parts(parts, state).await?;
-        Self::by_token(state, parts, call)
+    async fn from_request(request: Request, state: &State) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let half = Half::by_token(state, &mut parts).await?;
+        half.with_unread(state, Request::from_parts(parts, body)).await
     }
 }
 
-impl FromRequestParts<State> for Listener {
+impl<T: DeserializeOwned> FromRequest<State> for FromVisitor<T> {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
-        let call = Arc::<Call>::from_request_parts(parts, state).await?;
+    async fn from_request(request: Request, state: &State) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let half = Half::by_token(state, &mut parts).await?;
+        body::must_be_json(&parts.headers)?;
+        let body = body::raw(Request::from_parts(parts, body), state).await?;
+        let visitor = half.with_body(state, &body).await?;
+        Ok(Self(visitor, body::parse(&body)?))
+    }
+}
+
+impl FromRequest<State> for Listener {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &State) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
         let query = parts.uri.query().unwrap_or_default();
         let ticket = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "ticket");
         match ticket {
@@ -90,9 +186,13 @@ impl FromRequestParts<State> for Listener {
                 // Only an id of ours marks a reconnect: those come from a stream that was opened in time.
                 let reconnect = header(&parts.headers, "last-event-id").and_then(LastEvent::parse).is_some();
                 let claims = state.tokens.verify_ticket(&ticket, reconnect, time::now())?;
-                Visitor::new(state, parts, call, claims).map(Self)
+                let call = Arc::<Call>::from_request_parts(&mut parts, state).await?;
+                Visitor::new(state, &parts, call, claims).map(Self)
             }
-            _ => Visitor::by_token(state, parts, call).map(Self),
+            _ => {
+                let half = Half::by_token(state, &mut parts).await?;
+                half.with_unread(state, Request::from_parts(parts, body)).await.map(Self)
+            }
         }
     }
 }
@@ -108,16 +208,35 @@ impl From<Refused> for ApiError {
     }
 }
 
+impl From<proof::Refused> for ApiError {
+    fn from(refused: proof::Refused) -> Self {
+        Self::ProofInvalid { about_time: refused == proof::Refused::Time }
+    }
+}
+
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
+/// How a token is shown.
+#[derive(Clone, Copy)]
+enum Scheme {
+    Bearer,
+    /// With a proof beside it.
+    Dpop,
+}
+
 /// The one token of the `Authorization` header.
-fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
+fn authorization(headers: &HeaderMap) -> Result<(Scheme, &str), ApiError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return Err(ApiError::Unauthorized) };
     let (scheme, token) = value.to_str().ok().and_then(|value| value.split_once(' ')).ok_or(ApiError::Unauthorized)?;
-    if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(ApiError::Unauthorized) }
+    let scheme = match scheme {
+        bearer if bearer.eq_ignore_ascii_case("bearer") => Scheme::Bearer,
+        dpop if dpop.eq_ignore_ascii_case("dpop") => Scheme::Dpop,
+        _ => return Err(ApiError::Unauthorized),
+    };
+    Ok((scheme, token.trim()))
 }
 
 /// At most [`MAX_USER_AGENT`] bytes. A header's text is ASCII, so any place is a good one to cut.

@@ -4,4 +4,5 @@ mod chat;
 mod cli;
 mod crash;
 mod desk;
+mod proofs;
 mod visitor;

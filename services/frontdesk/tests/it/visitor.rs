@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::desk::LIMIT;
 
-const FINGERPRINT: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const FINGERPRINT: &str = "0123456789abcdef0123456789abcdef";
 
 /// The one TLS provider, as in `main`.
 pub(crate) fn use_ring() {
