@@ -148,7 +148,7 @@ pub(crate) async fn live() -> Response {
     (status = 503, description = "The bus can't be reached, or the edge drains", body = StatusReport)))]
 pub(crate) async fn ready(state: State) -> Response {
     let bus = state.checks().await.bus;
-    let (status, word) = readiness(state.draining.is_cancelled(), bus.is_some());
+    let (status, word) = readiness(state.draining.is_cancelled(), bus.is_some() && state.ended.is_read_in());
     answer(status, StatusReport { status: word })
 }
 

@@ -11,7 +11,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -28,7 +28,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{metrics::Metrics, sse::LastEvent};
+use crate::{ended::Ended, metrics::Metrics, sse::LastEvent};
 pub(crate) use view::Cursor;
 use view::{Merged, Timing, View};
 
@@ -65,6 +65,7 @@ struct Shared {
     tasks: TaskTracker,
     rereads: Semaphore,
     metrics: Arc<Metrics>,
+    ended: Arc<Ended>,
     closing: CancellationToken,
 }
 
@@ -72,6 +73,17 @@ impl Shared {
     fn hubs(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Watched>>> {
         self.hubs.lock().expect("nothing panics while holding it")
     }
+
+    fn end(&self, session: &SessionId) {
+        let watched = self.hubs().get(session).cloned();
+        if let Some(watched) = watched {
+            watched.end();
+        }
+    }
+}
+
+async fn follow_ends(shared: Arc<Shared>) {
+    shared.closing.run_until_cancelled(shared.ended.follow(&shared.bus, |session| shared.end(session))).await;
 }
 
 /// A session's hub, as listeners and handlers hold it. Its task ends when nobody does and nothing is left to watch.
@@ -82,6 +94,8 @@ struct Watched {
     /// How many [`Hub`]s there are. Raised only under the lock of the map, where the task looks before it leaves.
     holders: AtomicUsize,
     view: Mutex<View>,
+    /// The visitor ended the session: listeners are to go.
+    ended: AtomicBool,
     /// Changes when there is something new to read.
     changed: watch::Sender<()>,
     /// The task should look at its deadlines again.
@@ -105,6 +119,7 @@ impl Watched {
             session,
             holders: AtomicUsize::new(0),
             view: Mutex::new(View::new()),
+            ended: AtomicBool::new(false),
             changed: watch::Sender::default(),
             poke: Notify::new(),
             loaded: watch::Sender::new(Loaded::NotYet),
@@ -119,14 +134,34 @@ impl Watched {
     fn view(&self) -> MutexGuard<'_, View> {
         self.view.lock().expect("nothing panics while holding it")
     }
+
+    /// Shows that whatever runs was cancelled, and sends the listeners away.
+    fn end(&self) {
+        let mut view = self.view();
+        let cancelled = |known: &view::Known| {
+            let took = known.timing.accepted.map_or(Duration::ZERO, |(accepted, _)| accepted.elapsed());
+            let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            Terminal::End { chunks: known.next(), finish_reason: FinishReason::Cancelled, duration_ms }
+        };
+        let open: Vec<_> = view.open().map(|known| (known.message_id.clone(), cancelled(known))).collect();
+        for (message_id, terminal) in open {
+            view.end_now(&message_id, &terminal);
+        }
+        drop(view);
+        self.ended.store(true, Ordering::Release);
+        self.changed.send_replace(());
+    }
 }
 
 impl Hubs {
-    pub(crate) fn new(bus: Bus, queue_timeout: Duration, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(bus: Bus, queue_timeout: Duration, metrics: Arc<Metrics>, ended: Arc<Ended>) -> Self {
         let hubs = Mutex::default();
         let rereads = Semaphore::new(REREAD_AT_ONCE);
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
-        Self { shared: Arc::new(Shared { bus, queue_timeout, hubs, tasks, rereads, metrics, closing }) }
+        let hubs =
+            Self { shared: Arc::new(Shared { bus, queue_timeout, hubs, tasks, rereads, metrics, ended, closing }) };
+        hubs.shared.tasks.spawn(follow_ends(Arc::clone(&hubs.shared)));
+        hubs
     }
 
     /// The session's hub, listening, with the session's record read in.
@@ -148,8 +183,17 @@ impl Hubs {
             });
             watched.hold()
         };
+        // It may have ended between its visitor's check and its place in the map.
+        if self.shared.ended.has(session) {
+            hub.0.end();
+        }
         within(hub.is(|loaded| loaded != Loaded::NotYet)).await?;
         Ok(hub)
+    }
+
+    /// The session is over: its streams on this edge end.
+    pub(crate) fn end(&self, session: &SessionId) {
+        self.shared.end(session);
     }
 
     /// Waits until the record is read in.
@@ -260,6 +304,11 @@ impl Hub {
     /// What `cursor` has not seen; how many events; whether its one reply is over.
     pub(crate) fn read(&self, cursor: &mut Cursor) -> (Option<Bytes>, u64, bool) {
         self.0.view().read(cursor)
+    }
+
+    /// Whether the session was ended, so that nothing comes any more.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.0.ended.load(Ordering::Acquire)
     }
 
     /// Tells of every change from now on.
@@ -627,7 +676,7 @@ async fn end_unclaimed(
             return Ok(None);
         }
         let stored = bus.record(session, Read::Exact).await?;
-        if stored.record.knows(message_id) {
+        if stored.record.ended || stored.record.knows(message_id) {
             return Ok(None);
         }
         let mut record: Record = stored.record;

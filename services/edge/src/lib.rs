@@ -2,7 +2,7 @@
 //!
 //! - `config`: the settings.
 //! - `routes`: every route; `request`: what happens around each; `cors`: which pages may call.
-//! - `session`, `visitor`, `token`, `proof`: sessions, who calls, and what proves it.
+//! - `session`, `visitor`, `token`, `proof`: sessions, who calls, and what proves it; `ended`: sessions that are over.
 //! - `chat`: messages and streams; `clean`: what a visitor's text becomes.
 //! - `limits`: how much of it; `body`: how large.
 //! - `problem`: what can go wrong for a caller.
@@ -15,6 +15,7 @@ mod chat;
 mod clean;
 mod config;
 mod cors;
+mod ended;
 mod health;
 mod hub;
 mod limits;

@@ -12,6 +12,7 @@ pub(crate) struct Metrics {
     pub(crate) rate_limited: Family<Limited, Counter>,
     pub(crate) panics: Counter,
     pub(crate) sessions_created: Counter,
+    pub(crate) sessions_ended: Counter,
     pub(crate) proofs: Family<Shown, Counter>,
     pub(crate) messages: Family<Outcome, Counter>,
     pub(crate) sse_open: Gauge,
@@ -68,6 +69,7 @@ impl Metrics {
             rate_limited: Family::default(),
             panics: Counter::default(),
             sessions_created: Counter::default(),
+            sessions_ended: Counter::default(),
             proofs: Family::default(),
             messages: Family::default(),
             sse_open: Gauge::default(),
@@ -85,6 +87,7 @@ impl Metrics {
         edge.register("rate_limited", "Requests refused by a limit", self.rate_limited.clone());
         edge.register("panics", "Requests that ended in a fault of ours", self.panics.clone());
         edge.register("sessions_created", "Sessions created", self.sessions_created.clone());
+        edge.register("sessions_ended", "Sessions ended by their visitors", self.sessions_ended.clone());
         edge.register("proofs", "Calls of key-bound sessions by what became of their proof", self.proofs.clone());
         edge.register("messages", "Messages by what became of them", self.messages.clone());
         edge.register("sse_open", "Event streams open now", self.sse_open.clone());

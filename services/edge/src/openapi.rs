@@ -13,7 +13,7 @@ use utoipa::{
     openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme},
 };
 
-use crate::{assets, assets::Asset, chat, health, problem::ApiError, session};
+use crate::{assets, assets::Asset, chat, ended, health, problem::ApiError, session};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,6 +28,7 @@ use crate::{assets, assets::Asset, chat, health, problem::ApiError, session};
         session::create,
         session::validate,
         session::refresh,
+        ended::end,
         chat::post_message,
         chat::stream,
         chat::ticket,
@@ -314,6 +315,7 @@ mod tests {
             ("/api/v1/session/create", "post"),
             ("/api/v1/session/validate", "get"),
             ("/api/v1/session/refresh", "post"),
+            ("/api/v1/session", "delete"),
             ("/api/v1/chat/message", "post"),
             ("/api/v1/chat/stream/{session_id}", "get"),
             ("/api/v1/chat/ticket", "post"),

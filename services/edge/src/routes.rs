@@ -6,15 +6,16 @@ use axum::{
     http::HeaderMap,
     middleware::from_fn_with_state,
     response::Response,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use runtime::metrics::Denied;
 
-use crate::{assets, chat, health, openapi, problem::ApiError, request, session, state::State};
+use crate::{assets, chat, ended, health, openapi, problem::ApiError, request, session, state::State};
 
 /// The edge's whole HTTP side.
 pub(crate) fn router(state: State) -> Router {
     Router::new()
+        .route("/api/v1/session", delete(ended::end))
         .route("/api/v1/session/create", post(session::create))
         .route("/api/v1/session/validate", get(session::validate))
         .route("/api/v1/session/refresh", post(session::refresh))

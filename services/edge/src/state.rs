@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config, Error,
     assets::Assets,
+    ended::Ended,
     health::{Checks, Upstream},
     hub::Hubs,
     limits::Limits,
@@ -28,6 +29,7 @@ pub(crate) struct State {
     pub(crate) config: Arc<Config>,
     pub(crate) bus: Bus,
     pub(crate) hubs: Arc<Hubs>,
+    pub(crate) ended: Arc<Ended>,
     pub(crate) sites: Arc<Sites>,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) limits: Arc<Limits>,
@@ -51,8 +53,10 @@ impl State {
         let secret = config.jwt_secret_key.clone().ok_or(Error::NoSecret)?;
         let sites = Sites::new(&config);
         let metrics = Arc::new(Metrics::new(&process));
+        let ended = Arc::new(Ended::new(config.session_max_age));
         Ok(Self {
-            hubs: Arc::new(Hubs::new(bus.clone(), queue_timeout, Arc::clone(&metrics))),
+            hubs: Arc::new(Hubs::new(bus.clone(), queue_timeout, Arc::clone(&metrics), Arc::clone(&ended))),
+            ended,
             bus,
             metrics,
             tokens: Arc::new(Tokens::new(&config, &secret)),

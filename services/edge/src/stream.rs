@@ -95,13 +95,15 @@ impl Stream {
         while !self.over {
             // Marked before reading: what changes meanwhile wakes us again.
             self.changes.mark_unchanged();
+            // Before reading: what was shown before the session ended is still read.
+            let ended = self.hub.is_ended();
             let (bytes, events, over) = self.hub.read(&mut self.cursor);
-            self.over = over;
+            self.over = over || ended && bytes.is_none();
             if let Some(bytes) = bytes {
                 self.open.0.sse_events.inc_by(events);
                 return Some((Ok(bytes), self));
             }
-            if over {
+            if self.over {
                 break;
             }
             let wake = silent_until.min(self.until);

@@ -1,5 +1,6 @@
 //! The real router, asked without a socket.
 
+mod ended;
 mod proofs;
 
 use std::net::SocketAddr;

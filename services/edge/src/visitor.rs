@@ -1,6 +1,6 @@
 //! Who a request comes from, proved. A handler that names [`Visitor`], [`FromVisitor`] or [`Listener`] runs only for one.
 //!
-//! The order: token and fingerprint, then where the page is from, then the proof of a
+//! The order: token and fingerprint, then whether the session is over, then where the page is from, then the proof of a
 //! session that is bound to a key; last the bus says whether the proof is fresh. A proof also covers the body, so that
 //! the head of a request proves only half: what it proved is a [`Half`], and there is no [`Visitor`] before the body was
 //! read and compared. That is why all three take the whole request, and stand last among a handler's arguments.
@@ -64,7 +64,8 @@ impl Visitor {
         if session == self.session.as_str() { Ok(()) } else { Err(ApiError::SessionMismatch) }
     }
 
-    fn new(state: &State, parts: &Parts, call: Arc<Call>, claims: Claims) -> Result<Self, ApiError> {
+    async fn new(state: &State, parts: &Parts, call: Arc<Call>, claims: Claims) -> Result<Self, ApiError> {
+        state.ended.check(&claims.sub).await?;
         // A site that was taken from the settings: its sessions are over.
         let site = state.sites.get(&claims.site).ok_or(ApiError::TokenInvalid)?;
         if let Some(origin) = &call.origin
@@ -94,7 +95,7 @@ impl Half {
         let (scheme, token) = authorization(&parts.headers)?;
         let fingerprint = header(&parts.headers, "x-fingerprint");
         let claims = state.tokens.verify(token, fingerprint, time::now())?;
-        let visitor = Visitor::new(state, parts, call, claims)?;
+        let visitor = Visitor::new(state, parts, call, claims).await?;
         let proof = match (visitor.claims.key(), scheme) {
             (None, Scheme::Bearer) => None,
             // RFC 9449, 7.1: the scheme is for tokens that are bound.
@@ -187,7 +188,7 @@ impl FromRequest<State> for Listener {
                 let reconnect = header(&parts.headers, "last-event-id").and_then(LastEvent::parse).is_some();
                 let claims = state.tokens.verify_ticket(&ticket, reconnect, time::now())?;
                 let call = Arc::<Call>::from_request_parts(&mut parts, state).await?;
-                Visitor::new(state, &parts, call, claims).map(Self)
+                Visitor::new(state, &parts, call, claims).await.map(Self)
             }
             _ => {
                 let half = Half::by_token(state, &mut parts).await?;

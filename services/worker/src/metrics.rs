@@ -47,7 +47,11 @@ impl Metrics {
         worker.register("replies", "Replies by how they ended", self.replies.clone());
         worker.register("chunks", "Chunks that n8n sent", self.chunks.clone());
         worker.register("in_flight", "Replies running now", self.in_flight.clone());
-        worker.register("taken_over", "Replies that another worker took over, or whose session ended", self.taken_over.clone());
+        worker.register(
+            "taken_over",
+            "Replies that another worker took over, or whose session ended",
+            self.taken_over.clone(),
+        );
         worker.register("node_errors", "Errors that nodes of the workflow told of", self.node_errors.clone());
         worker.register("odd_lines", "Lines of n8n that were not understood", self.odd_lines.clone());
         for (name, help, histogram) in [

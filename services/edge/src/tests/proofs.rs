@@ -75,6 +75,7 @@ async fn every_call_of_a_bound_session_is_signed() {
         ("POST", "/api/v1/chat/message", r#"{"message": "hi"}"#, 202),
         ("GET", &format!("{stream}?last_event_id=x"), "", 200),
         ("POST", "/api/v1/chat/cancel", r#"{"message_id": "message-1"}"#, 202),
+        ("DELETE", "/api/v1/session", "", 204),
     ];
     for (method, path, body, status) in calls {
         let json = [("content-type", "application/json")];
@@ -84,6 +85,7 @@ async fn every_call_of_a_bound_session_is_signed() {
         let signed = bound.signed(method, path, body).await;
         assert_eq!(signed.status, status, "{method} {path}: {signed:?}");
     }
+    assert_eq!(bound.signed("GET", VALIDATE, "").await.code(), (410, "session_ended".into()));
 }
 
 #[tokio::test]

@@ -164,6 +164,12 @@ impl Desk {
         Self { n8n: Arc::new(n8n), nats: None, edges: vec![], workers: vec![], analytics: None, settings: all }
     }
 
+    /// The database of analytics.
+    pub(crate) fn database(&self) -> &str {
+        let path = self.settings.iter().find(|(name, _)| name == "ANALYTICS_DB_PATH");
+        path.map(|(_, path)| path.as_str()).expect("every desk has one")
+    }
+
     pub(crate) fn launch(&self, role: &[&str]) -> Process {
         let settings: Vec<(&str, &str)> =
             self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

@@ -5,4 +5,5 @@ mod cli;
 mod crash;
 mod desk;
 mod proofs;
+mod sessions;
 mod visitor;

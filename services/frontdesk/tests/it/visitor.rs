@@ -61,6 +61,10 @@ impl Visitor {
         self.signed(self.http.get(format!("{}{path}", self.edge)))
     }
 
+    pub(crate) fn delete(&self, path: &str) -> RequestBuilder {
+        self.signed(self.http.delete(format!("{}{path}", self.edge)))
+    }
+
     /// Without any credentials.
     pub(crate) fn get_plain(&self, path: &str) -> RequestBuilder {
         self.http.get(format!("{}{path}", self.edge))
