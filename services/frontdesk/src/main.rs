@@ -27,7 +27,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // Spawned, because the future of `block_on` is polled by this thread, which is none of the runtime's: each message
     // that a role's own loop takes would go from one thread to another and back.
-    tokio.block_on(async { tokio::spawn(role(cli)).await? })
+    let role = tokio.spawn(role(cli));
+    tokio.block_on(role)?
 }
 
 async fn role(cli: Cli) -> anyhow::Result<()> {
