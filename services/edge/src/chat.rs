@@ -15,6 +15,7 @@ use url::form_urlencoded;
 use utoipa::ToSchema;
 
 use crate::{
+    bots::{self, Signals},
     clean::clean,
     config::OnBusy,
     hub::{Heard, Hub},
@@ -48,6 +49,8 @@ pub(crate) struct Say {
     /// What the page tells about itself: a JSON object of 4 KiB at most.
     #[schema(value_type = Option<Object>)]
     context: Option<Box<RawValue>>,
+    /// What the widget tells of how the message came about.
+    signals: Option<Signals>,
 }
 
 /// The reply is read elsewhere.
@@ -81,7 +84,7 @@ const REPLACE_WITHIN: Duration = Duration::from_secs(3);
 
 /// Say something.
 #[utoipa::path(post, path = "/api/v1/chat/message", tag = "Chat", request_body = Say, security(("token" = [])),
-    params(openapi::Fingerprint, openapi::Resume),
+    params(openapi::Fingerprint, openapi::Resume, openapi::ChallengeResponse),
     responses(
         (status = 200, description = "The reply's events: `queued`, `begin`, `chunk`, then one `end` or `failed`",
             body = String, content_type = "text/event-stream"),
@@ -92,10 +95,12 @@ const REPLACE_WITHIN: Duration = Duration::from_secs(3);
 pub(crate) async fn post_message(
     state: State,
     headers: HeaderMap,
-    FromVisitor(visitor, say): FromVisitor<Say>,
+    FromVisitor(visitor, mut say): FromVisitor<Say>,
 ) -> Result<Response, ApiError> {
+    let signals = say.signals.take();
     let message = message(&state, &visitor, say)?;
-    let hub = submit(&state, &visitor, &message).await?;
+    let request = bots::Request { call: &visitor.call, headers: &headers, signals: signals.as_ref() };
+    let hub = submit(&state, &visitor, &message, &request).await?;
     if wants_json(&headers) {
         let Message { message_id, session: session_id, .. } = message;
         let stream_url = format!("/api/v1/chat/stream/{session_id}?message_id={message_id}");
@@ -133,7 +138,8 @@ pub(crate) async fn stream(
         // A reconnect resumes: it never asks twice. A HEAD changes nothing.
         (Some(text), Some(message_id)) if reconnect.is_none() && method != Method::HEAD => {
             let say = Say { message_id: Some(message_id.clone()), ..Say::plain(text) };
-            submit(&state, &visitor, &message(&state, &visitor, say)?).await?
+            let request = bots::Request { call: &visitor.call, headers: &headers, signals: None };
+            submit(&state, &visitor, &message(&state, &visitor, say)?, &request).await?
         }
         (Some(_), None) => return Err(ApiError::field("message_id", "message_id is required with `message`")),
         _ => listen(&state, &visitor, query.message_id.as_ref()).await?,
@@ -202,7 +208,7 @@ impl Query {
 
 impl Say {
     fn plain(message: String) -> Self {
-        Self { message, message_id: None, history: None, page: None, context: None }
+        Self { message, message_id: None, history: None, page: None, context: None, signals: None }
     }
 }
 
@@ -247,7 +253,12 @@ fn history(turns: Vec<Turn>, max: usize) -> Vec<Turn> {
 }
 
 /// Hands a message on, or finds the reply of the one that it repeats. Either way the hub follows that reply.
-async fn submit(state: &State, visitor: &Visitor, message: &Message) -> Result<Hub, ApiError> {
+async fn submit(
+    state: &State,
+    visitor: &Visitor,
+    message: &Message,
+    request: &bots::Request<'_>,
+) -> Result<Hub, ApiError> {
     let count = |outcome| state.metrics.messages.get_or_create(&Outcome { outcome }).inc();
     if state.draining.is_cancelled() {
         return Err(ApiError::Overloaded { retry_after: 1, detail: "This edge is stopping; another one takes over." });
@@ -269,6 +280,8 @@ async fn submit(state: &State, visitor: &Visitor, message: &Message) -> Result<H
         return Ok(hub);
     }
     visitor.count_message(state)?;
+    // Not for a repeat: its reply was paid for.
+    state.bots.message(request, message, &visitor.site, &state.metrics).await?;
     let give_up = tokio::time::Instant::now() + REPLACE_WITHIN;
     loop {
         // The record of a session that was not open here is read meanwhile. What it knows of this message shows

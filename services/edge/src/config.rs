@@ -1,4 +1,6 @@
-//! The edge's settings. Only this file knows their environment names.
+//! The edge's settings. Only this file and the ones below it know their environment names.
+
+mod bots;
 
 mod proofs;
 
@@ -14,6 +16,7 @@ use runtime::{
 };
 use url::Url;
 
+pub use self::bots::{BotConfig, BotRules, Captcha};
 use crate::site::OriginRule;
 pub use proofs::{Proofs, RequestSignatures};
 
@@ -111,6 +114,9 @@ pub struct Config {
     /// How requests are signed.
     #[command(flatten)]
     pub proofs: Proofs,
+    /// Who is taken for a bot.
+    #[command(flatten)]
+    pub bots: BotConfig,
 
     /// Bearer that reading /metrics needs. Default: callers of the private network need none.
     #[arg(long, env = "METRICS_TOKEN", hide_env_values = true, value_parser = secret::Hidden(secret::any))]

@@ -14,7 +14,7 @@ use crate::{request::Call, state::State};
 
 const METHODS: &str = "GET, POST, DELETE";
 const REQUEST_HEADERS: &str =
-    "authorization, content-type, x-fingerprint, last-event-id, dpop, traceparent, tracestate";
+    "authorization, content-type, x-fingerprint, x-challenge-response, last-event-id, dpop, traceparent, tracestate";
 const RESPONSE_HEADERS: &str = "X-Request-Id, RateLimit, RateLimit-Policy, Retry-After";
 /// Two hours: what Chromium keeps at most.
 const MAX_AGE: &str = "7200";

@@ -4,13 +4,14 @@
 //! - `routes`: every route; `request`: what happens around each; `cors`: which pages may call.
 //! - `session`, `visitor`, `token`, `proof`: sessions, who calls, and what proves it; `ended`: sessions that are over.
 //! - `chat`: messages and streams; `clean`: what a visitor's text becomes.
-//! - `limits`: how much of it; `body`: how large.
+//! - `limits`: how much of it; `body`: how large; `bots`: whether it looks like a program's, or like spam.
 //! - `problem`: what can go wrong for a caller.
 //! - `site`: shops; `assets`: the widget's files.
 //! - `health`, `metrics`, `openapi`: for operators and developers.
 
 mod assets;
 mod body;
+mod bots;
 mod chat;
 mod clean;
 mod config;
@@ -42,7 +43,7 @@ use bus::Bus;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Config, Networks, OnBusy, Origins, Proofs, RequestSignatures};
+pub use config::{BotConfig, BotRules, Captcha, Config, Networks, OnBusy, Origins, Proofs, RequestSignatures};
 pub use site::OriginRule;
 /// For the bench.
 #[doc(hidden)]
@@ -54,12 +55,23 @@ pub enum Error {
     /// Sessions can't be signed.
     #[error("JWT_SECRET_KEY is not set; make one with `frontdesk keys`")]
     NoSecret,
+    /// A captcha is chosen, and can't be shown or verified.
+    #[error("CAPTCHA needs CAPTCHA_SITE_KEY and CAPTCHA_SECRET_KEY")]
+    NoCaptchaKeys,
+    /// The captcha's provider can't be called.
+    #[error("there is no HTTP client for CAPTCHA")]
+    Http(#[source] reqwest::Error),
 }
 
 impl Config {
     /// Whether an edge can start with these settings.
     pub fn check(&self) -> Result<(), Error> {
-        if self.jwt_secret_key.is_none() { Err(Error::NoSecret) } else { Ok(()) }
+        let keys = self.bots.captcha_site_key.is_some() && self.bots.captcha_secret_key.is_some();
+        match self.jwt_secret_key {
+            None => Err(Error::NoSecret),
+            Some(_) if self.bots.captcha != Captcha::Off && !keys => Err(Error::NoCaptchaKeys),
+            Some(_) => Ok(()),
+        }
     }
 }
 

@@ -143,7 +143,7 @@ fn count<C: Clock>(tier: Option<&Tier<C>>, key: &impl Hash) -> Counted {
 }
 
 /// Who counts as one caller: an IPv4 address, or the /64 that one IPv6 subscriber has.
-fn neighbourhood(ip: IpAddr) -> IpAddr {
+pub(crate) fn neighbourhood(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
         v4 => v4,

@@ -11,6 +11,10 @@ pub(crate) struct Metrics {
     pub(crate) http_requests: Family<Http, Counter>,
     pub(crate) rate_limited: Family<Limited, Counter>,
     pub(crate) panics: Counter,
+    pub(crate) bot_verdicts: Family<Judged, Counter>,
+    pub(crate) bot_reasons: Family<Spoken, Counter>,
+    pub(crate) bot_challenges: Family<Asked, Counter>,
+    pub(crate) suspicious_links: Counter,
     pub(crate) sessions_created: Counter,
     pub(crate) sessions_ended: Counter,
     pub(crate) proofs: Family<Shown, Counter>,
@@ -42,6 +46,26 @@ pub(crate) struct Shown {
     pub(crate) result: &'static str,
 }
 
+/// What the bot rules make of a request: `allow`, `challenge`, `refuse` or `reject`, in mode `shadow` or `enforce`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Judged {
+    pub(crate) verdict: &'static str,
+    pub(crate) mode: &'static str,
+}
+
+/// What speaks against a request: the words of `bots::score::Reason`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Spoken {
+    pub(crate) reason: &'static str,
+}
+
+/// How a challenge goes: `asked`, `passed`, `invalid`, `expired`, `used`, `captcha_asked`, `captcha_passed`,
+/// `captcha_failed`, `captcha_away`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Asked {
+    pub(crate) result: &'static str,
+}
+
 /// What became of a message: `accepted`, `repeated`, `rejected`, `busy`, `conflict`, `overloaded`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Outcome {
@@ -68,6 +92,10 @@ impl Metrics {
             http_requests: Family::default(),
             rate_limited: Family::default(),
             panics: Counter::default(),
+            bot_verdicts: Family::default(),
+            bot_reasons: Family::default(),
+            bot_challenges: Family::default(),
+            suspicious_links: Counter::default(),
             sessions_created: Counter::default(),
             sessions_ended: Counter::default(),
             proofs: Family::default(),
@@ -86,6 +114,10 @@ impl Metrics {
         edge.register("http_requests", "Requests answered", self.http_requests.clone());
         edge.register("rate_limited", "Requests refused by a limit", self.rate_limited.clone());
         edge.register("panics", "Requests that ended in a fault of ours", self.panics.clone());
+        edge.register("bot_verdicts", "Requests by what the bot rules make of them", self.bot_verdicts.clone());
+        edge.register("bot_reasons", "What spoke against requests", self.bot_reasons.clone());
+        edge.register("bot_challenges", "Challenges by how they went", self.bot_challenges.clone());
+        edge.register("suspicious_links", "Links in messages that look like others", self.suspicious_links.clone());
         edge.register("sessions_created", "Sessions created", self.sessions_created.clone());
         edge.register("sessions_ended", "Sessions ended by their visitors", self.sessions_ended.clone());
         edge.register("proofs", "Calls of key-bound sessions by what became of their proof", self.proofs.clone());

@@ -90,9 +90,31 @@ pub(crate) struct Problem {
     retry_after: Option<u32>,
     /// With `session_busy`: the `message_id` of the reply that runs.
     running: Option<String>,
+    /// With `challenge_required`: what must be answered.
+    challenge: Option<Challenge>,
     /// With a 401 about time.
     #[schema(format = DateTime)]
     server_time: Option<String>,
+}
+
+/// A challenge. The request is sent again with its answer in `X-Challenge-Response`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `bots` writes")]
+struct Challenge {
+    /// `pow`: find a decimal counter so that the SHA-256 of `<challenge>:<counter>` begins with `difficulty` zero bits;
+    /// that text is the answer, good once. `turnstile` or `hcaptcha`: show that captcha with `site_key`; the answer is
+    /// `turnstile:<token>` or `hcaptcha:<token>`.
+    #[schema(example = "pow")]
+    r#type: String,
+    #[schema(example = "sha-256")]
+    algorithm: Option<String>,
+    challenge: Option<String>,
+    #[schema(example = 17)]
+    difficulty: Option<u8>,
+    /// Seconds.
+    #[schema(example = 120)]
+    expires_in: Option<u64>,
+    site_key: Option<String>,
 }
 
 /// A page of the shop.
@@ -166,6 +188,15 @@ pub(crate) struct Fingerprint {
     /// The proof of a key-bound session (RFC 9449), with the body's base64url SHA-256 as `bh`. Each is good once.
     #[param(rename = "DPoP")]
     dpop: Option<String>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes a header")]
+pub(crate) struct ChallengeResponse {
+    /// The answer to a `challenge` of a 403 `challenge_required`.
+    #[param(rename = "X-Challenge-Response")]
+    challenge_response: Option<String>,
 }
 
 #[derive(IntoParams)]

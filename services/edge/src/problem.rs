@@ -74,7 +74,6 @@ pub(crate) enum ApiError {
 
 /// Why a message's text was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "content rules come with the bot rules"))]
 pub(crate) enum Rejection {
     Empty,
     TooLong { max_chars: u32 },

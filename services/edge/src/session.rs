@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use axum::{
     Json,
-    http::header,
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
 use protocol::{Fact, FactKind, Page, SessionId, SiteId};
@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use crate::{
     body::Body,
     config::RequestSignatures,
+    bots::{self, Signals},
     openapi,
     problem::ApiError,
     proof::PublicKey,
@@ -65,6 +66,8 @@ pub(crate) struct Create {
     /// A JSON object of 1 KiB at most. Goes to n8n as `session_metadata`.
     #[schema(value_type = Option<Object>)]
     metadata: Option<Box<RawValue>>,
+    /// What the widget tells of its browser.
+    signals: Option<Signals>,
 }
 
 /// Tells one browser from another. Never printed, never kept.
@@ -147,12 +150,20 @@ pub(crate) struct Valid {
 
 /// Begin a session.
 #[utoipa::path(post, path = "/api/v1/session/create", tag = "Sessions", request_body = Create,
+    params(openapi::ChallengeResponse),
     responses((status = 200, description = "The session", body = Session), openapi::BadBody, openapi::Refused))]
-pub(crate) async fn create(state: State, call: Arc<Call>, Body(body): Body<Create>) -> Result<Response, ApiError> {
+pub(crate) async fn create(
+    state: State,
+    call: Arc<Call>,
+    headers: HeaderMap,
+    Body(body): Body<Create>,
+) -> Result<Response, ApiError> {
     let site = find_site(&state, &call, body.site.as_deref())?;
     check(&body, &call, &site, state.config.demo)?;
     let key = key(state.config.proofs.request_signatures, body.public_key.as_ref())?;
     call.count(state.limits.create(call.ip))?;
+    let request = bots::Request { call: &call, headers: &headers, signals: body.signals.as_ref() };
+    state.bots.create(&request, &state.metrics).await?;
 
     let now = time::now();
     let random = SysRng.try_next_u64().map_err(|error| {
@@ -193,11 +204,7 @@ pub(crate) async fn validate(visitor: Visitor) -> Response {
 #[utoipa::path(post, path = "/api/v1/session/refresh", tag = "Sessions", security(("token" = [])),
     params(openapi::Fingerprint),
     responses((status = 200, description = "The session", body = Session), openapi::Unproved, openapi::Refused))]
-pub(crate) async fn refresh(
-    state: State,
-    headers: axum::http::HeaderMap,
-    visitor: Visitor,
-) -> Result<Response, ApiError> {
+pub(crate) async fn refresh(state: State, headers: HeaderMap, visitor: Visitor) -> Result<Response, ApiError> {
     // `Visitor` has compared it; the new token is bound to it under the present key.
     let fingerprint = headers.get("x-fingerprint").and_then(|value| value.to_str().ok());
     let fingerprint = fingerprint.ok_or(ApiError::FingerprintMismatch)?;

@@ -15,6 +15,7 @@ use crate::{
     Config, Error,
     assets::Assets,
     ended::Ended,
+    bots::Bots,
     health::{Checks, Upstream},
     hub::Hubs,
     limits::Limits,
@@ -33,6 +34,7 @@ pub(crate) struct State {
     pub(crate) sites: Arc<Sites>,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) bots: Arc<Bots>,
     pub(crate) assets: Arc<Assets>,
     pub(crate) metrics: Arc<Metrics>,
     /// The whole process's, for its scrape.
@@ -61,6 +63,7 @@ impl State {
             metrics,
             tokens: Arc::new(Tokens::new(&config, &secret)),
             limits: Arc::new(Limits::new(&config)),
+            bots: Arc::new(Bots::new(&config, &secret)?),
             assets: Arc::new(Assets::new(&sites)),
             sites: Arc::new(sites),
             config: Arc::new(config),

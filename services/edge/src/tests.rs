@@ -382,9 +382,16 @@ async fn a_preflight_is_answered_in_one_round_trip() {
         assert_eq!((answer.status, answer.header("access-control-allow-origin")), (204, SHOP), "never counted");
         assert!(answer.body.is_empty() && answer.header("access-control-max-age") == "7200");
         let allowed = answer.header("access-control-allow-headers");
-        for name in
-            ["authorization", "content-type", "x-fingerprint", "last-event-id", "dpop", "traceparent", "tracestate"]
-        {
+        for name in [
+            "authorization",
+            "content-type",
+            "x-fingerprint",
+            "x-challenge-response",
+            "last-event-id",
+            "dpop",
+            "traceparent",
+            "tracestate",
+        ] {
             assert!(allowed.contains(name), "{name}");
         }
         assert!(answer.header("access-control-allow-methods").contains("DELETE"));

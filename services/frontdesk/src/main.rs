@@ -33,7 +33,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
 
 async fn role(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
-        None => roles::all_in_one(*cli.all).await,
+        None => Box::pin(roles::all_in_one(*cli.all)).await,
         Some(Command::Edge(role)) => roles::edge(*role).await,
         Some(Command::Worker(role)) => roles::worker(*role).await,
         Some(Command::Analytics(role)) => roles::analytics(*role).await,

@@ -64,6 +64,6 @@ fn each_outside_thing_has_one_owner() {
     check("async-nats", &["bus"]);
     check("redb", &["analytics"]);
     check("governor", &["edge"]);
-    // The worker for n8n, the executable for `frontdesk healthcheck`; the edge calls nobody.
-    check("reqwest", &["frontdesk", "worker"]);
+    // The worker for n8n, the executable for `frontdesk healthcheck`, the edge for a captcha's answers and nobody else.
+    check("reqwest", &["edge", "frontdesk", "worker"]);
 }

@@ -1,5 +1,6 @@
 //! Stories of visitors, told with real executables, a real nats-server and a scripted n8n.
 
+mod bots;
 mod chat;
 mod cli;
 mod crash;

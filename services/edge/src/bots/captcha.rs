@@ -1,0 +1,131 @@
+//! Asks the provider of a captcha whether an answer is a person's. Turnstile and hCaptcha speak alike: a form with the
+//! secret and the answer, and JSON with `success`.
+//!
+//! This is the edge's only call to anybody. It is made for clients who have done a proof of work just before, so that
+//! nobody makes us call at will.
+
+use std::time::Duration;
+
+use axum::http::header;
+use runtime::Secret;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use url::{Url, form_urlencoded};
+
+use crate::{
+    Error,
+    config::{BotConfig, Captcha as Provider},
+};
+
+/// For everything, the wait for a free place too. A person waits for it.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Calls at once.
+const CALLS: usize = 16;
+/// Longest answer of a client that is passed on; both providers stay below.
+const MAX_ANSWER: usize = 8 * 1024;
+/// Longest document of the provider that is read.
+const MAX_DOCUMENT: usize = 16 * 1024;
+
+/// One provider, and how to ask it.
+pub(super) struct Captcha {
+    provider: Provider,
+    site_key: String,
+    secret: Secret,
+    url: Url,
+    http: reqwest::Client,
+    places: Semaphore,
+}
+
+/// What the provider said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Person,
+    Nobody,
+    /// Nothing that can be used, or not in time.
+    Away,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    success: bool,
+}
+
+impl Captcha {
+    /// `None` when it is off.
+    pub(super) fn new(config: &BotConfig) -> Result<Option<Self>, Error> {
+        if config.captcha == Provider::Off {
+            return Ok(None);
+        }
+        let (Some(site_key), Some(secret)) = (config.captcha_site_key.clone(), config.captcha_secret_key.clone())
+        else {
+            return Err(Error::NoCaptchaKeys);
+        };
+        let default = || Url::parse(config.captcha.verify_url()).expect("it is a good address");
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("frontdesk/", env!("CARGO_PKG_VERSION")))
+            .timeout(PATIENCE)
+            .pool_max_idle_per_host(CALLS)
+            // A redirect would carry the secret to wherever it points, and so would a proxy variable.
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .map_err(Error::Http)?;
+        Ok(Some(Self {
+            provider: config.captcha,
+            site_key,
+            secret,
+            url: config.captcha_verify_url.clone().unwrap_or_else(default),
+            http,
+            places: Semaphore::new(CALLS),
+        }))
+    }
+
+    /// The challenge, as it stands in a problem document.
+    pub(super) fn describe(&self) -> Value {
+        json!({"type": self.provider.as_str(), "site_key": self.site_key})
+    }
+
+    /// The token of `<provider>:<token>`.
+    pub(super) fn token<'a>(&self, answer: &'a str) -> Option<&'a str> {
+        answer.strip_prefix(self.provider.as_str())?.strip_prefix(':')
+    }
+
+    pub(super) async fn verify(&self, token: &str) -> Told {
+        if token.is_empty() || token.len() > MAX_ANSWER {
+            return Told::Nobody;
+        }
+        match tokio::time::timeout(PATIENCE, self.ask(token)).await {
+            Ok(Some(true)) => Told::Person,
+            Ok(Some(false)) => Told::Nobody,
+            Ok(None) | Err(_) => Told::Away,
+        }
+    }
+
+    async fn ask(&self, token: &str) -> Option<bool> {
+        let _place = self.places.acquire().await.ok()?;
+        let form = form_urlencoded::Serializer::new(String::new())
+            .append_pair("secret", self.secret.expose())
+            .append_pair("response", token)
+            .append_pair("sitekey", &self.site_key)
+            .finish();
+        let request = self.http.post(self.url.clone());
+        let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
+        let answer = async {
+            let mut response = request.send().await?.error_for_status()?;
+            let mut document = Vec::new();
+            while let Some(piece) = response.chunk().await? {
+                if document.len() + piece.len() > MAX_DOCUMENT {
+                    return Ok(None);
+                }
+                document.extend_from_slice(&piece);
+            }
+            Ok(Some(document))
+        };
+        // Without its address: the error would name it, and it may hold a key.
+        let document = answer.await.map_err(reqwest::Error::without_url);
+        let document =
+            document.inspect_err(|error| tracing::warn!(%error, "the captcha's provider can't be asked")).ok()??;
+        serde_json::from_slice::<Document>(&document).ok().map(|document| document.success)
+    }
+}
