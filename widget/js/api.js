@@ -1,8 +1,8 @@
 /**
  * The edge's HTTP contract: sessions, and the four calls of the chat. No DOM, no state but the session.
  *
- * A token that has expired is refreshed, and a session the edge no longer knows is replaced, without the caller noticing;
- * everything else that goes wrong is a `Problem` (the edge said no) or `Unreachable` (nobody said anything).
+ * A token that has expired is refreshed, a session the edge no longer knows is replaced, and a challenge is answered,
+ * without the caller noticing; everything else that goes wrong is a `Problem` (the edge said no) or `Unreachable` (nobody said anything).
  *
  * @typedef {object} Session
  * @property {string} session_id
@@ -10,9 +10,10 @@
  * @property {string} fingerprint the one it was made with: every later call must send the same
  * @property {{message_max_chars?: number, history_max_messages?: number}} [limits]
  */
+import { answer } from './challenge.js';
 
 export class Problem extends Error {
-  /** @param {number} status @param {string} code @param {{retryAfter?: number, maxChars?: number, running?: string}} [more] */
+  /** @param {number} status @param {string} code @param {{retryAfter?: number, maxChars?: number, running?: string, challenge?: import('./challenge.js').Challenge}} [more] */
   constructor(status, code, more = {}) {
     super(`${status} ${code}`);
     this.status = status;
@@ -20,6 +21,7 @@ export class Problem extends Error {
     this.retryAfter = more.retryAfter;
     this.maxChars = more.maxChars;
     this.running = more.running;
+    this.challenge = more.challenge;
   }
 }
 
@@ -103,8 +105,19 @@ export function createApi({ base, store, fingerprint, describe }) {
     }
   }
 
-  /** @param {string} path @param {Request} init @returns {Promise<Response>} only good ones */
-  async function send(path, { method, body, session, headers = {}, signal }) {
+  /** Once more with the answer, if the edge asks for one. @param {string} path @param {Request} init @returns {Promise<Response>} only good ones */
+  async function send(path, init) {
+    try {
+      return await sendOnce(path, init);
+    } catch (error) {
+      const response = error instanceof Problem && error.challenge && (await answer(error.challenge, init.signal));
+      if (!response) throw error;
+      return sendOnce(path, { ...init, headers: { ...init.headers, 'X-Challenge-Response': response } });
+    }
+  }
+
+  /** @param {string} path @param {Request} init @returns {Promise<Response>} */
+  async function sendOnce(path, { method, body, session, headers = {}, signal }) {
     const abort = new AbortController();
     const forward = () => abort.abort(signal?.reason);
     if (signal?.aborted) forward();
@@ -141,7 +154,7 @@ export function createApi({ base, store, fingerprint, describe }) {
 
     /**
      * Sends a message; the reply's events are in the body.
-     * @param {{message: string, message_id: string, history?: object[], page?: object}} body
+     * @param {{message: string, message_id: string, history?: object[], page?: object, signals?: object}} body
      * @param {AbortSignal} signal
      */
     postMessage(body, signal) {
@@ -190,5 +203,6 @@ async function problem(response) {
     retryAfter,
     maxChars: typeof said.max_chars === 'number' ? said.max_chars : undefined,
     running: typeof said.running === 'string' ? said.running : undefined,
+    challenge: code === 'challenge_required' && typeof said.challenge === 'object' ? (said.challenge ?? undefined) : undefined,
   });
 }

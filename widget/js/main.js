@@ -14,6 +14,8 @@ const KEEP_EVERY_MS = 400;
 /** A cancelled reply ends within moments. If that never arrives, the visitor still gets the field back. */
 const STOP_WITHIN_MS = 4000;
 
+/** A program that drives the browser says so here. */
+const webdriver = navigator.webdriver === true;
 const query = new URLSearchParams(location.search);
 const site = query.get('site') ?? 'default';
 const store = createStore(site);
@@ -30,6 +32,7 @@ const api = createApi({
     page,
     locale: navigator.language,
     timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
+    signals: { webdriver },
   }),
 });
 
@@ -39,6 +42,8 @@ let view;
 /** @type {AbortController | null} */
 let delivery = null;
 let paintDue = false;
+/** How the message of this id was written. @type {{id: string, typedMs?: number, honeypot?: string}} */
+let written = { id: '' };
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let keepDue;
 /** @type {ReturnType<typeof setInterval> | undefined} */
@@ -105,6 +110,7 @@ async function run(id) {
         message_id: id,
         history: history(state.exchanges, id, store.session()?.limits?.history_max_messages),
         page: { url: page.url, title: page.title },
+        signals: written.id === id ? { webdriver, form_ms: written.typedMs, honeypot: written.honeypot } : { webdriver },
       }),
       dispatch: (event) => {
         if (!mine.signal.aborted) dispatch(event);
@@ -136,10 +142,11 @@ function pause(ms, signal) {
 }
 
 const on = {
-  /** @param {string} text @returns {boolean} whether it was taken: one message at a time */
-  send(text) {
+  /** @param {string} text @param {{typedMs?: number, honeypot?: string}} [how] @returns {boolean} whether it was taken: one message at a time */
+  send(text, how) {
     if (running(state) || secondsToWait(state) > 0) return false;
     const id = randomId();
+    written = { id, ...how };
     // Kept before anything is sent: if the page goes away now, the reload knows what to ask for.
     dispatch({ type: 'asked', id, text, at: Date.now() });
     run(id);

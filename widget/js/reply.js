@@ -28,7 +28,7 @@ export const RESUME_WINDOW_MS = 15 * 60_000;
  * @param {object} options
  * @param {ReturnType<typeof import('./api.js').createApi>} options.api
  * @param {() => Exchange | undefined} options.exchange its state now
- * @param {() => {message: string, message_id: string, history?: object[], page?: object}} options.body
+ * @param {() => {message: string, message_id: string, history?: object[], page?: object, signals?: object}} options.body
  * @param {(event: Event) => void} options.dispatch
  * @param {(ms: number, signal: AbortSignal) => Promise<void>} options.pause cut short when the network is back
  * @param {AbortSignal} options.signal the visitor stopped it, or left

@@ -30,7 +30,7 @@ const FOLLOWING_PX = 48;
  * @param {Config} options.config
  * @param {boolean} options.framed
  * @param {() => number} options.maxChars
- * @param {{send(text: string): boolean, stop(): void, retry(): void, edit(): void, close(): void, ask(asking: boolean): void, clear(): void}} options.on
+ * @param {{send(text: string, how?: {typedMs?: number, honeypot?: string}): boolean, stop(): void, retry(): void, edit(): void, close(): void, ask(asking: boolean): void, clear(): void}} options.on
  */
 export function createView({ config, framed, maxChars, on }) {
   const texts = config.texts ?? {};
@@ -55,6 +55,8 @@ export function createView({ config, framed, maxChars, on }) {
   let noticeTold = '';
   let announced = '';
   let longestWait = 0;
+  /** When the message in the field was begun. */
+  let begunAt = 0;
   let following = true;
   let newestId = '';
   const sizedByScript = !CSS.supports('field-sizing', 'content');
@@ -112,7 +114,11 @@ export function createView({ config, framed, maxChars, on }) {
     const sizes = new ResizeObserver(() => following && scrollToEnd(false));
     sizes.observe(log);
     sizes.observe(turns);
-    field.addEventListener('input', paintComposer);
+    field.addEventListener('input', () => {
+      begunAt ||= performance.now();
+      if (field.value === '') begunAt = 0;
+      paintComposer();
+    });
     field.addEventListener('keydown', (event) => {
       // While an input method composes, Enter chooses a word.
       if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
@@ -137,7 +143,11 @@ export function createView({ config, framed, maxChars, on }) {
     const text = field.value.trim();
     if (button.disabled || text === '') return;
     // What is shown may be a frame behind what is: only a message that was taken leaves the field.
-    if (on.send(text)) field.value = '';
+    // What the visitor takes back to edit was not typed now.
+    const typedMs = begunAt ? Math.round(performance.now() - begunAt) : undefined;
+    if (!on.send(text, { typedMs, honeypot: /** @type {HTMLInputElement} */ (find('topic')).value })) return;
+    field.value = '';
+    begunAt = 0;
   }
 
   /** @param {State} next */

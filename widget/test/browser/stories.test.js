@@ -41,8 +41,9 @@ const ATTACKS = [
 /** @type {Awaited<ReturnType<typeof browser>>} */
 let chromium;
 let n8n;
-/** Behind it: the friendly demo; n8n as the stories write it; nobody. */
+/** Behind it: the friendly demo; the demo, and an edge that suspects everybody; n8n as the stories write it; nobody. */
 let demo;
+let strict;
 let desk;
 let deserted;
 let shop;
@@ -51,9 +52,10 @@ before(async () => {
   n8n = await scriptedN8n();
   shop = await foreignShop(() => desk.url);
   try {
-    [chromium, demo, desk, deserted] = await Promise.all([
+    [chromium, demo, strict, desk, deserted] = await Promise.all([
       browser(),
       frontdesk(),
+      frontdesk({ BOT_CHALLENGE_AT: '0' }),
       frontdesk({ N8N_WEBHOOK_URL: n8n.url, ALLOWED_ORIGINS: shop.origin }),
       frontdesk({ N8N_WEBHOOK_URL: 'http://127.0.0.1:9/', N8N_CONNECT_RETRIES: '0', RATE_LIMIT_SESSION_PER_MINUTE: '1' }),
     ]);
@@ -67,7 +69,7 @@ before(async () => {
 after(async () => {
   try {
     await chromium.close();
-    const all = [demo, desk, deserted];
+    const all = [demo, strict, desk, deserted];
     const codes = await Promise.all(all.map((process) => process.stop()));
     assert.deepEqual(codes, all.map(() => 0), 'frontdesk ends well after SIGTERM');
   } finally {
@@ -495,6 +497,24 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     await chat.sees('Hi there, how can we help?', chat.chat.locator('#welcome'));
     // The server's part of it is another piece of work; until then it answers that there is no such thing.
     await ada.isUnharmed({ hosts: [hostOf(desk)], errors: /status of 40[45]/ });
+  });
+
+  story('does the work that a suspicious edge asks for, and the visitor sees nothing of it', async (arrives) => {
+    const ada = await arrives();
+    const chat = await ada.open(strict.url);
+    const workers = [];
+    chat.page.on('worker', (worker) => workers.push(worker.url()));
+    await chat.openChat();
+    assert.equal(await chat.chat.getByRole('textbox').count(), 1, 'no screen reader tells of the trap');
+    assert.deepEqual(await chat.chat.locator('#topic').evaluate((trap) => [trap.tabIndex, getComputedStyle(trap).clipPath]), [-1, 'inset(50%)'], 'nobody sees it or gets to it');
+    await chat.ask('Hello there, what are you?');
+    await chat.isOver();
+    assert.match(await chat.answers.innerText(), /^You said Hello there, what are you\?/);
+    assert.equal(workers.length, 2, 'one for the session, one for the message');
+    const metrics = await (await fetch(`${strict.url}/metrics`)).text();
+    assert.match(metrics, /^frontdesk_edge_bot_challenges_total\{result="passed"\} 2$/m);
+    assert.match(metrics, /^frontdesk_edge_bot_challenges_total\{result="asked"\} 2$/m);
+    await ada.isUnharmed({ hosts: [hostOf(strict)], errors: /the server responded with a status of 403/ });
   });
 
   story('works in a shop on another site, with a strict policy of its own, and remembers', async (arrives) => {
