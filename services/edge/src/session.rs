@@ -18,6 +18,7 @@ use crate::{
     body::Body,
     config::RequestSignatures,
     bots::{self, Signals},
+    clean::{told, told_json},
     openapi,
     problem::ApiError,
     proof::PublicKey,
@@ -177,7 +178,7 @@ pub(crate) async fn create(
         session,
         site: site.id.clone(),
         origin: body.parent_origin,
-        metadata: body.metadata,
+        metadata: body.metadata.map(told_json),
         locale: body.locale,
         key,
     };
@@ -288,6 +289,12 @@ pub(crate) fn check_page(page: Option<&Page>) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+/// What a page says of itself, without what nobody sees.
+pub(crate) fn told_page(page: Page) -> Page {
+    let Page { url, title, referrer } = page;
+    Page { url: url.map(told), title: title.map(told), referrer: referrer.map(told) }
 }
 
 /// `field`, when it is there, is a JSON object of at most `max` bytes that is not nested deeply.

@@ -247,5 +247,16 @@ mod tests {
             let data: serde_json::Value = serde_json::from_str(data).expect("JSON");
             prop_assert_eq!(data["content"].as_str(), Some(content.as_str()));
         }
+
+        /// So does what a client says of itself: an id that nobody knows is told back to it.
+        #[test]
+        fn no_id_breaks_the_framing(id in "(?s).{0,80}", more in "[\\x00-\\x1f\u{2028}\u{85}:\r\n]{0,10}(data|id|event): x\n\n") {
+            let after = id + &more;
+            let wire = gap(&after);
+            let events = parse(text(&wire));
+            prop_assert_eq!(events.len(), 1);
+            let data: serde_json::Value = serde_json::from_str(&events[0].1).expect("JSON");
+            prop_assert_eq!((events[0].0.as_str(), data["after"].as_str()), ("gap", Some(after.as_str())));
+        }
     }
 }

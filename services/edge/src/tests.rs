@@ -528,6 +528,31 @@ async fn messages_are_checked_before_they_go_anywhere() {
     assert_eq!(last.header("ratelimit-policy"), r#""session";q=9;w=60"#);
 }
 
+/// What goes to a worker is clean, wherever it stood, and otherwise as it was written.
+#[tokio::test]
+async fn everything_that_is_said_is_cleaned() {
+    let edge = Edge::new(&[]);
+    let metadata = json!({"fingerprint": FINGERPRINT, "metadata": {"cart\u{202e}": "a\u{200b}b"}});
+    let created = edge.create(&metadata).await.json();
+    let say = r#"{"message":"<b>hi\u202e</b>","history":[{"role":"user","content":"<i>a\u0000b</i>"},
+        {"role":"assistant","content":"\u200b"},{"role":"assistant","content":"c\u2066d"}],
+        "page":{"url":"https://shop.example/\u0007","title":"<b>Sale\u202e</b>","referrer":"\ufeff"},
+        "context":{"sum":1.50,"a\u0000":["<b>b\u202e</b>"]}}"#;
+    let headers = [("origin", SHOP), ("content-type", "application/json"), ("accept", "application/json")];
+    let said = request("POST", "/api/v1/chat/message", &headers, say);
+    assert_eq!(edge.send(by(said, created["token"].as_str().unwrap())).await.status, 202);
+    let session = SessionId::new(created["session_id"].as_str().unwrap()).unwrap();
+    let message = edge.state.bus.pending(&session).await.unwrap().unwrap().message;
+    assert_eq!(message.text, "hi");
+    let history: Vec<&str> = message.history.iter().map(|turn| turn.content.as_str()).collect();
+    assert_eq!(history, ["ab", "cd"]);
+    let page = message.page.as_ref().unwrap();
+    assert_eq!((page.url.as_deref(), page.title.as_deref()), (Some("https://shop.example/"), Some("<b>Sale</b>")));
+    assert_eq!(page.referrer.as_deref(), Some(""));
+    assert_eq!(message.context.as_ref().unwrap().get(), r#"{"sum":1.50,"a":["<b>b</b>"]}"#);
+    assert_eq!(message.metadata.as_ref().unwrap().get(), r#"{"cart":"ab"}"#);
+}
+
 #[tokio::test]
 async fn a_request_id_is_kept_from_a_trusted_proxy_only() {
     let edge = Edge::new(&["--trusted-proxies", "10.0.0.0/8"]);
