@@ -33,6 +33,9 @@ export const SESSION_LOST = 'session_lost';
 /** Codes that mean: this session is over or not ours, make another. */
 const OVER = new Set(['unauthorized', 'token_invalid', 'token_expired', 'fingerprint_mismatch', 'session_ended', 'proof_required', 'session_mismatch']);
 
+/** Work first, then a captcha; who is asked for more is not wanted. */
+const MAX_ANSWERS = 2;
+
 /** A call that answers with a header at once takes far less; streams are watched by their heartbeats instead. */
 const HEADERS_WITHIN_MS = 20_000;
 
@@ -105,14 +108,18 @@ export function createApi({ base, store, fingerprint, describe }) {
     }
   }
 
-  /** Once more with the answer, if the edge asks for one. @param {string} path @param {Request} init @returns {Promise<Response>} only good ones */
+  /** Again with the answer, if the edge asks for one. @param {string} path @param {Request} init @returns {Promise<Response>} only good ones */
   async function send(path, init) {
-    try {
-      return await sendOnce(path, init);
-    } catch (error) {
-      const response = error instanceof Problem && error.challenge && (await answer(error.challenge, init.signal));
-      if (!response) throw error;
-      return sendOnce(path, { ...init, headers: { ...init.headers, 'X-Challenge-Response': response } });
+    let { headers } = init;
+    for (let answers = 0; ; answers += 1) {
+      try {
+        return await sendOnce(path, { ...init, headers });
+      } catch (error) {
+        const more = error instanceof Problem && error.challenge && answers < MAX_ANSWERS;
+        const response = more && error.challenge && (await answer(error.challenge, init.signal));
+        if (!response) throw error;
+        headers = { ...init.headers, 'X-Challenge-Response': response };
+      }
     }
   }
 

@@ -1,8 +1,9 @@
 /**
- * Answers what the edge asks of a browser that it is not sure of. The visitor sees nothing of it.
+ * Answers what the edge asks of a browser that it is not sure of. The visitor sees nothing of it, unless it is a captcha.
  *
- * @typedef {{type: string, algorithm?: string, challenge?: string, difficulty?: number}} Challenge
+ * @typedef {{type: string, algorithm?: string, challenge?: string, difficulty?: number, site_key?: string}} Challenge
  */
+import { captcha } from './captcha.js';
 import { search } from './pow.js';
 
 /** More bits than the edge's highest setting would never end. */
@@ -15,7 +16,8 @@ const SLICE = 2000;
  * @param {AbortSignal} [signal]
  * @returns {Promise<string | undefined>} for the header `X-Challenge-Response`; undefined when there is no answer to it here
  */
-export async function answer({ type, algorithm, challenge, difficulty }, signal) {
+export async function answer({ type, algorithm, challenge, difficulty, site_key: siteKey }, signal) {
+  if ((type === 'turnstile' || type === 'hcaptcha') && typeof siteKey === 'string') return captcha(type, siteKey, signal);
   if (type !== 'pow' || algorithm !== 'sha-256' || typeof challenge !== 'string') return undefined;
   if (typeof difficulty !== 'number' || !(difficulty >= 0 && difficulty <= HARDEST)) return undefined;
   return (await inWorker(challenge, difficulty, signal)) ?? inSlices(challenge, difficulty, signal);

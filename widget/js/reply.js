@@ -136,7 +136,7 @@ function trouble({ code, status, retryAfter, maxChars }) {
   const wait = status === 429 ? (retryAfter ?? 5) : status >= 500 ? retryAfter : undefined;
   return {
     code: code === SESSION_LOST ? 'interrupted' : code,
-    retryable: status === 409 || status === 410 || status === 429 || status >= 500 || status === 401,
+    retryable: code === 'challenge_required' || status === 409 || status === 410 || status === 429 || status >= 500 || status === 401,
     until: wait === undefined ? undefined : Date.now() + wait * 1000,
     maxChars,
   };

@@ -46,6 +46,7 @@ test('what it does not know it does not answer', async () => {
   const good = { type: 'pow', algorithm: 'sha-256', challenge: 'x', difficulty: 1 };
   const check = async (with_) => assert.equal(await answer({ ...good, ...with_ }), undefined, JSON.stringify(with_));
   await check({ type: 'turnstile' });
+  await check({ type: 'riddle', site_key: 'x' });
   await check({ algorithm: 'scrypt' });
   await check({ challenge: undefined });
   await check({ difficulty: 31 });
@@ -79,5 +80,5 @@ test('a challenged request is sent again with its answer', async () => {
 test('an edge that is never content is not asked for ever', async () => {
   const { api, got } = edge(() => true);
   await assert.rejects(api.ensureSession(), (error) => error instanceof Problem && error.code === 'challenge_required');
-  assert.equal(got.length, 2);
+  assert.equal(got.length, 3);
 });

@@ -37,6 +37,15 @@ const DEMO_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
                            font-src 'self'; connect-src 'self'; frame-src 'self'; base-uri 'none'; \
                            form-action 'none'; frame-ancestors 'none'";
 
+/// A captcha's page: the only one with scripts that are not ours, and it loads them only when the chat asks for it.
+const CAPTCHA: &str = "captcha.html";
+const CAPTCHA_POLICY: &str = "default-src 'none'; script-src 'self' https://challenges.cloudflare.com \
+                              https://js.hcaptcha.com https://*.hcaptcha.com; style-src https://hcaptcha.com \
+                              https://*.hcaptcha.com; connect-src https://challenges.cloudflare.com \
+                              https://hcaptcha.com https://*.hcaptcha.com; frame-src \
+                              https://challenges.cloudflare.com https://hcaptcha.com https://*.hcaptcha.com; \
+                              base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// See the module.
@@ -76,6 +85,7 @@ impl Assets {
             let asset = match name.as_str() {
                 PAGE => Asset::page(&point(&content, &names, &hashed), &page_policy(sites)),
                 DEMO => Asset::page(&content, DEMO_POLICY),
+                CAPTCHA => Asset::page(&content, CAPTCHA_POLICY),
                 name => Asset::new(content, kind(name), None),
             };
             (name.clone(), asset)
@@ -186,7 +196,7 @@ fn point(page: &[u8], names: &[String], hashed: &str) -> Vec<u8> {
 fn page_policy(sites: &Sites) -> String {
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
-         base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; frame-ancestors {}",
+         worker-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; frame-ancestors {}",
         sites.frame_ancestors()
     )
 }

@@ -42,7 +42,7 @@ pub(crate) use signals::Signals;
 use spam::{Spam, Text};
 
 const RESPONSE: &str = "x-challenge-response";
-/// Callers of whom it is remembered how far they climbed the ladder: twice this at most, about 4 MB.
+/// Addresses of which it is remembered how far they climbed the ladder: twice this at most, about 4 MB.
 const MAX_CLIMBERS: usize = 50_000;
 /// Whoever did so many proofs of work within `SPAM_WINDOW` and is still suspected has a machine for it.
 const MANY_PROOFS: u32 = 5;
@@ -56,7 +56,7 @@ pub(crate) struct Bots {
     climbers: Recent<Climber>,
 }
 
-/// How far somebody is on the ladder.
+/// How far an address is on the ladder.
 #[derive(Default)]
 struct Climber {
     proofs: u32,
@@ -162,14 +162,14 @@ impl Bots {
             self.captcha.as_ref().and_then(|captcha| Some((captcha, captcha.token(answer)?)))
         {
             // Used up whatever comes: each call to the provider has cost its client a proof.
-            let may_answer = self.touch(subject, |climber| std::mem::take(&mut climber.may_answer));
+            let may_answer = self.touch(request, |climber| std::mem::take(&mut climber.may_answer));
             if !may_answer {
                 return proof();
             }
             return match captcha.verify(token).await {
                 Told::Person => {
                     count("captcha_passed");
-                    self.touch(subject, |climber| climber.is_person = true);
+                    self.touch(request, |climber| climber.is_person = true);
                     Ok(())
                 }
                 Told::Nobody => {
@@ -193,7 +193,7 @@ impl Bots {
         count("passed");
         let Some(captcha) = &self.captcha else { return Ok(()) };
         let high = score >= self.config.bot_challenge_at.midpoint(self.config.bot_refuse_at);
-        let asked = self.touch(subject, |climber| {
+        let asked = self.touch(request, |climber| {
             climber.proofs = climber.proofs.saturating_add(1);
             climber.may_answer = !climber.is_person && (high || climber.proofs >= MANY_PROOFS);
             climber.may_answer
@@ -205,7 +205,8 @@ impl Bots {
         Err(ApiError::ChallengeRequired { challenge: captcha.describe() })
     }
 
-    fn touch<T>(&self, subject: &str, with: impl FnOnce(&mut Climber) -> T) -> T {
-        self.climbers.touch(&subject, Instant::now(), with)
+    /// By address, so that a person who answered a captcha for a session has rest from it with the first message.
+    fn touch<T>(&self, request: &Request<'_>, with: impl FnOnce(&mut Climber) -> T) -> T {
+        self.climbers.touch(&neighbourhood(request.call.ip), Instant::now(), with)
     }
 }

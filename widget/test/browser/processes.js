@@ -166,6 +166,20 @@ export async function scriptedN8n() {
   };
 }
 
+/** Who verifies a captcha's answers: `good` is good. */
+export async function captchaProvider() {
+  const asked = [];
+  const server = createServer(async (request, response) => {
+    let body = '';
+    for await (const piece of request) body += piece;
+    const form = new URLSearchParams(body);
+    asked.push(form.get('response'));
+    response.end(JSON.stringify({ success: form.get('response') === 'good' && form.get('secret') === 'a-secret' }));
+  });
+  const port = await listen(server);
+  return { url: `http://127.0.0.1:${port}/siteverify`, asked, close: () => close(server) };
+}
+
 /** A shop on another site than the chat: its page has this one script tag, and a strict policy of its own. @param {() => string} chat its origin */
 export async function foreignShop(chat) {
   const page = () => `<!doctype html><html lang="en"><title>Another shop</title><link rel="icon" href="data:,"><h1>Another shop</h1><script src="${chat()}/widget/embed.js" async></script>`;

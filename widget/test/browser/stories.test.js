@@ -1,7 +1,7 @@
 /** What visitors live through, in a real browser, with the real executable. Started by run.sh. */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { browser, endAll, foreignShop, frontdesk, scriptedN8n, secrets, until } from './processes.js';
+import { browser, captchaProvider, endAll, foreignShop, frontdesk, scriptedN8n, secrets, until } from './processes.js';
 import { tab, visitor } from './visitor.js';
 
 /** What Chromium itself writes to the console when a request is refused or its connection is gone. */
@@ -41,21 +41,26 @@ const ATTACKS = [
 /** @type {Awaited<ReturnType<typeof browser>>} */
 let chromium;
 let n8n;
-/** Behind it: the friendly demo; the demo, and an edge that suspects everybody; n8n as the stories write it; nobody. */
+/** Behind it: the friendly demo; the demo, and an edge that suspects everybody, or shows them a captcha as well; n8n as the stories write it; nobody. */
 let demo;
 let strict;
+let stricter;
+let provider;
 let desk;
 let deserted;
 let shop;
 
 before(async () => {
   n8n = await scriptedN8n();
+  provider = await captchaProvider();
   shop = await foreignShop(() => desk.url);
   try {
-    [chromium, demo, strict, desk, deserted] = await Promise.all([
+    [chromium, demo, strict, stricter, desk, deserted] = await Promise.all([
       browser(),
       frontdesk(),
       frontdesk({ BOT_CHALLENGE_AT: '0' }),
+      // A headless browser's score is in the upper half.
+      frontdesk({ BOT_CHALLENGE_AT: '0', BOT_REFUSE_AT: '60', CAPTCHA: 'turnstile', CAPTCHA_SITE_KEY: '1x00AA', CAPTCHA_SECRET_KEY: 'a-secret', CAPTCHA_VERIFY_URL: provider.url }),
       frontdesk({ N8N_WEBHOOK_URL: n8n.url, ALLOWED_ORIGINS: shop.origin }),
       frontdesk({ N8N_WEBHOOK_URL: 'http://127.0.0.1:9/', N8N_CONNECT_RETRIES: '0', RATE_LIMIT_SESSION_PER_MINUTE: '1' }),
     ]);
@@ -69,11 +74,11 @@ before(async () => {
 after(async () => {
   try {
     await chromium.close();
-    const all = [demo, strict, desk, deserted];
+    const all = [demo, strict, stricter, desk, deserted];
     const codes = await Promise.all(all.map((process) => process.stop()));
     assert.deepEqual(codes, all.map(() => 0), 'frontdesk ends well after SIGTERM');
   } finally {
-    await Promise.all([n8n.close(), shop.close()]);
+    await Promise.all([n8n.close(), provider.close(), shop.close()]);
     endAll();
   }
 });
@@ -515,6 +520,32 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     assert.match(metrics, /^frontdesk_edge_bot_challenges_total\{result="passed"\} 2$/m);
     assert.match(metrics, /^frontdesk_edge_bot_challenges_total\{result="asked"\} 2$/m);
     await ada.isUnharmed({ hosts: [hostOf(strict)], errors: /the server responded with a status of 403/ });
+  });
+
+  story('shows a captcha when the work was not enough, once', async (arrives) => {
+    const ada = await arrives();
+    // In the place of the provider's script, which is not of this machine.
+    const script = `globalThis.turnstile = { render(place, { sitekey, callback }) {
+      const button = document.createElement('button');
+      button.textContent = 'I am a person ' + sitekey;
+      button.addEventListener('click', () => callback('good'));
+      place.append(button);
+    } };
+    captchaIsHere();`;
+    await ada.context.route('https://challenges.cloudflare.com/**', (route) => route.fulfill({ contentType: 'text/javascript', body: script }));
+    const chat = await ada.open(alone(stricter));
+    await chat.openChat();
+    await chat.ask('Hello there, what are you?');
+    await chat.chat.frameLocator('#captcha iframe').getByRole('button', { name: 'I am a person 1x00AA' }).click();
+    await chat.isOver();
+    assert.match(await chat.answers.innerText(), /^You said Hello there, what are you\?/);
+    assert.deepEqual(provider.asked, ['good']);
+    await chat.ask('And again?');
+    await chat.sees(/You said And again/);
+    await chat.isOver();
+    assert.deepEqual(provider.asked, ['good'], 'a person is not asked again');
+    assert.ok(await chat.chat.locator('#captcha').isHidden());
+    await ada.isUnharmed({ hosts: [hostOf(stricter), 'challenges.cloudflare.com'], errors: /the server responded with a status of 403/ });
   });
 
   story('works in a shop on another site, with a strict policy of its own, and remembers', async (arrives) => {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::config::BotConfig;
 
-/// Sessions and texts of one generation: with the two of each about 10 MB when full.
+/// Sessions and texts of one generation: with the two of each about 20 MB when full, by the default settings.
 const MAX_SESSIONS: usize = 20_000;
 const MAX_TEXTS: usize = 20_000;
 /// Different texts of a session that are remembered.
