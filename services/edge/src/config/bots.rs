@@ -118,3 +118,44 @@ fn site_key(text: &str) -> Result<String, String> {
         Err("must be 1 to 128 characters of A-Z a-z 0-9 - _".to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use crate::{Error, tests::config};
+
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        bots: super::BotConfig,
+    }
+
+    #[test]
+    fn a_bad_value_stops_the_start_with_a_sentence() {
+        let check = |args: &[&str], sentence: &str| {
+            let error = Cli::try_parse_from(std::iter::once(&"edge").chain(args)).map(|cli| cli.bots).unwrap_err();
+            assert!(error.to_string().contains(sentence), "{args:?}: {error}");
+        };
+        check(&["--bot-rules", "on"], "off, shadow, enforce");
+        check(&["--bot-refuse-at", "0"], "0 is not in 1..");
+        check(&["--challenge-difficulty", "31"], "31 is not in 1..=30");
+        check(&["--spam-sessions", "65"], "65 is not in");
+        check(&["--captcha", "other"], "off, turnstile, hcaptcha");
+        check(&["--captcha-site-key", "a key"], "A-Z a-z 0-9");
+        check(&["--captcha-verify-url", "ftp://captcha.example"], "must begin with http");
+    }
+
+    #[test]
+    fn a_captcha_needs_its_keys_and_shows_no_secret() {
+        let keys = ["--captcha-site-key", "1x00AA", "--captcha-secret-key", "0x4AAA"];
+        let check = |args: &[&str], good: bool| {
+            assert_eq!(!matches!(config(args).check(), Err(Error::NoCaptchaKeys)), good, "{args:?}");
+        };
+        check(&[], true);
+        check(&["--captcha", "turnstile"], false);
+        check(&[&["--captcha", "hcaptcha"], &keys[..2]].concat(), false);
+        check(&[&["--captcha", "hcaptcha"], &keys[..]].concat(), true);
+        assert!(!format!("{:?}", config(&keys)).contains("0x4AAA"));
+    }
+}
