@@ -17,6 +17,9 @@ use crate::{ACK_WAIT, Config, DUPLICATE_WINDOW, Error, NatsConfig, PROOF_WINDOW}
 /// A message may be in a worker's hands for this long: above any sensible `N8N_TOTAL_TIMEOUT`.
 const LONGEST_RUN: Duration = Duration::from_secs(3600);
 
+/// Making a stream writes to the server's disk, which may be slow; nobody waits for it as visitors do.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What the streams are to be like.
 #[derive(Clone, Debug, clap::Args)]
 #[group(skip)]
@@ -37,7 +40,7 @@ pub struct Setup {
 
 /// Makes what is missing, brings what differs in line, and says what it did, a line each.
 pub async fn setup(config: &Config, nats: &NatsConfig, setup: &Setup) -> Result<Vec<String>, Error> {
-    let client = options(nats, "admin", "setup", tokio::sync::watch::channel(0).0)?;
+    let client = options(nats, "admin", "setup", tokio::sync::watch::channel(0).0)?.request_timeout(Some(PATIENCE));
     let client = client.connect(&nats.nats_url).await.map_err(|e| unavailable(&e))?;
     let js = jetstream::new(client);
     let mut said = Vec::new();
