@@ -7,13 +7,14 @@
  * @typedef {object} Session
  * @property {string} session_id
  * @property {string} token
+ * @property {string} [token_type] `DPoP`: bound to this browser's key, which signs every call
  * @property {string} fingerprint the one it was made with: every later call must send the same
  * @property {{message_max_chars?: number, history_max_messages?: number}} [limits]
  */
 import { answer } from './challenge.js';
 
 export class Problem extends Error {
-  /** @param {number} status @param {string} code @param {{retryAfter?: number, maxChars?: number, running?: string, challenge?: import('./challenge.js').Challenge}} [more] */
+  /** @param {number} status @param {string} code @param {{retryAfter?: number, maxChars?: number, running?: string, serverTime?: string, challenge?: import('./challenge.js').Challenge}} [more] */
   constructor(status, code, more = {}) {
     super(`${status} ${code}`);
     this.status = status;
@@ -22,6 +23,7 @@ export class Problem extends Error {
     this.maxChars = more.maxChars;
     this.running = more.running;
     this.challenge = more.challenge;
+    this.serverTime = more.serverTime;
   }
 }
 
@@ -31,7 +33,7 @@ export class Unreachable extends Error {}
 export const SESSION_LOST = 'session_lost';
 
 /** Codes that mean: this session is over or not ours, make another. */
-const OVER = new Set(['unauthorized', 'token_invalid', 'token_expired', 'fingerprint_mismatch', 'session_ended', 'proof_required', 'session_mismatch']);
+const OVER = new Set(['unauthorized', 'token_invalid', 'token_expired', 'fingerprint_mismatch', 'session_ended', 'proof_required', 'proof_invalid', 'session_mismatch']);
 
 /** Work first, then a captcha; who is asked for more is not wanted. */
 const MAX_ANSWERS = 2;
@@ -44,9 +46,10 @@ const HEADERS_WITHIN_MS = 20_000;
  * @param {URL} options.base ends in a slash; paths of the contract are appended
  * @param {ReturnType<typeof import('./store.js').createStore>} options.store
  * @param {() => Promise<string>} options.fingerprint
+ * @param {ReturnType<typeof import('./proof.js').createSigner>} options.signer
  * @param {() => object} options.describe what create says about the page besides the fingerprint
  */
-export function createApi({ base, store, fingerprint, describe }) {
+export function createApi({ base, store, fingerprint, signer, describe }) {
   /** @type {Promise<Session> | null} */
   let creating = null;
 
@@ -59,15 +62,16 @@ export function createApi({ base, store, fingerprint, describe }) {
   }
 
   async function create() {
-    const print = await fingerprint();
-    const response = await send('api/v1/session/create', { method: 'POST', body: { fingerprint: print, ...describe() } });
+    const [print, key] = await Promise.all([fingerprint(), signer.publicKey()]);
+    const body = { fingerprint: print, ...(key ? { public_key: key } : {}), ...describe() };
+    const response = await send('api/v1/session/create', { method: 'POST', body });
     return keep(await response.json(), print);
   }
 
   /** @param {any} made @param {string} print @returns {Session} */
   function keep(made, print) {
     if (typeof made?.session_id !== 'string' || typeof made.token !== 'string') throw new Problem(502, 'bad_answer');
-    const session = { session_id: made.session_id, token: made.token, fingerprint: print, limits: made.limits };
+    const session = { session_id: made.session_id, token: made.token, token_type: made.token_type, fingerprint: print, limits: made.limits };
     store.keepSession(session);
     return session;
   }
@@ -102,7 +106,10 @@ export function createApi({ base, store, fingerprint, describe }) {
       try {
         return { response: await send(path, { ...init, session }), session };
       } catch (error) {
-        if (!(error instanceof Problem) || !OVER.has(error.code) || attempt === 2) throw error;
+        if (!(error instanceof Problem) || attempt === 2) throw error;
+        // By a wrong clock, which is right now, or sent twice by the browser itself: the next one is signed anew.
+        if (error.code === 'proof_replayed' || (error.code === 'proof_invalid' && error.serverTime)) continue;
+        if (!OVER.has(error.code)) throw error;
         session = await renew(session, error.code === 'token_expired' && attempt === 0);
       }
     }
@@ -132,15 +139,14 @@ export function createApi({ base, store, fingerprint, describe }) {
     const timer = setTimeout(() => abort.abort(), HEADERS_WITHIN_MS);
     /** @type {Response} */
     let response;
+    const url = new URL(path, base);
+    const text = body && JSON.stringify(body);
+    const signed = session ? await credentials(session, method, url, text) : {};
     try {
-      response = await fetch(new URL(path, base), {
+      response = await fetch(url, {
         method,
-        headers: {
-          ...(body ? { 'Content-Type': 'application/json' } : {}),
-          ...(session ? { Authorization: `Bearer ${session.token}`, 'X-Fingerprint': session.fingerprint } : {}),
-          ...headers,
-        },
-        body: body && JSON.stringify(body),
+        headers: { ...(body ? { 'Content-Type': 'application/json' } : {}), ...signed, ...headers },
+        body: text,
         signal: abort.signal,
         // No cookies are set, and none of another application on this host are wanted.
         credentials: 'omit',
@@ -152,8 +158,19 @@ export function createApi({ base, store, fingerprint, describe }) {
     } finally {
       clearTimeout(timer);
     }
-    if (!response.ok) throw await problem(response);
+    if (!response.ok) {
+      const refused = await problem(response);
+      if (refused.serverTime) signer.correct(refused.serverTime);
+      throw refused;
+    }
     return response;
+  }
+
+  /** What shows that a call is this session's. @param {Session} session @param {string} method @param {URL} url @param {string | undefined} body */
+  async function credentials({ token, token_type, fingerprint }, method, url, body) {
+    const bound = token_type === 'DPoP';
+    const proof = bound && (await signer.sign({ method, url, token, body }));
+    return { Authorization: `${bound ? 'DPoP' : 'Bearer'} ${token}`, 'X-Fingerprint': fingerprint, ...(proof ? { DPoP: proof } : {}) };
   }
 
   return {
@@ -211,5 +228,6 @@ async function problem(response) {
     maxChars: typeof said.max_chars === 'number' ? said.max_chars : undefined,
     running: typeof said.running === 'string' ? said.running : undefined,
     challenge: code === 'challenge_required' && typeof said.challenge === 'object' ? (said.challenge ?? undefined) : undefined,
+    serverTime: typeof said.server_time === 'string' ? said.server_time : undefined,
   });
 }

@@ -2,6 +2,7 @@
 import { createApi } from './api.js';
 import { asPage, foreignParent, framed, listen, tell } from './bridge.js';
 import { fingerprint, randomId } from './fingerprint.js';
+import { createSigner } from './proof.js';
 import { deliver, RESUME_WINDOW_MS } from './reply.js';
 import { apply, history, initialState, isRunning, running, secondsToWait } from './state.js';
 import { createStore } from './store.js';
@@ -26,6 +27,7 @@ const api = createApi({
   base: new URL('../', location.href),
   store,
   fingerprint: () => fingerprint(store),
+  signer: createSigner(),
   describe: () => ({
     site,
     parent_origin: foreignParent(),
