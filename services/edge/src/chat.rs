@@ -239,7 +239,7 @@ fn message(state: &State, visitor: &Visitor, say: Say) -> Result<Message, ApiErr
         origin: visitor.claims.org.clone(),
         user_agent: visitor.user_agent.clone(),
         client_ip: state.config.n8n_send_client_ip.then(|| visitor.call.ip.to_string()),
-        identity: None,
+        identity: visitor.claims.idn.clone(),
         accepted_at: Millis::now(),
         traceparent: visitor.call.traceparent.clone(),
     })

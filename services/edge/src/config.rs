@@ -1,7 +1,7 @@
-//! The edge's settings. Only this file and the ones below it know their environment names.
+//! The edge's settings. Only this file and its folder know their environment names.
 
 mod bots;
-
+mod identity;
 mod proofs;
 
 use std::{
@@ -19,6 +19,8 @@ use url::Url;
 pub use self::bots::{BotConfig, BotRules, Captcha};
 use crate::site::OriginRule;
 pub use proofs::{Proofs, RequestSignatures};
+
+pub use identity::{ClaimNames, Identity, JwksSource, Mode as IdentityMode};
 
 /// How the edge meets visitors.
 #[derive(Clone, Debug, clap::Args)]
@@ -59,6 +61,10 @@ pub struct Config {
     /// How long a ticket opens new streams.
     #[arg(long, env = "TICKET_TTL", default_value = "60s", value_parser = some_time)]
     pub ticket_ttl: Duration,
+
+    /// Customers who are signed in at the shop.
+    #[command(flatten)]
+    pub identity: Identity,
 
     /// A stream is ended after about this long; the browser reconnects and misses nothing.
     #[arg(long, env = "STREAM_MAX_AGE", default_value = "10m", value_parser = some_time)]
@@ -245,6 +251,9 @@ mod tests {
         check(&["--public-url", "https://shop.example/chat"], "is not an address");
         check(&["--jwt-secret-key", "short"], "frontdesk keys");
         check(&["--session-ttl", "0s"], "more than zero");
+        check(&["--identity-secret", "short"], "frontdesk keys");
+        check(&["--identity-jwks", "http://shop.example/jwks.json"], "https://");
+        check(&["--identity-claims", "name,sub"], "`sub`");
         check(&["--message-max-chars", "0"], "0 is not in 1..");
     }
 
@@ -259,7 +268,9 @@ mod tests {
 
     #[test]
     fn secrets_never_print() {
-        let config = parse(&["--jwt-secret-key", "wq3rJm1v8Zt5yBn2Kx7cPd4fGh6jLs9a"]).unwrap();
-        assert!(!format!("{config:?}").contains("wq3r"));
+        for setting in ["--jwt-secret-key", "--identity-secret"] {
+            let config = parse(&[setting, "wq3rJm1v8Zt5yBn2Kx7cPd4fGh6jLs9a"]).unwrap();
+            assert!(!format!("{config:?}").contains("wq3r"), "{setting}");
+        }
     }
 }

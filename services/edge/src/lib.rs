@@ -3,6 +3,7 @@
 //! - `config`: the settings.
 //! - `routes`: every route; `request`: what happens around each; `cors`: which pages may call.
 //! - `session`, `visitor`, `token`, `proof`: sessions, who calls, and what proves it; `ended`: sessions that are over.
+//! - `identity`: which customer a visitor is, by the word of the shop's server.
 //! - `chat`: messages and streams; `clean`: what a visitor's text becomes.
 //! - `limits`: how much of it; `body`: how large; `bots`: whether it looks like a program's, or like spam.
 //! - `problem`: what can go wrong for a caller.
@@ -19,6 +20,7 @@ mod cors;
 mod ended;
 mod health;
 mod hub;
+mod identity;
 mod limits;
 mod metrics;
 mod openapi;
@@ -43,7 +45,10 @@ use bus::Bus;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{BotConfig, BotRules, Captcha, Config, Networks, OnBusy, Origins, Proofs, RequestSignatures};
+pub use config::{
+    BotConfig, BotRules, Captcha, ClaimNames, Config, Identity, IdentityMode, JwksSource, Networks, OnBusy, Origins,
+    Proofs, RequestSignatures,
+};
 pub use site::OriginRule;
 /// For the bench.
 #[doc(hidden)]
@@ -61,17 +66,28 @@ pub enum Error {
     /// The captcha's provider can't be called.
     #[error("there is no HTTP client for CAPTCHA")]
     Http(#[source] reqwest::Error),
+    /// Nobody could vouch for a customer.
+    #[error("IDENTITY=required needs IDENTITY_SECRET or IDENTITY_JWKS")]
+    NoIdentityKeys,
+    /// The shop could make session tokens.
+    #[error("IDENTITY_SECRET must be another one than JWT_SECRET_KEY; make one with `frontdesk keys`")]
+    IdentitySecret,
+    /// The shop's public keys are in a file that is not there or no good, or the HTTP client for them can't be set up.
+    #[error("IDENTITY_JWKS can't be used")]
+    IdentityKeys(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Config {
     /// Whether an edge can start with these settings.
     pub fn check(&self) -> Result<(), Error> {
         let keys = self.bots.captcha_site_key.is_some() && self.bots.captcha_secret_key.is_some();
-        match self.jwt_secret_key {
-            None => Err(Error::NoSecret),
-            Some(_) if self.bots.captcha != Captcha::Off && !keys => Err(Error::NoCaptchaKeys),
-            Some(_) => Ok(()),
+        if self.jwt_secret_key.is_none() {
+            return Err(Error::NoSecret);
         }
+        if self.bots.captcha != Captcha::Off && !keys {
+            return Err(Error::NoCaptchaKeys);
+        }
+        identity::Verifier::new(self).map(drop)
     }
 }
 
@@ -88,8 +104,10 @@ pub async fn run(
     let limits = config.listener_limits();
     let drain = limits.drain;
     let state = state::State::new(config, bus, queue_timeout, process, stop.clone())?;
-    let hubs = state.hubs.clone();
-    let cut = runtime::http::serve(listener, routes::router(state), limits, stop).await;
+    let (hubs, identity, metrics) = (state.hubs.clone(), state.identity.clone(), state.metrics.clone());
+    identity.prepare(&metrics).await;
+    let serve = runtime::http::serve(listener, routes::router(state), limits, stop.clone());
+    let (cut, ()) = tokio::join!(serve, identity.keep_fresh(&metrics, &stop));
     if cut > 0 {
         tracing::warn!(connections = cut, "cut connections that did not finish in time");
     }

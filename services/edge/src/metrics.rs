@@ -18,6 +18,8 @@ pub(crate) struct Metrics {
     pub(crate) sessions_created: Counter,
     pub(crate) sessions_ended: Counter,
     pub(crate) proofs: Family<Shown, Counter>,
+    pub(crate) identity_tokens: Family<IdentityToken, Counter>,
+    pub(crate) identity_key_refreshes: Family<KeyRefresh, Counter>,
     pub(crate) messages: Family<Outcome, Counter>,
     pub(crate) sse_open: Gauge,
     pub(crate) sse_events: Counter,
@@ -72,6 +74,18 @@ pub(crate) struct Outcome {
     pub(crate) outcome: &'static str,
 }
 
+/// What became of an identity token: `verified`, or the `identity_error`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct IdentityToken {
+    pub(crate) result: &'static str,
+}
+
+/// Whether the shop's public keys were `read`, or that `failed`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct KeyRefresh {
+    pub(crate) result: &'static str,
+}
+
 /// How a resume went: `live`, `replayed`, `gap`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Resumed {
@@ -99,6 +113,8 @@ impl Metrics {
             sessions_created: Counter::default(),
             sessions_ended: Counter::default(),
             proofs: Family::default(),
+            identity_tokens: Family::default(),
+            identity_key_refreshes: Family::default(),
             messages: Family::default(),
             sse_open: Gauge::default(),
             sse_events: Counter::default(),
@@ -121,6 +137,9 @@ impl Metrics {
         edge.register("sessions_created", "Sessions created", self.sessions_created.clone());
         edge.register("sessions_ended", "Sessions ended by their visitors", self.sessions_ended.clone());
         edge.register("proofs", "Calls of key-bound sessions by what became of their proof", self.proofs.clone());
+        edge.register("identity_tokens", "Identity tokens by what became of them", self.identity_tokens.clone());
+        let help = "Readings of the shop's public keys";
+        edge.register("identity_key_refreshes", help, self.identity_key_refreshes.clone());
         edge.register("messages", "Messages by what became of them", self.messages.clone());
         edge.register("sse_open", "Event streams open now", self.sse_open.clone());
         edge.register("sse_events", "Events written to streams", self.sse_events.clone());

@@ -92,6 +92,8 @@ pub(crate) struct Problem {
     running: Option<String>,
     /// With `challenge_required`: what must be answered.
     challenge: Option<Challenge>,
+    /// With a 401 about an `identity_token`: why it does not count, in the words of a session's `identity_error`.
+    identity_error: Option<String>,
     /// With a 401 about time.
     #[schema(format = DateTime)]
     server_time: Option<String>,
@@ -362,6 +364,12 @@ mod tests {
         }
         let refused = &api["paths"]["/api/v1/session/create"]["post"]["responses"]["429"]["content"];
         assert_eq!(refused["application/problem+json"]["schema"]["$ref"], "#/components/schemas/Problem");
+        let unknown = &api["paths"]["/api/v1/session/create"]["post"]["responses"]["401"]["content"];
+        assert_eq!(unknown["application/problem+json"]["schema"]["$ref"], "#/components/schemas/Problem");
+        for schema in ["Session", "Problem"] {
+            let described = &api["components"]["schemas"][schema]["properties"]["identity_error"];
+            assert!(described["description"].is_string(), "{schema}: {described}");
+        }
         let stream = &api["paths"]["/api/v1/chat/stream/{session_id}"]["get"]["parameters"];
         assert_eq!((&stream[1]["name"], &stream[1]["required"]), (&Value::from("X-Fingerprint"), &Value::from(false)));
         let create = &api["components"]["schemas"]["Create"];

@@ -14,7 +14,7 @@ use protocol::MessageId;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{limits::Scope, time};
+use crate::{identity::Refused, limits::Scope, time};
 
 /// One variant for each public code.
 #[derive(Clone, Debug)]
@@ -35,6 +35,10 @@ pub(crate) enum ApiError {
     TokenExpired,
     TokenInvalid,
     FingerprintMismatch,
+    /// The site takes only customers that the shop vouches for, and no token came.
+    IdentityRequired,
+    /// The same, and the token does not count.
+    IdentityRefused(Refused),
     ProofRequired,
     ProofInvalid {
         /// Whether the proof's time was wrong: the answer then carries the server's.
@@ -133,6 +137,21 @@ impl ApiError {
             Self::FingerprintMismatch => {
                 let detail = "The X-Fingerprint header is not the fingerprint that the session was created with.";
                 Face::new(S::UNAUTHORIZED, "fingerprint_mismatch", "Fingerprint mismatch", detail).challenge(BAD_TOKEN)
+            }
+            Self::IdentityRequired => {
+                let detail = "This site is for customers who are signed in: send an identity_token.";
+                Face::new(S::UNAUTHORIZED, "unauthorized", "Unauthorized", detail)
+                    .challenge(r#"Bearer realm="frontdesk""#)
+            }
+            Self::IdentityRefused(refused) => {
+                let (code, title) = match refused {
+                    Refused::Expired => ("token_expired", "Token expired"),
+                    _ => ("token_invalid", "Token invalid"),
+                };
+                let face = Face::new(S::UNAUTHORIZED, code, title, refused.sentence())
+                    .with("identity_error", refused.as_str())
+                    .challenge(BAD_TOKEN);
+                if refused.about_time() { face.with("server_time", time::rfc3339(time::now())) } else { face }
             }
             Self::ProofRequired => {
                 let detail = "Sign this call with the session's key: `Authorization: DPoP`, and a proof in `DPoP`. A \
@@ -308,6 +327,10 @@ mod tests {
         check(ApiError::TokenExpired, 401, "token_expired", "server_time", "www-authenticate").await;
         check(ApiError::TokenInvalid, 401, "token_invalid", "", "www-authenticate").await;
         check(ApiError::FingerprintMismatch, 401, "fingerprint_mismatch", "", "www-authenticate").await;
+        check(ApiError::IdentityRequired, 401, "unauthorized", "", "www-authenticate").await;
+        let identity = |refused| ApiError::IdentityRefused(refused);
+        check(identity(Refused::Expired), 401, "token_expired", "server_time", "www-authenticate").await;
+        check(identity(Refused::Invalid), 401, "token_invalid", "identity_error", "www-authenticate").await;
         check(ApiError::ProofRequired, 401, "proof_required", "", "www-authenticate").await;
         let proof = ApiError::ProofInvalid { about_time: true };
         check(proof, 401, "proof_invalid", "server_time", "www-authenticate").await;

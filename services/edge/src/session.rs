@@ -16,10 +16,10 @@ use utoipa::ToSchema;
 
 use crate::{
     body::Body,
-    config::RequestSignatures,
     bots::{self, Signals},
     clean::{told, told_json},
-    openapi,
+    config::RequestSignatures,
+    identity, openapi,
     problem::ApiError,
     proof::PublicKey,
     request::Call,
@@ -61,8 +61,8 @@ pub(crate) struct Create {
     timezone: Option<String>,
     /// Binds the session to the key: from then on each call needs a DPoP proof.
     public_key: Option<PublicKey>,
-    /// A JWT signed by the shop.
-    #[expect(dead_code, reason = "part of the contract: its type is checked, and nobody vouches yet")]
+    /// A JWT that the shop's server signed, 4 KiB at most: who the customer is. `sub`, `exp` (within ten minutes) and
+    /// `aud` (the site) are needed.
     identity_token: Option<String>,
     /// A JSON object of 1 KiB at most. Goes to n8n as `session_metadata`.
     #[schema(value_type = Option<Object>)]
@@ -114,7 +114,12 @@ pub(crate) struct Session {
     site: SiteId,
     /// The customer whom the shop vouched for.
     #[schema(value_type = Option<Object>)]
-    identity: Option<Value>,
+    identity: Option<Box<RawValue>>,
+    /// Why the `identity_token` does not count and the visitor is anonymous: `not_configured`, `invalid`, `expired`,
+    /// `not_yet_valid`, `too_long_lived`, `wrong_audience`, or `unknown_key` (it may be known in a minute). Absent when
+    /// nothing was wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity_error: Option<&'static str>,
     #[schema(example = "/api/v1/chat/stream/sess_1767168909_9f86d081884c7d65")]
     stream_url: String,
     limits: SessionLimits,
@@ -145,14 +150,19 @@ pub(crate) struct Valid {
     expires_at: String,
     /// Seconds.
     expires_in: u64,
+    /// The customer whom the shop vouched for.
     #[schema(value_type = Option<Object>)]
-    identity: Option<Value>,
+    identity: Option<Box<RawValue>>,
 }
 
 /// Begin a session.
 #[utoipa::path(post, path = "/api/v1/session/create", tag = "Sessions", request_body = Create,
     params(openapi::ChallengeResponse),
-    responses((status = 200, description = "The session", body = Session), openapi::BadBody, openapi::Refused))]
+    responses((status = 200, description = "The session", body = Session),
+        (status = 401, description = "With `IDENTITY=required`: `unauthorized` without an `identity_token`, \
+            `token_expired` or `token_invalid`, with `identity_error`, for one that does not count",
+            body = openapi::Problem, content_type = "application/problem+json"),
+        openapi::BadBody, openapi::Refused))]
 pub(crate) async fn create(
     state: State,
     call: Arc<Call>,
@@ -167,6 +177,7 @@ pub(crate) async fn create(
     state.bots.create(&request, &state.metrics).await?;
 
     let now = time::now();
+    let identified = state.identity.identify(body.identity_token.as_deref(), &site.id, now, &state.metrics)?;
     let random = SysRng.try_next_u64().map_err(|error| {
         tracing::error!(%error, "the OS has no random bytes");
         ApiError::Internal
@@ -181,8 +192,9 @@ pub(crate) async fn create(
         metadata: body.metadata.map(told_json),
         locale: body.locale,
         key,
+        identity: identified.identity,
     };
-    Ok(answer(&state, &site, grant, &body.fingerprint.0))
+    Ok(answer(&state, &site, grant, &body.fingerprint.0, identified.error))
 }
 
 /// Ask whether a token is good.
@@ -197,7 +209,7 @@ pub(crate) async fn validate(visitor: Visitor) -> Response {
         site: visitor.site.id.clone(),
         expires_at: time::rfc3339(std::time::Duration::from_secs(exp)),
         expires_in: exp.saturating_sub(time::now().as_secs()),
-        identity: None,
+        identity: visitor.claims.idn,
     })
 }
 
@@ -209,12 +221,18 @@ pub(crate) async fn refresh(state: State, headers: HeaderMap, visitor: Visitor) 
     // `Visitor` has compared it; the new token is bound to it under the present key.
     let fingerprint = headers.get("x-fingerprint").and_then(|value| value.to_str().ok());
     let fingerprint = fingerprint.ok_or(ApiError::FingerprintMismatch)?;
-    Ok(answer(&state, &visitor.site, visitor.claims.into(), fingerprint))
+    Ok(answer(&state, &visitor.site, visitor.claims.into(), fingerprint, None))
 }
 
-fn answer(state: &State, site: &Site, grant: Grant, fingerprint: &str) -> Response {
+fn answer(
+    state: &State,
+    site: &Site,
+    grant: Grant,
+    fingerprint: &str,
+    identity_error: Option<identity::Refused>,
+) -> Response {
     let now = time::now();
-    let session_id = grant.session.clone();
+    let (session_id, identity) = (grant.session.clone(), grant.identity.clone());
     let token_type = if grant.key.is_some() { "DPoP" } else { "Bearer" };
     let (token, exp) = state.tokens.mint(grant, fingerprint, now);
     no_store(Session {
@@ -225,7 +243,8 @@ fn answer(state: &State, site: &Site, grant: Grant, fingerprint: &str) -> Respon
         expires_at: time::rfc3339(std::time::Duration::from_secs(exp)),
         expires_in: exp.saturating_sub(now.as_secs()),
         site: site.id.clone(),
-        identity: None,
+        identity,
+        identity_error: identity_error.map(identity::Refused::as_str),
         limits: SessionLimits {
             message_max_chars: site.message_max_chars,
             history_max_messages: site.history_max_messages,

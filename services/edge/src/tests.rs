@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::{Config, routes, state::State, time, token::Grant};
+use crate::{Config, metrics::IdentityToken, routes, state::State, time, token::Grant};
 
 const SECRET: &str = "wq3rJm1v8Zt5yBn2Kx7cPd4fGh6jLs9a";
 const SHOP: &str = "https://shop.example";
@@ -161,6 +161,7 @@ async fn a_session_is_created_asked_about_and_renewed() {
         (&json!("Bearer"), &json!(3600), &json!("default"))
     );
     assert!(body.as_object().unwrap().contains_key("identity") && body["identity"].is_null());
+    assert_eq!(body["identity_error"], "not_configured");
     assert_eq!(body["stream_url"], format!("/api/v1/chat/stream/{session}"));
     let limits = json!({"message_max_chars": 4000, "history_max_messages": 20, "messages_per_minute": 20});
     assert_eq!(body["limits"], limits);
@@ -180,6 +181,115 @@ async fn a_session_is_created_asked_about_and_renewed() {
     assert_ne!(renewed["token"], body["token"]);
     let again = edge.send(by(get("/api/v1/session/validate", &[]), renewed["token"].as_str().unwrap())).await;
     assert_eq!(again.status, 200);
+}
+
+/// A token that the shop's server signed with `secret`.
+fn vouch(claims: &Value, secret: &str) -> String {
+    let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).unwrap()
+}
+
+/// A customer is known for the life of the session, by whatever opens it, and without a good token is nobody.
+#[tokio::test]
+async fn a_customer_is_known_by_the_word_of_the_shop() {
+    let secret = "Lk8pQz3sVt6xCw1nBy4mHd7gRf2jTa5e";
+    let edge = Edge::new(&["--identity-secret", secret, "--stream-max-age", "50ms"]);
+    let now = time::now().as_secs();
+    let claims = json!({"sub": "c-1", "aud": "default", "exp": now + 300, "name": "Ada", "role": "admin"});
+    let create = async |edge: &Edge, token: Value| {
+        edge.create(&json!({"fingerprint": FINGERPRINT, "parent_origin": SHOP, "identity_token": token,
+            "metadata": {"identity": {"sub": "claimed"}}}))
+            .await
+    };
+    let created = create(&edge, json!(vouch(&claims, secret))).await.json();
+    let ada = json!({"sub": "c-1", "name": "Ada"});
+    assert_eq!((&created["identity"], created.get("identity_error")), (&ada, None));
+    let token = created["token"].as_str().unwrap();
+    let valid = edge.send(by(get("/api/v1/session/validate", &[]), token)).await.json();
+    assert_eq!(valid["identity"], ada);
+    let refresh = |token: &str| by(request("POST", "/api/v1/session/refresh", &[("origin", SHOP)], ""), token);
+    let renewed = edge.send(refresh(token)).await.json();
+    assert_eq!((&renewed["identity"], renewed.get("identity_error")), (&ada, None));
+    let again = edge.send(refresh(renewed["token"].as_str().unwrap())).await.json();
+    assert_eq!(again["identity"], ada);
+
+    // What goes to the worker: by token, and by ticket.
+    let session = SessionId::new(created["session_id"].as_str().unwrap()).unwrap();
+    let said = async || {
+        let pending = edge.state.bus.pending(&session).await.unwrap().expect("it waits for a worker");
+        edge.state.bus.withdraw(&pending).await.unwrap();
+        serde_json::to_value(&pending.message).unwrap()
+    };
+    let mut say =
+        by(post("/api/v1/chat/message", &json!({"message": "hi", "context": {"identity": "claimed"}})), token);
+    say.headers_mut().insert("accept", "application/json".parse().unwrap());
+    assert_eq!(edge.send(say).await.status, 202);
+    assert_eq!(said().await["identity"], ada);
+    let ticket = by(request("POST", "/api/v1/chat/ticket", &[("origin", SHOP)], ""), token);
+    let ticket = edge.send(ticket).await.json()["ticket"].as_str().unwrap().to_owned();
+    let ask = format!("/api/v1/chat/stream/{session}?ticket={ticket}&message=hi&message_id=message-2");
+    assert_eq!(edge.send(get(&ask, &[])).await.status, 200);
+    assert_eq!(said().await["identity"], ada);
+
+    // Nobody vouched.
+    let check = async |edge: &Edge, token: Value, error: Option<&str>| {
+        let answer = create(edge, token.clone()).await;
+        let body = answer.json();
+        let told = body.get("identity_error").and_then(Value::as_str);
+        assert_eq!((answer.status, &body["identity"], told), (200, &Value::Null, error), "{token}");
+        let valid = edge.send(by(get("/api/v1/session/validate", &[]), body["token"].as_str().unwrap())).await;
+        assert!(valid.json()["identity"].is_null());
+    };
+    let with = |name: &str, value: Value| {
+        let mut claims = claims.clone();
+        claims[name] = value;
+        json!(vouch(&claims, secret))
+    };
+    check(&edge, Value::Null, None).await;
+    check(&edge, json!(""), Some("invalid")).await;
+    check(&edge, json!("x".repeat(5000)), Some("invalid")).await;
+    check(&edge, json!(vouch(&claims, SECRET)), Some("invalid")).await;
+    check(&edge, json!(token), Some("invalid")).await;
+    check(&edge, with("exp", json!(now - 1)), Some("expired")).await;
+    check(&edge, with("exp", json!(now + 3600)), Some("too_long_lived")).await;
+    check(&edge, with("aud", json!("another")), Some("wrong_audience")).await;
+    check(&edge, with("nbf", json!(now + 120)), Some("not_yet_valid")).await;
+    check(&Edge::new(&[]), json!(vouch(&claims, secret)), Some("not_configured")).await;
+    let off = Edge::new(&["--identity", "off", "--identity-secret", secret]);
+    check(&off, json!(vouch(&claims, secret)), Some("not_configured")).await;
+    let count = |result| edge.state.metrics.identity_tokens.get_or_create(&IdentityToken { result }).get();
+    assert_eq!((count("verified"), count("invalid"), count("expired")), (1, 4, 1));
+
+    // The session's own token is no identity, and an identity is no session.
+    let identity = vouch(&claims, secret);
+    assert_eq!(edge.send(by(get("/api/v1/session/validate", &[]), &identity)).await.code().0, 401);
+}
+
+#[tokio::test]
+async fn where_customers_must_be_known_nobody_else_gets_a_session() {
+    let secret = "Lk8pQz3sVt6xCw1nBy4mHd7gRf2jTa5e";
+    let edge = Edge::new(&["--identity", "required", "--identity-secret", secret]);
+    let now = time::now().as_secs();
+    let create =
+        async |token: Option<String>| edge.create(&json!({"fingerprint": FINGERPRINT, "identity_token": token})).await;
+    let claims = |exp: u64| json!({"sub": "c-1", "aud": "default", "exp": exp});
+    let good = create(Some(vouch(&claims(now + 60), secret))).await;
+    assert_eq!((good.status, &good.json()["identity"]), (200, &json!({"sub": "c-1"})));
+    let check = async |token: Option<String>, code: &str, error: Option<&str>, timed: bool| {
+        let answer = create(token).await;
+        let body = answer.json();
+        assert_eq!(answer.code(), (401, code.to_owned()));
+        assert!(answer.headers.contains_key("www-authenticate"));
+        assert_eq!(
+            (body.get("identity_error").and_then(Value::as_str), body["server_time"].is_string()),
+            (error, timed)
+        );
+    };
+    check(None, "unauthorized", None, false).await;
+    check(Some("x".into()), "token_invalid", Some("invalid"), false).await;
+    check(Some(vouch(&claims(now - 1), secret)), "token_expired", Some("expired"), true).await;
+    check(Some(vouch(&claims(now + 3600), secret)), "token_invalid", Some("too_long_lived"), true).await;
+    assert_eq!(edge.state.metrics.sessions_created.get(), 1);
 }
 
 #[tokio::test]
@@ -250,6 +360,7 @@ async fn who_is_no_visitor_is_told_why() {
             metadata: None,
             locale: None,
             key: None,
+            identity: None,
         };
         edge.state.tokens.mint(grant, FINGERPRINT, now - std::time::Duration::from_secs(age)).0
     };

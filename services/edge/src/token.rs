@@ -24,7 +24,7 @@ const ISSUER: &str = "frontdesk";
 const SESSION: &str = "frontdesk-edge";
 const TICKET: &str = "frontdesk-ticket";
 
-/// Longest token that is looked at. Ours stay under 3 KiB with 1 KiB of metadata.
+/// Longest token that is looked at. Ours stay under it with 1 KiB of metadata and 1 KiB of identity.
 const MAX_BYTES: usize = 4096;
 /// Longest header part. Ours has 36 bytes; keys and certificates in it are not looked at.
 const MAX_HEADER: usize = 128;
@@ -55,6 +55,9 @@ pub(crate) struct Claims {
     /// The key that the session is bound to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cnf: Option<Confirmation>,
+    /// The customer whom the shop vouched for: 1 KiB at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) idn: Option<Box<RawValue>>,
     /// Only in a ticket: until when it is good for a reconnect, in Unix seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     until: Option<u64>,
@@ -83,12 +86,14 @@ pub(crate) struct Grant {
     pub(crate) locale: Option<String>,
     /// The thumbprint of the key that it is bound to.
     pub(crate) key: Option<String>,
+    pub(crate) identity: Option<Box<RawValue>>,
 }
 
 impl From<Claims> for Grant {
     fn from(claims: Claims) -> Self {
-        let Claims { sub, site, org, md, loc, cnf, .. } = claims;
-        Self { session: sub, site, origin: org, metadata: md, locale: loc, key: cnf.map(|cnf| cnf.jkt) }
+        let Claims { sub, site, org, md, loc, cnf, idn, .. } = claims;
+        let key = cnf.map(|cnf| cnf.jkt);
+        Self { session: sub, site, origin: org, metadata: md, locale: loc, key, identity: idn }
     }
 }
 
@@ -195,6 +200,7 @@ impl Tokens {
             md: grant.metadata,
             loc: grant.locale,
             cnf: grant.key.map(|jkt| Confirmation { jkt }),
+            idn: grant.identity,
             until: None,
         };
         (self.sign(&claims), exp)
@@ -305,6 +311,7 @@ mod tests {
             metadata: Some(RawValue::from_string(r#"{"vip":true}"#.into()).unwrap()),
             locale: Some("en-GB".into()),
             key: None,
+            identity: Some(RawValue::from_string(r#"{"sub":"c-1"}"#.into()).unwrap()),
         }
     }
 
@@ -336,6 +343,26 @@ mod tests {
         assert!(!token.contains(FINGERPRINT) && !claims.to_string().contains(FINGERPRINT));
         let read = tokens().verify(&token, Some(FINGERPRINT), at(1)).ok().unwrap();
         assert_eq!(read.md.unwrap().get(), r#"{"vip":true}"#);
+        assert_eq!(claims["idn"], json!({"sub": "c-1"}));
+        assert_eq!(read.idn.unwrap().get(), r#"{"sub":"c-1"}"#);
+    }
+
+    /// With everything that a session may be created with, a token and its ticket are still read.
+    #[test]
+    fn the_largest_token_is_taken() {
+        let object = |bytes: usize| RawValue::from_string(format!(r#"{{"a":"{}"}}"#, "x".repeat(bytes - 8))).ok();
+        let full = Grant {
+            site: SiteId::new(&"s".repeat(32)).unwrap(),
+            origin: Some("o".repeat(270)),
+            metadata: object(1024),
+            locale: Some("l".repeat(35)),
+            identity: object(1024),
+            ..grant()
+        };
+        let (token, _) = tokens().mint(full, FINGERPRINT, at(0));
+        let claims = tokens().verify(&token, Some(FINGERPRINT), at(1)).ok().unwrap();
+        let (ticket, _) = tokens().ticket(&claims, at(1));
+        assert!(tokens().verify_ticket(&ticket, false, at(2)).is_ok(), "{} bytes", ticket.len());
     }
 
     #[test]

@@ -32,7 +32,10 @@ pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
         tracing::info!("made throw-away secrets for {}: sessions end with this process", made.join(" and "));
     }
     long_enough(&settings.bus, &settings.worker)?;
-    different(settings.edge.jwt_secret_key.as_ref(), settings.worker.session_secret_key.as_ref())?;
+    let (edge, session) = (&settings.edge, settings.worker.session_secret_key.as_ref());
+    different("JWT_SECRET_KEY", edge.jwt_secret_key.as_ref(), session)?;
+    different("IDENTITY_SECRET", edge.identity.secret.as_ref(), session)?;
+    edge.check()?;
     let demo = match settings.worker.n8n.webhook_url {
         Some(_) => None,
         None => {
@@ -146,6 +149,10 @@ pub(crate) fn keys() {
     println!("SESSION_SECRET_KEY={}", Secret::generate().expose());
     println!("# What your webhook's Header Auth credential (X-API-Key) expects; workers and n8n need the same one.");
     println!("N8N_API_KEY={}", Secret::generate().expose());
+    println!(
+        "# Only for customers who are signed in at the shop, see docs/identity; edges and the shop's server need it."
+    );
+    println!("# IDENTITY_SECRET={}", Secret::generate().expose());
 }
 
 pub(crate) async fn healthcheck(check: Healthcheck) -> anyhow::Result<()> {
@@ -172,10 +179,10 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// With one secret for both, a visitor's own session token would pass in n8n for the worker's.
-fn different(jwt: Option<&Secret>, session: Option<&Secret>) -> anyhow::Result<()> {
-    let same = jwt.zip(session).is_some_and(|(jwt, session)| jwt.expose() == session.expose());
-    anyhow::ensure!(!same, "JWT_SECRET_KEY and SESSION_SECRET_KEY must differ; make both with `frontdesk keys`");
+/// With one secret for both, a visitor's own session token, or what the shop signs, would pass in n8n for the worker's.
+fn different(name: &str, other: Option<&Secret>, session: Option<&Secret>) -> anyhow::Result<()> {
+    let same = other.zip(session).is_some_and(|(other, session)| other.expose() == session.expose());
+    anyhow::ensure!(!same, "{name} and SESSION_SECRET_KEY must differ; make both with `frontdesk keys`");
     Ok(())
 }
 
