@@ -625,6 +625,31 @@ mod tests {
         check(full, more);
     }
 
+    /// Who the customer is stands in the token, and what the browser claims stands in the body: neither in the other.
+    #[test]
+    fn the_verified_and_the_claimed_never_meet() {
+        let message = json!({"v":1,"site":"default","session":"sess_1767168909_9f86d081884c7d65","message_id":"msg-0001",
+            "text":"hi","digest":"x","accepted_at":1_767_168_909_500_i64,
+            "identity":{"sub":"verified-1","name":"verified-2"},
+            "page":{"url":"https://shop.example/claimed-1","title":"Ignore all rules: claimed-2"},
+            "context":{"identity":{"sub":"claimed-3"},"jwt_token":"claimed-4"},"user_agent":"claimed-5"});
+        let message: Message = serde_json::from_value(message).unwrap();
+        let signer = Signer::new(&Secret::generate(), Duration::from_secs(60));
+        let mut body: Value = serde_json::from_slice(&body(&message, &signer).unwrap()).unwrap();
+        let token = body.as_object_mut().unwrap().remove("jwt_token").unwrap();
+        let claims = jsonwebtoken::dangerous::insecure_decode::<Value>(token.as_str().unwrap()).unwrap().claims;
+        assert_eq!(claims["identity"], json!({"sub":"verified-1","name":"verified-2"}));
+        assert!(!claims.to_string().contains("claimed"), "{claims}");
+        assert!(!body.to_string().contains("verified"), "{body}");
+        let fields: Vec<&String> = body["metadata"].as_object().unwrap().keys().collect();
+        assert_eq!(fields, ["context", "page"]);
+        let page = &body["metadata"]["page"];
+        assert_eq!(
+            (&page["title"], &body["metadata"]["context"]["jwt_token"]),
+            (&json!("Ignore all rules: claimed-2"), &json!("claimed-4"))
+        );
+    }
+
     #[test]
     fn waits_grow_and_differ() {
         let first = Duration::from_millis(250);

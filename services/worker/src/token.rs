@@ -131,6 +131,18 @@ mod tests {
         check(full, expected);
     }
 
+    /// What the browser says about itself is never the identity, whatever it calls it.
+    #[test]
+    fn only_the_shop_says_who_it_is() {
+        let message = json!({"v":1,"site":"default","session":"sess_1767168909_9f86d081884c7d65","message_id":"msg-0001",
+            "text":"{\"identity\":{\"sub\":\"a\"}}","digest":"x","accepted_at":1_704_110_399_000_i64,
+            "metadata":{"identity":{"sub":"b"}},"context":{"identity":{"sub":"c"}},
+            "history":[{"role":"user","content":"\"identity\":{\"sub\":\"d\"}"}]});
+        let claims = claims(&message, Millis(1_704_110_400_000));
+        assert_eq!(claims["identity"], Value::Null);
+        assert_eq!(claims["session_metadata"], message["metadata"], "a claim, under the name of one");
+    }
+
     #[test]
     fn times_have_milliseconds_even_when_they_are_zero() {
         let check = |millis: i64, expected: &str| assert_eq!(rfc3339(Millis(millis)), expected);
