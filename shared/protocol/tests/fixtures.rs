@@ -26,7 +26,7 @@ fn debug_forms_show_no_text() {
     let message: Message = serde_json::from_str(include_str!("../fixtures/message.json")).expect("a message");
     let record: Record = serde_json::from_str(include_str!("../fixtures/record.json")).expect("a record");
     let shown = format!("{message:?} {:?} {record:?}", message.history);
-    for secret in ["parcel", "Hello", "there", "Mozilla", "cart", "plan"] {
+    for secret in ["parcel", "Hello", "there", "Mozilla", "cart", "plan", "c-17", "Ada"] {
         assert!(!shown.contains(secret), "{secret} in {shown}");
     }
 }
