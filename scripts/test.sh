@@ -15,7 +15,7 @@ against a real n8n. Asks nothing, stops at the first failure, ends with "all gre
 --no-n8n   leaves the real n8n out, which takes 10 minutes and 3.5 GB the first time
 
 What is missing is installed through apt (as root or with sudo that asks nothing) and npm, and said: a C++ compiler,
-make, curl, python3, nats-server, chromium, node with npm. Rust is not: https://rustup.rs. A real n8n goes to
+make, curl, python3, php, nats-server, chromium, node with npm. Rust is not: https://rustup.rs. A real n8n goes to
 ${FRONTDESK_N8N_CACHE:-$HOME/.cache/frontdesk-n8n}; where it can't be installed, its tests are left out with the
 line "real n8n: not run (why)". Everything else that can't run is a failure.
 
@@ -109,6 +109,7 @@ install_what_is_missing() {
   has curl || packages+=(curl ca-certificates)
   has python3 || packages+=(python3)
   has_venv || packages+=(python3-venv)
+  has php || packages+=(php-cli)
   has nats-server || packages+=(nats-server)
   has_browser || packages+=(chromium)
   has node || packages+=(nodejs)

@@ -5,6 +5,7 @@ mod chat;
 mod cli;
 mod crash;
 mod desk;
+mod identity;
 mod proofs;
 mod sessions;
 mod visitor;

@@ -36,12 +36,19 @@ pub(crate) struct Visitor {
 
 impl Visitor {
     pub(crate) async fn begin(edge: &str) -> Self {
+        Self::begin_as(edge, None).await.0
+    }
+
+    /// Begins with an identity token; the whole answer as well.
+    pub(crate) async fn begin_as(edge: &str, identity_token: Option<&str>) -> (Self, Value) {
         use_ring();
         let http = Client::builder().no_proxy().timeout(LIMIT).build().expect("a client");
-        let created = http.post(format!("{edge}/api/v1/session/create")).json(&json!({"fingerprint": FINGERPRINT}));
+        let body = json!({"fingerprint": FINGERPRINT, "identity_token": identity_token});
+        let created = http.post(format!("{edge}/api/v1/session/create")).json(&body);
         let created: Value = created.send().await.expect("the edge answers").json().await.expect("JSON");
         let text = |name: &str| created[name].as_str().unwrap_or_else(|| panic!("{name} in {created}")).to_owned();
-        Self { http, edge: edge.to_owned(), session: text("session_id"), token: text("token") }
+        let visitor = Self { http, edge: edge.to_owned(), session: text("session_id"), token: text("token") };
+        (visitor, created)
     }
 
     /// The same visitor at another edge.
