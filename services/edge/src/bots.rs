@@ -21,11 +21,13 @@ mod spam;
 use std::time::Instant;
 
 use axum::http::HeaderMap;
+use bus::{Bus, Proved};
 use protocol::Message;
 use runtime::Secret;
 
 use crate::{
     Error,
+    chat::away,
     config::{BotConfig, BotRules, Config},
     limits::neighbourhood,
     metrics::{Asked, Judged, Metrics, Spoken},
@@ -50,6 +52,7 @@ const MANY_PROOFS: u32 = 5;
 /// All rules of this edge.
 pub(crate) struct Bots {
     config: BotConfig,
+    bus: Bus,
     challenges: Challenges,
     captcha: Option<Captcha>,
     spam: Spam,
@@ -73,7 +76,7 @@ pub(crate) struct Request<'a> {
 }
 
 impl Bots {
-    pub(crate) fn new(config: &Config, secret: &Secret) -> Result<Self, Error> {
+    pub(crate) fn new(config: &Config, secret: &Secret, bus: Bus) -> Result<Self, Error> {
         let config = config.bots.clone();
         let now = Instant::now();
         Ok(Self {
@@ -82,6 +85,7 @@ impl Bots {
             spam: Spam::new(&config, now),
             climbers: Recent::new(config.spam_window, MAX_CLIMBERS, now),
             config,
+            bus,
         })
     }
 
@@ -182,12 +186,18 @@ impl Bots {
                 }
             };
         }
-        if let Err(wrong) = self.challenges.check(answer, subject, time::now()).await {
-            count(match wrong {
-                Wrong::Invalid => "invalid",
-                Wrong::Expired => "expired",
-                Wrong::Used => "used",
-            });
+        let hash = match self.challenges.check(answer, subject, time::now()) {
+            Ok(hash) => hash,
+            Err(wrong) => {
+                count(match wrong {
+                    Wrong::Invalid => "invalid",
+                    Wrong::Expired => "expired",
+                });
+                return proof();
+            }
+        };
+        if self.bus.prove(&hash).await.map_err(|error| away(&error))? == Proved::Replayed {
+            count("used");
             return proof();
         }
         count("passed");

@@ -66,7 +66,7 @@ impl State {
             tokens: Arc::new(Tokens::new(&config, &secret)),
             identity: Arc::new(identity::Verifier::new(&config)?),
             limits: Arc::new(Limits::new(&config)),
-            bots: Arc::new(Bots::new(&config, &secret)?),
+            bots: Arc::new(Bots::new(&config, &secret, bus.clone())?),
             assets: Arc::new(Assets::new(&sites)),
             sites: Arc::new(sites),
             config: Arc::new(config),

@@ -41,8 +41,8 @@ pub struct BotConfig {
     /// Leading zero bits of a proof of work: each one more doubles the work.
     #[arg(long, env = "CHALLENGE_DIFFICULTY", default_value_t = 17, value_parser = clap::value_parser!(u8).range(1..=30))]
     pub challenge_difficulty: u8,
-    /// How long a challenge can be answered.
-    #[arg(long, env = "CHALLENGE_TTL", default_value = "2m", value_parser = some_time)]
+    /// How long a challenge can be answered; 150s at most, for as long as answers are remembered.
+    #[arg(long, env = "CHALLENGE_TTL", default_value = "2m", value_parser = challenge_ttl)]
     pub challenge_ttl: Duration,
     /// Who tells people from programs when a proof of work was not enough.
     #[arg(long, env = "CAPTCHA", default_value = "off", value_enum)]
@@ -100,6 +100,15 @@ impl Captcha {
     }
 }
 
+/// An answer must not outlive the memory of its use.
+fn challenge_ttl(text: &str) -> Result<Duration, String> {
+    let longest = bus::PROOF_WINDOW;
+    match some_time(text)? {
+        ttl if ttl <= longest => Ok(ttl),
+        _ => Err(format!("must be {} s at most", longest.as_secs())),
+    }
+}
+
 fn verify_url(text: &str) -> Result<Url, String> {
     let url: Url = text.parse().map_err(|_| "write a URL such as https://api.hcaptcha.com/siteverify".to_owned())?;
     if matches!(url.scheme(), "http" | "https") {
@@ -141,6 +150,7 @@ mod tests {
         check(&["--bot-refuse-at", "0"], "0 is not in 1..");
         check(&["--challenge-difficulty", "31"], "31 is not in 1..=30");
         check(&["--spam-sessions", "65"], "65 is not in");
+        check(&["--challenge-ttl", "151s"], "150 s at most");
         check(&["--captcha", "other"], "off, turnstile, hcaptcha");
         check(&["--captcha-site-key", "a key"], "A-Z a-z 0-9");
         check(&["--captcha-verify-url", "ftp://captcha.example"], "must begin with http");
