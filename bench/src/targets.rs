@@ -245,6 +245,11 @@ impl<'a> Frontdesk<'a> {
             ("RATE_LIMIT_SESSION_PER_MINUTE", "0"),
             ("RATE_LIMIT_SITE_PER_MINUTE", "0"),
             ("RATE_LIMIT_CREATE_PER_MINUTE", "0"),
+            ("MESSAGES_PER_DAY_SESSION", "0"),
+            ("MESSAGES_PER_DAY_IP", "0"),
+            ("MESSAGES_PER_DAY_SITE", "0"),
+            ("STREAMS_PER_SESSION", "0"),
+            ("STREAMS_PER_IP", "0"),
         ]);
         command
     }

@@ -100,15 +100,17 @@ pub(crate) async fn post_message(
     let signals = say.signals.take();
     let message = message(&state, &visitor, say)?;
     let request = bots::Request { call: &visitor.call, headers: &headers, signals: signals.as_ref() };
+    // Before the message is handed on: one that was accepted has its reply.
+    let slot = if wants_json(&headers) { None } else { Some(visitor.open_stream(&state)?) };
     let hub = submit(&state, &visitor, &message, &request).await?;
-    if wants_json(&headers) {
+    let Some(slot) = slot else {
         let Message { message_id, session: session_id, .. } = message;
         let stream_url = format!("/api/v1/chat/stream/{session_id}?message_id={message_id}");
         return Ok((StatusCode::ACCEPTED, no_store(Accepted { message_id, session_id, stream_url })).into_response());
-    }
+    };
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(LastEvent::parse);
     let cursor = hub.follow_one(&message.message_id, last.as_ref());
-    Ok(stream::respond(&state, hub, cursor, Kind::Reply))
+    Ok(stream::respond(&state, hub, cursor, Kind::Reply, slot))
 }
 
 /// Listen to a session.
@@ -134,6 +136,7 @@ pub(crate) async fn stream(
     let query = Query::parse(uri.query().unwrap_or_default())?;
     let reconnect = headers.get("last-event-id").map(|id| id.to_str().unwrap_or("?")).filter(|id| !id.is_empty());
     let last = reconnect.or(query.last_event_id.as_deref().filter(|id| !id.is_empty()));
+    let slot = visitor.open_stream(&state)?;
     let hub = match (query.message, &query.message_id) {
         // A reconnect resumes: it never asks twice. A HEAD changes nothing.
         (Some(text), Some(message_id)) if reconnect.is_none() && method != Method::HEAD => {
@@ -155,7 +158,7 @@ pub(crate) async fn stream(
     if let Some(result) = result {
         state.metrics.resume.get_or_create(&Resumed { result }).inc();
     }
-    Ok(stream::respond(&state, hub, cursor, Kind::Session { resumed: last.is_some() && found }))
+    Ok(stream::respond(&state, hub, cursor, Kind::Session { resumed: last.is_some() && found }, slot))
 }
 
 /// Get a ticket for a stream, for clients that can't set headers.
@@ -279,7 +282,7 @@ async fn submit(
     if repeats()? {
         return Ok(hub);
     }
-    visitor.count_message(state)?;
+    let reserved = visitor.count_message(state)?;
     // Not for a repeat: its reply was paid for.
     state.bots.message(request, message, &visitor.site, &state.metrics).await?;
     let give_up = tokio::time::Instant::now() + REPLACE_WITHIN;
@@ -299,6 +302,7 @@ async fn submit(
         }
         if submitted == Submitted::Accepted {
             count("accepted");
+            reserved.spend();
             hub.expect(message, true);
             let chars = u32::try_from(message.text.chars().count()).unwrap_or(u32::MAX);
             let kind = FactKind::MessageAccepted { message_id: message.message_id.clone(), chars };

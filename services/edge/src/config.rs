@@ -2,6 +2,7 @@
 
 mod bots;
 mod identity;
+mod limits;
 mod proofs;
 
 use std::{
@@ -21,6 +22,8 @@ use crate::site::OriginRule;
 pub use proofs::{Proofs, RequestSignatures};
 
 pub use identity::{ClaimNames, Identity, JwksSource, Mode as IdentityMode};
+
+pub use limits::{LimitSettings, LimitsMode};
 
 /// How the edge meets visitors.
 #[derive(Clone, Debug, clap::Args)]
@@ -104,18 +107,9 @@ pub struct Config {
     #[arg(long, env = "DRAIN_TIMEOUT", default_value = "20s", value_parser = duration)]
     pub drain_timeout: Duration,
 
-    /// API calls an address may make a minute; 0 = no limit.
-    #[arg(long, env = "RATE_LIMIT_PER_MINUTE", default_value_t = 60)]
-    pub rate_limit_per_minute: u32,
-    /// Messages a session may send a minute; 0 = no limit.
-    #[arg(long, env = "RATE_LIMIT_SESSION_PER_MINUTE", default_value_t = 20)]
-    pub rate_limit_session_per_minute: u32,
-    /// Messages a site may send a minute; 0 = no limit.
-    #[arg(long, env = "RATE_LIMIT_SITE_PER_MINUTE", default_value_t = 6000)]
-    pub rate_limit_site_per_minute: u32,
-    /// Sessions an address may create a minute; 0 = no limit.
-    #[arg(long, env = "RATE_LIMIT_CREATE_PER_MINUTE", default_value_t = 10)]
-    pub rate_limit_create_per_minute: u32,
+    /// How much visitors may do.
+    #[command(flatten)]
+    pub limits: LimitSettings,
 
     /// How requests are signed.
     #[command(flatten)]
@@ -230,7 +224,7 @@ mod tests {
         let config = parse(&[]).unwrap();
         assert_eq!((config.api_port, config.message_max_chars, config.body_max_bytes), (8000, 4000, 65_536));
         assert_eq!((config.session_ttl.as_secs(), config.session_max_age.as_secs()), (3600, 86_400));
-        assert_eq!((config.rate_limit_per_minute, config.rate_limit_create_per_minute), (60, 10));
+        assert_eq!((config.limits.rate_limit_per_minute, config.limits.rate_limit_create_per_minute), (60, 10));
         assert_eq!(config.address().to_string(), "0.0.0.0:8000");
         assert!(!config.takes_no_origin() && !config.trusts("127.0.0.1".parse().unwrap()));
         let demo = Config { demo: true, ..config };

@@ -43,11 +43,11 @@ use std::time::Duration;
 
 use bus::Bus;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use config::{
-    BotConfig, BotRules, Captcha, ClaimNames, Config, Identity, IdentityMode, JwksSource, Networks, OnBusy, Origins,
-    Proofs, RequestSignatures,
+    BotConfig, BotRules, Captcha, ClaimNames, Config, Identity, IdentityMode, JwksSource, LimitSettings, LimitsMode,
+    Networks, OnBusy, Origins, Proofs, RequestSignatures,
 };
 pub use site::OriginRule;
 /// For the bench.
@@ -106,11 +106,15 @@ pub async fn run(
     let state = state::State::new(config, bus, queue_timeout, process, stop.clone())?;
     let (hubs, identity, metrics) = (state.hubs.clone(), state.identity.clone(), state.metrics.clone());
     identity.prepare(&metrics).await;
+    let (tasks, served) = (TaskTracker::new(), CancellationToken::new());
+    tasks.spawn(limits::share(state.limits.clone(), state.bus.clone(), served.clone()));
     let serve = runtime::http::serve(listener, routes::router(state), limits, stop.clone());
     let (cut, ()) = tokio::join!(serve, identity.keep_fresh(&metrics, &stop));
     if cut > 0 {
         tracing::warn!(connections = cut, "cut connections that did not finish in time");
     }
-    hubs.close(drain / 4).await;
+    served.cancel();
+    tasks.close();
+    tokio::join!(hubs.close(drain / 4), tasks.wait());
     Ok(())
 }

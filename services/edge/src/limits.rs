@@ -1,51 +1,67 @@
-//! Limits by address, session, site and creation, in the memory of this edge.
+//! Limits in tiers: by address, session, site and creation; by minute, by day, and of streams at once.
 //!
-//! Each is a bucket of one minute's worth that refills evenly (GCRA): a quiet visitor may send a burst, a loud one
-//! gets the average. Memory is bounded: buckets that are full again are dropped every [`SWEEP`], and past [`MAX_KEYS`]
-//! of one kind all newcomers share one bucket until the sweep makes room. A flood from a great many addresses so
-//! limits strangers together, and never those who were here before it.
+//! - A **minute's** limit refills evenly: a quiet visitor may send a burst, a loud one gets the average.
+//! - A **day's** budget counts messages that were accepted as new, because each may run a workflow that costs money. It
+//!   comes back all at once, 24 hours after its first message.
+//! - **Streams** count while they are open.
+//!
+//! A refused call uses up nothing. Memory is bounded and floods don't free attackers (`table`); the time is one that
+//! can't be set (`quota`); edges share what they count without waiting for each other (`share`); nobody is kept by name
+//! (`keys`). `LIMITS_MODE=shadow` decides in the same way, and refuses nobody.
 
-use std::{
-    collections::hash_map::RandomState,
-    hash::{BuildHasher, Hash},
-    net::IpAddr,
-    num::NonZeroU32,
-    sync::Mutex,
-    time::Duration,
-};
+mod keys;
+mod quota;
+mod share;
+mod streams;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::http::{HeaderMap, HeaderValue};
-use governor::{
-    Quota, RateLimiter,
-    clock::{Clock, MonotonicClock, Reference},
-    middleware::StateInformationMiddleware,
-    nanos::Nanos,
-    state::{
-        InMemoryState, NotKeyed, StateStore,
-        keyed::{DashMapStateStore, ShrinkableKeyedStateStore},
-    },
+use protocol::{Charges, SessionId, SiteId, Tier};
+use runtime::Secret;
+use tokio::time::Instant;
+
+use self::{
+    keys::Keys,
+    quota::{Nanos, Quota},
+    share::Outbox,
+    streams::Streams,
+    table::Table,
 };
-use protocol::{SessionId, SiteId};
+use crate::{
+    config::{LimitSettings, LimitsMode},
+    metrics::{Limited, Metrics, Shared},
+};
 
-use crate::config::Config;
+pub(crate) use keys::neighbourhood;
+pub(crate) use share::share;
 
-/// Buckets of one kind at most: about 5 MB.
-const MAX_KEYS: usize = 100_000;
-/// How often full buckets are dropped.
-const SWEEP: Duration = Duration::from_secs(30);
-const MINUTE: Duration = Duration::from_secs(60);
+/// After so long a stream may have ended.
+const STREAM_RETRY: u32 = 5;
 
-/// What a limit counts by.
+/// Whom a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Scope {
-    /// All API calls of an address.
+    /// All API calls of an address, its messages, its streams.
     Ip,
-    /// Messages of a session.
+    /// Messages and streams of a session.
     Session,
     /// Messages of a site.
     Site,
     /// Sessions created by an address.
     Create,
+}
+
+/// What a limit counts over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Over {
+    Minute,
+    Day,
+    /// Not over time: what is open now.
+    Streams,
 }
 
 impl Scope {
@@ -60,254 +76,294 @@ impl Scope {
     }
 }
 
+impl Over {
+    /// The public name.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Minute => "minute",
+            Self::Day => "day",
+            Self::Streams => "streams",
+        }
+    }
+}
+
+fn scope(tier: Tier) -> Scope {
+    match tier {
+        Tier::Ip | Tier::IpDay => Scope::Ip,
+        Tier::Session | Tier::SessionDay => Scope::Session,
+        Tier::Site | Tier::SiteDay => Scope::Site,
+        Tier::Create => Scope::Create,
+    }
+}
+
+fn over(tier: Tier) -> Over {
+    match tier {
+        Tier::Ip | Tier::Session | Tier::Site | Tier::Create => Over::Minute,
+        Tier::IpDay | Tier::SessionDay | Tier::SiteDay => Over::Day,
+    }
+}
+
 /// How a caller stands with one limit after being counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
-    pub(crate) scope: Scope,
+    tier: Tier,
     quota: u32,
+    /// Seconds.
+    window: u64,
     remaining: u32,
     /// Seconds until all of the quota is there again; for a refused caller, until one more is.
-    pub(crate) reset: u32,
+    reset: u32,
 }
 
 impl Standing {
+    fn new(tier: Tier, quota: &Quota, remaining: u32, reset: Duration) -> Self {
+        // Never "after 0 seconds": that would be refused again.
+        let reset = u32::try_from(reset.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u32::MAX).max(1);
+        Self { tier, quota: quota.size(), window: quota.window().as_secs(), remaining, reset }
+    }
+
     /// Whether less of this one's quota is left than of the other's.
     pub(crate) fn is_tighter_than(&self, other: &Self) -> bool {
         let share = |a: &Self, b: &Self| u64::from(a.remaining) * u64::from(b.quota);
         share(self, other) <= share(other, self)
     }
 
-    /// The two headers of the IETF draft.
+    /// The two headers of draft-ietf-httpapi-ratelimit-headers: exactly `r` more would pass now.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
-        let Self { scope, quota, remaining, reset } = self;
-        let scope = scope.as_str();
+        let Self { tier, quota, window, remaining, reset } = self;
+        let name = tier.name();
         let value = |text: String| HeaderValue::from_maybe_shared(text).expect("words and numbers make a header");
-        headers.insert("ratelimit-policy", value(format!(r#""{scope}";q={quota};w={}"#, MINUTE.as_secs())));
-        headers.insert("ratelimit", value(format!(r#""{scope}";r={remaining};t={reset}"#)));
+        headers.insert("ratelimit-policy", value(format!(r#""{name}";q={quota};w={window}"#)));
+        headers.insert("ratelimit", value(format!(r#""{name}";r={remaining};t={reset}"#)));
     }
 }
 
-/// Counted and within the limit (`None`: the limit is off), or refused.
-pub(crate) type Counted = Result<Option<Standing>, Standing>;
+/// A call over a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) scope: Scope,
+    pub(crate) over: Over,
+    /// Seconds.
+    pub(crate) retry_after: u32,
+    /// Of a limit that counts over time.
+    pub(crate) standing: Option<Standing>,
+}
+
+/// Counted and within the limits, with the tightest of them (`None`: nothing is to be told), or refused.
+pub(crate) type Counted = Result<Option<Standing>, Refusal>;
 
 /// All limits of this edge.
-pub(crate) struct Limits<C: Clock = MonotonicClock> {
-    ip: Option<Tier<C>>,
-    session: Option<Tier<C>>,
-    site: Option<Tier<C>>,
-    create: Option<Tier<C>>,
+pub(crate) struct Limits {
+    shadow: bool,
+    keys: Keys,
+    /// By `Tier`; `None` is off.
+    tables: [Option<Table>; Tier::ALL.len()],
+    streams: Streams,
+    outbox: Outbox,
+    metrics: Arc<Metrics>,
+    began: Instant,
 }
 
 impl Limits {
-    pub(crate) fn new(config: &Config) -> Self {
-        Self::with_clock(config, &MonotonicClock)
-    }
-}
-
-impl<C: Clock + Clone> Limits<C> {
-    fn with_clock(config: &Config, clock: &C) -> Self {
-        let tier = |scope, quota| Tier::new(scope, quota, MAX_KEYS, clock.clone());
+    pub(crate) fn new(settings: &LimitSettings, secret: &Secret, metrics: Arc<Metrics>) -> Self {
+        let max_keys = usize::try_from(settings.limits_max_keys).unwrap_or(usize::MAX);
+        let quota = |tier| match tier {
+            Tier::Ip => Quota::per_minute(settings.rate_limit_per_minute),
+            Tier::Create => Quota::per_minute(settings.rate_limit_create_per_minute),
+            Tier::Session => Quota::per_minute(settings.rate_limit_session_per_minute),
+            Tier::Site => Quota::per_minute(settings.rate_limit_site_per_minute),
+            Tier::IpDay => Quota::per_day(settings.messages_per_day_ip()),
+            Tier::SessionDay => Quota::per_day(settings.messages_per_day_session()),
+            Tier::SiteDay => Quota::per_day(settings.messages_per_day_site),
+        };
         Self {
-            ip: tier(Scope::Ip, config.rate_limit_per_minute),
-            session: tier(Scope::Session, config.rate_limit_session_per_minute),
-            site: tier(Scope::Site, config.rate_limit_site_per_minute),
-            create: tier(Scope::Create, config.rate_limit_create_per_minute),
+            shadow: settings.limits_mode == LimitsMode::Shadow,
+            keys: Keys::new(secret),
+            tables: Tier::ALL.map(|tier| quota(tier).map(|quota| Table::new(quota, max_keys))),
+            streams: Streams::new(settings.streams_per_ip(), settings.streams_per_session()),
+            outbox: Outbox::default(),
+            metrics,
+            began: Instant::now(),
         }
     }
-}
 
-impl<C: Clock> Limits<C> {
     /// Counts an API call.
     pub(crate) fn call(&self, ip: IpAddr) -> Counted {
-        count(self.ip.as_ref(), &neighbourhood(ip))
+        self.count(&[(Tier::Ip, self.keys.address(ip))])
     }
 
     /// Counts the creation of a session.
     pub(crate) fn create(&self, ip: IpAddr) -> Counted {
-        count(self.create.as_ref(), &neighbourhood(ip))
+        self.count(&[(Tier::Create, self.keys.address(ip))])
     }
 
-    /// Counts a message with its session.
-    pub(crate) fn session(&self, session: &SessionId) -> Counted {
-        count(self.session.as_ref(), session)
-    }
-
-    /// Counts a message with its site.
-    pub(crate) fn site(&self, site: &SiteId) -> Counted {
-        count(self.site.as_ref(), site)
-    }
-}
-
-fn count<C: Clock>(tier: Option<&Tier<C>>, key: &impl Hash) -> Counted {
-    tier.map(|tier| tier.count(key)).transpose()
-}
-
-/// Who counts as one caller: an IPv4 address, or the /64 that one IPv6 subscriber has.
-pub(crate) fn neighbourhood(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
-        v4 => v4,
-    }
-}
-
-/// One limit.
-struct Tier<C: Clock> {
-    scope: Scope,
-    quota: NonZeroU32,
-    /// Keys are kept as a keyed hash: 8 bytes whatever they are, and nobody can aim for a collision.
-    hasher: RandomState,
-    limiter: RateLimiter<u64, Buckets, C, StateInformationMiddleware>,
-    swept: Mutex<C::Instant>,
-}
-
-impl<C: Clock> Tier<C> {
-    fn new(scope: Scope, per_minute: u32, max_keys: usize, clock: C) -> Option<Self> {
-        let quota = NonZeroU32::new(per_minute)?;
-        let pace = Quota::with_period(MINUTE / per_minute)?.allow_burst(quota);
-        let swept = Mutex::new(clock.now());
-        let buckets = Buckets { known: DashMapStateStore::default(), shared: InMemoryState::default(), max_keys };
-        Some(Self { scope, quota, hasher: RandomState::new(), limiter: RateLimiter::new(pace, buckets, clock), swept })
-    }
-
-    fn count(&self, key: &impl Hash) -> Result<Standing, Standing> {
-        self.sweep();
-        let standing = |remaining, reset: Duration| {
-            let reset = u32::try_from(reset.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
-            Standing { scope: self.scope, quota: self.quota.get(), remaining, reset }
-        };
-        match self.limiter.check_key(&self.hasher.hash_one(key)) {
-            Ok(state) => {
-                let remaining = state.remaining_burst_capacity();
-                Ok(standing(remaining, MINUTE / self.quota.get() * (self.quota.get() - remaining)))
+    /// Counts a message with all that limit it. What it takes of the day's budgets comes back unless it is accepted.
+    pub(crate) fn message(
+        self: &Arc<Self>,
+        ip: IpAddr,
+        session: &SessionId,
+        site: &SiteId,
+    ) -> Result<(Option<Standing>, Reserved), Refusal> {
+        let (ip, session, site) = (self.keys.address(ip), self.keys.session(session), self.keys.site(site));
+        let minutes = [(Tier::Session, session), (Tier::Site, site)];
+        let days = [(Tier::SessionDay, session), (Tier::IpDay, ip), (Tier::SiteDay, site)];
+        let [a, b] = minutes;
+        let [c, d, e] = days;
+        // From the narrow to the wide: who has had too much is told so, and not that the shop has.
+        match self.take(&[a, c, d, b, e]) {
+            Ok(standing) => {
+                self.note(&minutes);
+                Ok((self.told(standing), Reserved { limits: Arc::clone(self), days: Some(days) }))
             }
-            Err(until) => {
-                let wait = until.wait_time_from(self.limiter.clock().now());
-                // Never "after 0 seconds": that would be refused again.
-                Err(standing(0, wait.max(Duration::from_millis(1))))
+            Err(refusal) => {
+                self.refuse(refusal)?;
+                Ok((None, Reserved { limits: Arc::clone(self), days: None }))
             }
         }
     }
 
-    /// Here and not in a task: an edge without visitors wakes for nothing.
-    fn sweep(&self) {
-        let now = self.limiter.clock().now();
-        let Ok(mut swept) = self.swept.try_lock() else { return };
-        if Duration::from(now.duration_since(*swept)) >= SWEEP {
-            *swept = now;
-            drop(swept);
-            self.limiter.retain_recent();
+    /// Takes a place for a stream.
+    pub(crate) fn stream(self: &Arc<Self>, ip: IpAddr, session: &SessionId) -> Result<Slot, Refusal> {
+        let (address, session) = (self.keys.address(ip), self.keys.session(session));
+        if let Err(scope) = self.streams.take(address, session, self.shadow) {
+            self.refuse(Refusal { scope, over: Over::Streams, retry_after: STREAM_RETRY, standing: None })?;
+        }
+        Ok(Slot { limits: Arc::clone(self), address, session })
+    }
+
+    /// Of each limit by minute and day, how many callers it remembers who used something.
+    pub(crate) fn in_use(&self) -> impl Iterator<Item = (Tier, usize)> {
+        let now = self.now();
+        Tier::ALL.into_iter().filter_map(move |tier| Some((tier, self.table(tier)?.in_use(now))))
+    }
+
+    fn count(&self, whom: &[(Tier, u64)]) -> Counted {
+        match self.take(whom) {
+            Ok(standing) => {
+                self.note(whom);
+                Ok(self.told(standing))
+            }
+            Err(refusal) => self.refuse(refusal).map(|()| None),
+        }
+    }
+
+    /// Takes one of each, or nothing.
+    fn take(&self, whom: &[(Tier, u64)]) -> Counted {
+        let now = self.now();
+        let mut tightest: Option<Standing> = None;
+        for (at, &(tier, key)) in whom.iter().enumerate() {
+            let Some(table) = self.table(tier) else { continue };
+            match table.take(key, now) {
+                Ok(left) => {
+                    let standing = Standing::new(tier, table.quota(), left.units, left.reset);
+                    if tightest.is_none_or(|known| standing.is_tighter_than(&known)) {
+                        tightest = Some(standing);
+                    }
+                }
+                Err(wait) => {
+                    self.give_back(&whom[..at]);
+                    let standing = Standing::new(tier, table.quota(), 0, wait);
+                    let (scope, over, retry_after) = (scope(tier), over(tier), standing.reset);
+                    return Err(Refusal { scope, over, retry_after, standing: Some(standing) });
+                }
+            }
+        }
+        Ok(tightest)
+    }
+
+    fn give_back(&self, whom: &[(Tier, u64)]) {
+        let now = self.now();
+        for &(tier, key) in whom {
+            if let Some(table) = self.table(tier) {
+                table.give_back(key, now);
+            }
+        }
+    }
+
+    /// Lets the other edges know, in time.
+    fn note(&self, whom: &[(Tier, u64)]) {
+        for &(tier, key) in whom {
+            if self.table(tier).is_some() && !self.outbox.note(tier, key) {
+                self.shared("dropped", 1);
+            }
+        }
+    }
+
+    /// Counts what another edge let through.
+    fn hear(&self, charges: &Charges) {
+        let Some(table) = self.table(charges.tier) else { return };
+        let now = self.now();
+        for &(key, units) in &charges.charges {
+            table.add(key.0, units, now);
+        }
+        self.shared("heard", charges.units());
+    }
+
+    /// Counts what became of charges that edges share.
+    fn shared(&self, what: &'static str, units: u64) {
+        self.metrics.limit_charges.get_or_create(&Shared { what }).inc_by(units);
+    }
+
+    /// In the shadow a client is told nothing that it would heed.
+    fn told(&self, standing: Option<Standing>) -> Option<Standing> {
+        standing.filter(|_| !self.shadow)
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Result<(), Refusal> {
+        let (scope, limit) = (refusal.scope.as_str(), refusal.over.as_str());
+        let mode = if self.shadow { "shadow" } else { "enforce" };
+        self.metrics.rate_limited.get_or_create(&Limited { scope, limit, mode }).inc();
+        if self.shadow {
+            tracing::info!(scope, limit, "a limit would have refused a call");
+            Ok(())
+        } else {
+            Err(refusal)
+        }
+    }
+
+    fn table(&self, tier: Tier) -> Option<&Table> {
+        self.tables[tier as usize].as_ref()
+    }
+
+    fn now(&self) -> Nanos {
+        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// What a message takes of the day's budgets. Dropped, it gives that back: only messages that may run a workflow count.
+#[must_use]
+pub(crate) struct Reserved {
+    limits: Arc<Limits>,
+    days: Option<[(Tier, u64); 3]>,
+}
+
+impl Reserved {
+    /// The message was accepted as new.
+    pub(crate) fn spend(mut self) {
+        if let Some(days) = self.days.take() {
+            self.limits.note(&days);
         }
     }
 }
 
-/// The buckets of one limit.
-struct Buckets {
-    known: DashMapStateStore<u64>,
-    shared: InMemoryState,
-    max_keys: usize,
-}
-
-impl StateStore for Buckets {
-    type Key = u64;
-
-    fn measure_and_replace<T, F, E>(&self, key: &u64, f: F) -> Result<T, E>
-    where
-        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-    {
-        if !self.known.contains_key(key) && self.known.len() >= self.max_keys {
-            return self.shared.measure_and_replace(&NotKeyed::NonKey, f);
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if let Some(days) = self.days.take() {
+            self.limits.give_back(&days);
         }
-        self.known.measure_and_replace(key, f)
     }
 }
 
-impl ShrinkableKeyedStateStore<u64> for Buckets {
-    fn retain_recent(&self, drop_below: Nanos) {
-        self.known.retain_recent(drop_below);
-    }
-
-    fn len(&self) -> usize {
-        self.known.len()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.known.is_empty()
-    }
+/// The place of an open stream; free again when it is dropped.
+#[must_use]
+pub(crate) struct Slot {
+    limits: Arc<Limits>,
+    address: u64,
+    session: u64,
 }
 
-#[cfg(test)]
-mod tests {
-    use governor::clock::FakeRelativeClock;
-
-    use super::*;
-
-    fn tier(quota: u32, max_keys: usize) -> (Tier<FakeRelativeClock>, FakeRelativeClock) {
-        let clock = FakeRelativeClock::default();
-        // At the clock's very zero a bucket looks unused.
-        clock.advance(Duration::from_secs(1));
-        (Tier::new(Scope::Session, quota, max_keys, clock.clone()).unwrap(), clock)
-    }
-
-    #[test]
-    fn a_minutes_worth_then_the_average() {
-        let (tier, clock) = tier(20, 10);
-        for n in 1..=20 {
-            let standing = tier.count(&"a").unwrap();
-            assert_eq!((standing.remaining, standing.reset), (20 - n, 3 * n));
-        }
-        let refused = tier.count(&"a").unwrap_err();
-        assert_eq!((refused.remaining, refused.reset), (0, 3));
-        assert!(tier.count(&"b").is_ok(), "others have their own bucket");
-        clock.advance(Duration::from_secs(2));
-        assert_eq!(tier.count(&"a").unwrap_err().reset, 1);
-        clock.advance(Duration::from_secs(1));
-        assert_eq!(tier.count(&"a").unwrap().remaining, 0);
-        clock.advance(MINUTE);
-        assert_eq!(tier.count(&"a").unwrap().remaining, 19);
-    }
-
-    #[test]
-    fn zero_is_off() {
-        assert!(Tier::new(Scope::Ip, 0, 10, FakeRelativeClock::default()).is_none());
-        assert_eq!(count::<FakeRelativeClock>(None, &1), Ok(None));
-    }
-
-    #[test]
-    fn newcomers_past_the_cap_share_a_bucket_until_the_sweep() {
-        let (tier, clock) = tier(2, 3);
-        for known in 0..3 {
-            assert!(tier.count(&known).is_ok());
-        }
-        assert!(tier.count(&100).is_ok() && tier.count(&101).is_ok());
-        assert!(tier.count(&102).is_err(), "the shared bucket is empty");
-        assert!(tier.count(&0).is_ok(), "those who were here before are not touched");
-        assert_eq!(tier.limiter.len(), 3);
-        clock.advance(Duration::from_secs(120));
-        assert!(tier.count(&200).is_ok());
-        assert_eq!(tier.limiter.len(), 1);
-    }
-
-    #[test]
-    fn a_subscriber_is_one_caller() {
-        let check = |a: &str, b: &str, same: bool| {
-            let of = |ip: &str| neighbourhood(ip.parse().unwrap());
-            assert_eq!(of(a) == of(b), same, "{a} {b}");
-        };
-        check("10.0.0.1", "10.0.0.1", true);
-        check("10.0.0.1", "10.0.0.2", false);
-        check("::ffff:10.0.0.1", "10.0.0.1", true);
-        check("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", true);
-        check("2001:db8:0:1::1", "2001:db8:0:2::1", false);
-    }
-
-    #[test]
-    fn the_tightest_has_the_smallest_share_left() {
-        let of = |scope, quota, remaining| Standing { scope, quota, remaining, reset: 0 };
-        let (ip, session) = (of(Scope::Ip, 60, 30), of(Scope::Session, 20, 12));
-        assert!(ip.is_tighter_than(&session) && !session.is_tighter_than(&ip));
-        let mut headers = HeaderMap::new();
-        Standing { reset: 20, ..session }.write(&mut headers);
-        assert_eq!(headers["ratelimit-policy"], r#""session";q=20;w=60"#);
-        assert_eq!(headers["ratelimit"], r#""session";r=12;t=20"#);
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.limits.streams.free(self.address, self.session);
     }
 }

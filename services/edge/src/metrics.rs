@@ -1,15 +1,24 @@
 //! The edge's metrics, all of them. Labels have few values: never an id, an address or a path as it was asked for.
 
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
+
 use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{counter::Counter, exemplar::HistogramWithExemplars, family::Family, gauge::Gauge},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet},
+    metrics::{MetricType, counter::Counter, exemplar::HistogramWithExemplars, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
+
+use crate::limits::Limits;
 
 /// See the module.
 pub(crate) struct Metrics {
     pub(crate) http_requests: Family<Http, Counter>,
     pub(crate) rate_limited: Family<Limited, Counter>,
+    pub(crate) limit_charges: Family<Shared, Counter>,
     pub(crate) panics: Counter,
     pub(crate) bot_verdicts: Family<Judged, Counter>,
     pub(crate) bot_reasons: Family<Spoken, Counter>,
@@ -36,10 +45,21 @@ pub(crate) struct Http {
     pub(crate) status: u16,
 }
 
-/// Whose limit refused.
+/// Which limit refused, or in the mode `shadow` would have.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Limited {
+    /// `ip`, `session`, `site`, `create`.
     pub(crate) scope: &'static str,
+    /// `minute`, `day`, `streams`.
+    pub(crate) limit: &'static str,
+    /// `enforce`, `shadow`.
+    pub(crate) mode: &'static str,
+}
+
+/// What became of charges to limits that edges share: `told`, `dropped`, and those of others that were `heard`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Shared {
+    pub(crate) what: &'static str,
 }
 
 /// What became of a proof: `accepted`, `missing`, `invalid`, `time`, `replayed`, `overloaded`.
@@ -98,6 +118,35 @@ pub(crate) struct Trace {
     pub(crate) trace_id: String,
 }
 
+/// Adds how many callers each limit remembers, looked up when somebody asks.
+pub(crate) fn watch(process: &runtime::metrics::Metrics, limits: &Arc<Limits>) {
+    let limits = Arc::downgrade(limits);
+    process.register(|registry| {
+        registry.sub_registry_with_prefix("edge").register_collector(Box::new(Remembered(limits)));
+    });
+}
+
+struct Remembered(Weak<Limits>);
+
+impl fmt::Debug for Remembered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Remembered(..)")
+    }
+}
+
+impl Collector for Remembered {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(limits) = self.0.upgrade() else { return Ok(()) };
+        let help = "Callers that a limit remembers because they used something of it";
+        let mut gauges = encoder.encode_descriptor("limit_keys", help, None, MetricType::Gauge)?;
+        for (tier, keys) in limits.in_use() {
+            let keys = i64::try_from(keys).unwrap_or(i64::MAX);
+            gauges.encode_family(&[("tier", tier.name())])?.encode_gauge(&keys)?;
+        }
+        Ok(())
+    }
+}
+
 impl Metrics {
     pub(crate) fn new(process: &runtime::metrics::Metrics) -> Self {
         // From a demo's echo to a slow model's first word.
@@ -105,6 +154,7 @@ impl Metrics {
         let metrics = Self {
             http_requests: Family::default(),
             rate_limited: Family::default(),
+            limit_charges: Family::default(),
             panics: Counter::default(),
             bot_verdicts: Family::default(),
             bot_reasons: Family::default(),
@@ -128,7 +178,8 @@ impl Metrics {
     fn register(&self, registry: &mut Registry) {
         let edge = registry.sub_registry_with_prefix("edge");
         edge.register("http_requests", "Requests answered", self.http_requests.clone());
-        edge.register("rate_limited", "Requests refused by a limit", self.rate_limited.clone());
+        edge.register("rate_limited", "Requests that a limit refused, or would have", self.rate_limited.clone());
+        edge.register("limit_charges", "Charges that edges share, by what became of them", self.limit_charges.clone());
         edge.register("panics", "Requests that ended in a fault of ours", self.panics.clone());
         edge.register("bot_verdicts", "Requests by what the bot rules make of them", self.bot_verdicts.clone());
         edge.register("bot_reasons", "What spoke against requests", self.bot_reasons.clone());

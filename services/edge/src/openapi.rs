@@ -86,6 +86,8 @@ pub(crate) struct Problem {
     max_bytes: Option<u64>,
     /// With `rate_limited`: `ip`, `session`, `site` or `create`.
     scope: Option<String>,
+    /// With `rate_limited`: whether it is a limit by `minute`, a budget of the `day`, or one of open `streams`.
+    limit: Option<String>,
     /// Seconds.
     retry_after: Option<u32>,
     /// With `session_busy`: the `message_id` of the reply that runs.

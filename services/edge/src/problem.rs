@@ -14,11 +14,14 @@ use protocol::MessageId;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{identity::Refused, limits::Scope, time};
+use crate::{
+    identity::Refused,
+    limits::{Over, Refusal, Scope},
+    time,
+};
 
 /// One variant for each public code.
 #[derive(Clone, Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "the contract's table is whole; not every code has its maker yet"))]
 pub(crate) enum ApiError {
     /// Malformed JSON, a missing field, or one out of bounds.
     InvalidRequest {
@@ -62,11 +65,7 @@ pub(crate) enum ApiError {
         running: MessageId,
     },
     SessionEnded,
-    RateLimited {
-        scope: Scope,
-        /// Seconds.
-        retry_after: u32,
-    },
+    RateLimited(Refusal),
     Overloaded {
         /// Seconds.
         retry_after: u32,
@@ -199,15 +198,23 @@ impl ApiError {
                 Face::new(S::CONFLICT, "session_busy", "Session busy", detail).with("running", running.as_str())
             }
             Self::SessionEnded => Face::new(S::GONE, "session_ended", "Session ended", "Create a new session."),
-            Self::RateLimited { scope, retry_after } => {
-                let (title, detail) = match scope {
-                    Scope::Ip => ("Too many requests", "This address sends too many requests."),
-                    Scope::Session => ("Too many messages", "This session sends too many messages."),
-                    Scope::Site => ("Too many messages", "This site sends too many messages."),
-                    Scope::Create => ("Too many sessions", "This address creates too many sessions."),
+            Self::RateLimited(Refusal { scope, over, retry_after, .. }) => {
+                let (title, detail) = match (over, scope) {
+                    (Over::Streams, Scope::Session) => ("Too many streams", "This session has too many streams open."),
+                    (Over::Streams, _) => ("Too many streams", "This address has too many streams open."),
+                    (Over::Day, Scope::Ip) => {
+                        ("Too many messages", "This address has used up its messages of the day.")
+                    }
+                    (Over::Day, Scope::Site) => ("Too many messages", "This site has used up its messages of the day."),
+                    (Over::Day, _) => ("Too many messages", "This session has used up its messages of the day."),
+                    (Over::Minute, Scope::Ip) => ("Too many requests", "This address sends too many requests."),
+                    (Over::Minute, Scope::Session) => ("Too many messages", "This session sends too many messages."),
+                    (Over::Minute, Scope::Site) => ("Too many messages", "This site sends too many messages."),
+                    (Over::Minute, Scope::Create) => ("Too many sessions", "This address creates too many sessions."),
                 };
                 Face::new(S::TOO_MANY_REQUESTS, "rate_limited", title, detail)
                     .with("scope", scope.as_str())
+                    .with("limit", over.as_str())
                     .retry_after(*retry_after)
             }
             Self::Overloaded { retry_after, detail } => {
@@ -282,14 +289,14 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Writes the problem document of a response that was made from an [`ApiError`], and returns that error.
-pub(crate) fn describe(response: &mut Response, request_id: &str) -> Option<ApiError> {
-    let error = response.extensions_mut().remove::<ApiError>()?;
+/// Writes the problem document of a response that was made from an [`ApiError`]; returns whether it was.
+pub(crate) fn describe(response: &mut Response, request_id: &str) -> bool {
+    let Some(error) = response.extensions_mut().remove::<ApiError>() else { return false };
     let mut document = error.face().document;
     document.request_id = request_id;
     let body = serde_json::to_vec(&document).expect("strings and numbers serialize");
     *response.body_mut() = Body::from(body);
-    Some(error)
+    true
 }
 
 #[cfg(test)]
@@ -302,7 +309,7 @@ mod tests {
         let running = MessageId::new("message-1").unwrap();
         let check = async |error: ApiError, status: u16, code: &str, member: &str, header: &str| {
             let mut response = error.into_response();
-            assert!(describe(&mut response, "req-1").is_some());
+            assert!(describe(&mut response, "req-1"));
             assert_eq!(response.status().as_u16(), status, "{code}");
             assert!(header.is_empty() || response.headers().contains_key(header), "{code}");
             assert_eq!(response.headers()["content-type"], "application/problem+json");
@@ -345,8 +352,10 @@ mod tests {
         check(ApiError::MessageConflict, 409, "message_conflict", "", "").await;
         check(ApiError::SessionBusy { running }, 409, "session_busy", "running", "").await;
         check(ApiError::SessionEnded, 410, "session_ended", "", "").await;
-        let limited = ApiError::RateLimited { scope: Scope::Session, retry_after: 3 };
+        let refusal = Refusal { scope: Scope::Session, over: Over::Day, retry_after: 3, standing: None };
+        let limited = ApiError::RateLimited(refusal);
         check(limited.clone(), 429, "rate_limited", "retry_after", "retry-after").await;
+        check(limited.clone(), 429, "rate_limited", "limit", "retry-after").await;
         check(limited, 429, "rate_limited", "scope", "retry-after").await;
         let overloaded = ApiError::Overloaded { retry_after: 1, detail: "x" };
         check(overloaded, 503, "overloaded", "retry_after", "retry-after").await;

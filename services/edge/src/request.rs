@@ -22,8 +22,8 @@ use futures_util::FutureExt as _;
 use crate::{
     config::Config,
     cors::{self, Cors},
-    limits::{Counted, Standing},
-    metrics::{Http, Limited},
+    limits::{Counted, Refusal, Standing},
+    metrics::Http,
     problem::{self, ApiError},
     state::State,
 };
@@ -67,20 +67,24 @@ impl Call {
         }
     }
 
-    /// Notes how a limit counted this call; the tightest one goes into the response's headers.
+    /// Notes how limits counted this call; the tightest one goes into the response's headers.
     pub(crate) fn count(&self, counted: Counted) -> Result<(), ApiError> {
-        let (standing, refused) = match counted {
-            Ok(None) => return Ok(()),
-            Ok(Some(standing)) => (standing, None),
-            Err(standing) => {
-                (standing, Some(ApiError::RateLimited { scope: standing.scope, retry_after: standing.reset }))
-            }
-        };
+        let standing = counted.map_err(|refusal| self.refused(refusal))?;
         let mut tightest = self.tightest.lock().expect("nothing panics while holding it");
-        if refused.is_some() || tightest.is_none_or(|known| standing.is_tighter_than(&known)) {
+        if let Some(standing) = standing
+            && tightest.is_none_or(|known| standing.is_tighter_than(&known))
+        {
             *tightest = Some(standing);
         }
-        refused.map_or(Ok(()), Err)
+        Ok(())
+    }
+
+    /// Notes that a limit refused this call: that one goes into the headers.
+    pub(crate) fn refused(&self, refusal: Refusal) -> ApiError {
+        if refusal.standing.is_some() {
+            *self.tightest.lock().expect("nothing panics while holding it") = refusal.standing;
+        }
+        ApiError::RateLimited(refusal)
     }
 
     /// Whether the visitor's browser got its page from this edge itself.
@@ -122,10 +126,7 @@ pub(crate) async fn around(state: State, mut request: Request, next: Next) -> Re
         }
     };
 
-    let error = problem::describe(&mut response, &call.id);
-    if let Some(ApiError::RateLimited { scope, .. }) = error {
-        state.metrics.rate_limited.get_or_create(&Limited { scope: scope.as_str() }).inc();
-    }
+    problem::describe(&mut response, &call.id);
     let headers = response.headers_mut();
     if let Some(standing) = &*call.tightest.lock().expect("nothing panics while holding it") {
         standing.write(headers);
@@ -203,11 +204,13 @@ fn visitor_ip(config: &Config, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
     if !config.trusts(nearest) {
         return nearest;
     }
-    let name = if headers.contains_key(FORWARDED_FOR) { FORWARDED_FOR } else { "forwarded" };
-    let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
-    let hops = values.iter().rev().flat_map(|value| value.rsplit(','));
+    let listed = headers.contains_key(FORWARDED_FOR);
+    let name = if listed { FORWARDED_FOR } else { "forwarded" };
+    let values: Vec<&HeaderValue> = headers.get_all(name).iter().collect();
+    // As bytes: what a visitor sent may be no text, and must not take what a proxy wrote after it along.
+    let hops = values.iter().rev().flat_map(|value| RightToLeft::new(value.as_bytes(), b',', !listed));
     for hop in hops.take(MAX_HOPS) {
-        let address = if name == FORWARDED_FOR { Some(hop) } else { forwarded_for(hop) };
+        let address = if listed { Some(hop) } else { forwarded_for(hop) };
         let Some(ip) = address.and_then(hop_ip) else { break };
         nearest = ip;
         if !config.trusts(ip) {
@@ -218,16 +221,53 @@ fn visitor_ip(config: &Config, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
 }
 
 /// The `for` of one element of `Forwarded` (RFC 7239).
-fn forwarded_for(element: &str) -> Option<&str> {
-    element.split(';').find_map(|pair| {
-        let (name, value) = pair.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("for").then(|| value.trim().trim_matches('"'))
+fn forwarded_for(element: &[u8]) -> Option<&[u8]> {
+    RightToLeft::new(element, b';', true).find_map(|pair| {
+        let mut halves = pair.splitn(2, |byte| *byte == b'=');
+        let (name, value) = (halves.next()?, halves.next()?.trim_ascii());
+        let bare = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
+        name.trim_ascii().eq_ignore_ascii_case(b"for").then_some(bare)
     })
 }
 
+/// The parts of a header's value between separators, the last one first. A quoted string is one piece: a proxy may have
+/// put into it what the visitor says (`host="a,for=192.0.2.1"`). Seen from the right, nothing that a visitor sent can
+/// open or close a quote in what a proxy wrote after it.
+struct RightToLeft<'a> {
+    rest: Option<&'a [u8]>,
+    separator: u8,
+    /// Whether there are quoted strings in this header.
+    quotes: bool,
+}
+
+impl<'a> RightToLeft<'a> {
+    fn new(value: &'a [u8], separator: u8, quotes: bool) -> Self {
+        Self { rest: Some(value), separator, quotes }
+    }
+}
+
+impl<'a> Iterator for RightToLeft<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let rest = self.rest.take()?;
+        let mut quoted = false;
+        for (at, byte) in rest.iter().enumerate().rev() {
+            if *byte == b'"' && self.quotes {
+                let escapes = rest[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
+                quoted ^= escapes % 2 == 0;
+            } else if *byte == self.separator && !quoted {
+                self.rest = Some(&rest[..at]);
+                return Some(&rest[at + 1..]);
+            }
+        }
+        Some(rest)
+    }
+}
+
 /// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
-fn hop_ip(text: &str) -> Option<IpAddr> {
-    let text = text.trim();
+fn hop_ip(hop: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(hop).ok()?.trim();
     let bare = || text.parse::<IpAddr>().ok();
     let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
@@ -253,7 +293,7 @@ mod tests {
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
-            headers.append(*name, value.parse().unwrap());
+            headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         headers
     }
@@ -288,6 +328,46 @@ mod tests {
         check("10.0.0.1", &[("x-real-ip", "1.2.3.4")], "10.0.0.1");
         let many = vec!["10.0.0.2"; 100].join(",");
         check("10.0.0.1", &[(xff, &format!("1.2.3.4,{many}"))], "10.0.0.2");
+        check("10.0.0.1", &[(xff, &format!("{many},198.51.100.1"))], "198.51.100.1");
+        let made_up: Vec<String> = (0..100).map(|n| format!("1.2.3.{n}")).collect();
+        check("10.0.0.1", &[(xff, &made_up.join(", "))], "1.2.3.99");
+        check("192.0.2.9", &[(xff, &made_up.join(", ")), ("forwarded", "for=10.0.0.1")], "192.0.2.9");
+        // What is no address ends the way: what stands left of it counts for nothing.
+        for odd in
+            ["_hidden", "unknown", "", "1.2.3.4.5", "[2001:db8::1", "é", "1.2.3.4:99999", "\"1.2.3.4\"", "for=1.2.3.4"]
+        {
+            check("10.0.0.1", &[(xff, &format!("1.2.3.4, {odd}"))], "10.0.0.1");
+            check("10.0.0.1", &[(xff, &format!("1.2.3.4, {odd}, 10.0.0.2"))], "10.0.0.2");
+            check("10.0.0.1", &[(xff, &format!("{odd}, 198.51.100.1"))], "198.51.100.1");
+            check("10.0.0.1", &[(xff, odd), (xff, "198.51.100.1")], "198.51.100.1");
+        }
+        check("10.0.0.1", &[(xff, "[2001:db8::1]")], "2001:db8::1");
+        check("10.0.0.1", &[(xff, "::ffff:198.51.100.1")], "198.51.100.1");
+        check("10.0.0.1", &[(xff, "198.51.100.1, ::ffff:10.0.0.2")], "198.51.100.1");
+        let forwarded = "forwarded";
+        for (element, expected) in [
+            ("for=198.51.100.1", "198.51.100.1"),
+            ("For=\"198.51.100.1:4711\"", "198.51.100.1"),
+            ("by=_proxy;FOR = \"[2001:db8::1]\" ; host=a", "2001:db8::1"),
+            ("for=\"_gazonk\"", "10.0.0.1"),
+            ("for=unknown", "10.0.0.1"),
+            ("for=\"unknown:80\"", "10.0.0.1"),
+            ("for=[2001:db8::1]", "2001:db8::1"),
+            ("host=a", "10.0.0.1"),
+            ("for", "10.0.0.1"),
+            // What a proxy quotes may be the visitor's words.
+            ("for=198.51.100.1;host=\"a,for=1.2.3.4\"", "198.51.100.1"),
+            ("for=198.51.100.1;host=\"a;for=1.2.3.4\"", "198.51.100.1"),
+            ("for=198.51.100.1;host=\"a\\\",for=1.2.3.4\"", "198.51.100.1"),
+        ] {
+            check("10.0.0.1", &[(forwarded, element)], expected);
+            // Whatever a visitor sends in front of it, an open quote too, changes nothing.
+            for front in ["for=1.2.3.4, ", "for=10.0.0.9, for=\"1.2.3.4\", ", "for=\"x, ", "host=\"\\, ", "é, "] {
+                check("10.0.0.1", &[(forwarded, &format!("{front}{element}"))], expected);
+            }
+        }
+        check("10.0.0.1", &[(forwarded, "for=198.51.100.1, for=10.0.0.2;proto=https")], "198.51.100.1");
+        check("10.0.0.1", &[(forwarded, "for=1.2.3.4"), (forwarded, "for=\"[2001:db8::1]:80\"")], "2001:db8::1");
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Sites {
             origins: config.allowed_origins.0.clone(),
             message_max_chars: config.message_max_chars,
             history_max_messages: config.history_max_messages,
-            messages_per_minute: config.rate_limit_session_per_minute,
+            messages_per_minute: config.limits.rate_limit_session_per_minute,
             on_busy: config.on_busy,
         };
         Self { by_id: HashMap::from([(id, Arc::new(site))]) }

@@ -20,7 +20,7 @@ use crate::{
     hub::Hubs,
     identity,
     limits::Limits,
-    metrics::Metrics,
+    metrics::{self, Metrics},
     site::Sites,
     token::Tokens,
 };
@@ -58,15 +58,17 @@ impl State {
         let sites = Sites::new(&config);
         let metrics = Arc::new(Metrics::new(&process));
         let ended = Arc::new(Ended::new(config.session_max_age));
+        let limits = Arc::new(Limits::new(&config.limits, &secret, Arc::clone(&metrics)));
+        metrics::watch(&process, &limits);
         Ok(Self {
+            bots: Arc::new(Bots::new(&config, &secret, bus.clone())?),
             hubs: Arc::new(Hubs::new(bus.clone(), queue_timeout, Arc::clone(&metrics), Arc::clone(&ended))),
             ended,
             bus,
             metrics,
             tokens: Arc::new(Tokens::new(&config, &secret)),
             identity: Arc::new(identity::Verifier::new(&config)?),
-            limits: Arc::new(Limits::new(&config)),
-            bots: Arc::new(Bots::new(&config, &secret, bus.clone())?),
+            limits,
             assets: Arc::new(Assets::new(&sites)),
             sites: Arc::new(sites),
             config: Arc::new(config),

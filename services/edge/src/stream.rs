@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     hub::{Cursor, Hub},
+    limits::Slot,
     metrics::Metrics,
     sse,
     state::State,
@@ -39,7 +40,7 @@ pub(crate) enum Kind {
 }
 
 /// Answers with an event stream.
-pub(crate) fn respond(state: &State, hub: Hub, cursor: Cursor, kind: Kind) -> Response {
+pub(crate) fn respond(state: &State, hub: Hub, cursor: Cursor, kind: Kind, slot: Slot) -> Response {
     let first = match kind {
         Kind::Session { resumed } => {
             let ready = sse::ready(hub.session(), resumed);
@@ -60,7 +61,7 @@ pub(crate) fn respond(state: &State, hub: Hub, cursor: Cursor, kind: Kind) -> Re
         draining: state.draining.clone(),
         leave: state.config.drain_timeout.mul_f64(LEAVE_AFTER),
         leaving: false,
-        open: Open::new(Arc::clone(&state.metrics)),
+        open: Open::new(Arc::clone(&state.metrics), slot),
     };
     let body = Body::from_stream(futures_util::stream::unfold(stream, Stream::next));
     let headers: [(HeaderName, HeaderValue); 3] = [
@@ -100,7 +101,7 @@ impl Stream {
             let (bytes, events, over) = self.hub.read(&mut self.cursor);
             self.over = over || ended && bytes.is_none();
             if let Some(bytes) = bytes {
-                self.open.0.sse_events.inc_by(events);
+                self.open.metrics.sse_events.inc_by(events);
                 return Some((Ok(bytes), self));
             }
             if self.over {
@@ -129,18 +130,21 @@ impl Stream {
     }
 }
 
-/// Counts an open stream.
-struct Open(Arc<Metrics>);
+/// Counts an open stream, and holds its place.
+struct Open {
+    metrics: Arc<Metrics>,
+    _slot: Slot,
+}
 
 impl Open {
-    fn new(metrics: Arc<Metrics>) -> Self {
+    fn new(metrics: Arc<Metrics>, slot: Slot) -> Self {
         metrics.sse_open.inc();
-        Self(metrics)
+        Self { metrics, _slot: slot }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.sse_open.dec();
+        self.metrics.sse_open.dec();
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     body,
     chat::away,
     config::RequestSignatures,
+    limits::{Reserved, Slot},
     metrics::Shown,
     problem::ApiError,
     proof::{self, Checked, Wanted},
@@ -53,10 +54,17 @@ pub(crate) struct FromVisitor<T>(pub(crate) Visitor, pub(crate) T);
 pub(crate) struct Listener(pub(crate) Visitor);
 
 impl Visitor {
-    /// Counts one message with the session and its site.
-    pub(crate) fn count_message(&self, state: &State) -> Result<(), ApiError> {
-        self.call.count(state.limits.session(&self.session))?;
-        self.call.count(state.limits.site(&self.site.id))
+    /// Counts one message with all that limit it. The day's budgets get theirs back unless it is spent.
+    pub(crate) fn count_message(&self, state: &State) -> Result<Reserved, ApiError> {
+        match state.limits.message(self.call.ip, &self.session, &self.site.id) {
+            Ok((standing, reserved)) => self.call.count(Ok(standing)).map(|()| reserved),
+            Err(refusal) => Err(self.call.refused(refusal)),
+        }
+    }
+
+    /// Takes a place for a stream of the session.
+    pub(crate) fn open_stream(&self, state: &State) -> Result<Slot, ApiError> {
+        state.limits.stream(self.call.ip, &self.session).map_err(|refusal| self.call.refused(refusal))
     }
 
     /// Refuses another session's id, whether that session exists or not, and whether it is an id or not.

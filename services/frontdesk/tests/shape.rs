@@ -63,7 +63,6 @@ fn each_outside_thing_has_one_owner() {
     };
     check("async-nats", &["bus"]);
     check("redb", &["analytics"]);
-    check("governor", &["edge"]);
     // The worker for n8n, the executable for `frontdesk healthcheck`, the edge for the shop's public keys and a
     // captcha's answers.
     check("reqwest", &["edge", "frontdesk", "worker"]);

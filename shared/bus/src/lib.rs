@@ -22,6 +22,8 @@
 //! - **The end of a session is known everywhere.** Once [`Bus::end_session`] has returned, every [`Ended`] tells of it,
 //!   one that begins later as well. Of more than [`Config::ended_max`] the process forgets the oldest, which all have
 //!   heard; over NATS, where a process may begin later, one more is [`Error::Overloaded`].
+//! - **Charges** to limits reach every other process that listens to them, or are lost: [`Bus::charge`] never waits and
+//!   says whether they were sent. Whoever listens hears its own as well.
 //! - What was accepted before [`Bus::close`] is flushed.
 
 mod config;
@@ -34,7 +36,7 @@ pub mod testing;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use protocol::{Event, Fact, Message, MessageId, Millis, Record, Reply, SessionId};
+use protocol::{Charges, Event, Fact, Message, MessageId, Millis, Record, Reply, SessionId};
 use serde::{Deserialize, Serialize};
 
 pub use config::{Config, NatsConfig};
@@ -305,6 +307,20 @@ impl Bus {
         either!(&self.0, bus => bus.facts_dropped())
     }
 
+    /// Tells the other edges what was counted. Never waits; `false` when it was not sent, and never will be: late
+    /// charges would be wrong ones. In the process there is nobody else.
+    pub fn charge(&self, charges: &Charges) -> bool {
+        either!(&self.0, bus => bus.charge(charges))
+    }
+
+    /// Listens to what edges count, from now on.
+    pub async fn charges(&self) -> Result<ChargesHeard, Error> {
+        Ok(ChargesHeard(match &self.0 {
+            Variant::Local(_) => None,
+            Variant::Nats(bus) => Some(bus.charges().await?),
+        }))
+    }
+
     /// How long the bus takes to answer; an error when it doesn't within a second.
     pub async fn ping(&self) -> Result<Duration, Error> {
         either!(&self.0, bus => bus.ping().await)
@@ -405,6 +421,20 @@ impl Ended {
         match &mut self.0 {
             EndedFrom::Local(ended) => ended.next().await,
             EndedFrom::Nats(ended) => ended.next().await,
+        }
+    }
+}
+
+/// See [`Bus::charges`].
+pub struct ChargesHeard(Option<nats::ChargesHeard>);
+
+impl ChargesHeard {
+    /// The next ones. Cancel-safe. Bad bytes are dropped and logged. In the process it waits for ever: there is no other
+    /// edge.
+    pub async fn next(&mut self) -> Charges {
+        match &mut self.0 {
+            Some(heard) => heard.next().await,
+            None => std::future::pending().await,
         }
     }
 }

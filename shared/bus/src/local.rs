@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use protocol::{Event, Fact, Message, MessageId, Millis, Record, Reply, SessionId};
+use protocol::{Charges, Event, Fact, Message, MessageId, Millis, Record, Reply, SessionId};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     time::Instant,
@@ -258,6 +258,10 @@ impl Local {
         state.facts.push_back(fact);
         drop(state);
         self.0.told.notify_one();
+    }
+
+    pub(crate) fn charge(&self, _: &Charges) -> bool {
+        true
     }
 
     pub(crate) fn facts_dropped(&self) -> u64 {

@@ -29,7 +29,7 @@ use async_nats::{
 };
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
-use protocol::{Event, Fact, Message, Record, Reply, SessionId};
+use protocol::{Charges, Event, Fact, Message, Record, Reply, SessionId};
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -255,6 +255,15 @@ impl Nats {
         self.0.dropped.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn charge(&self, charges: &Charges) -> bool {
+        let subject = format!("limit.charge.{}", charges.tier.name());
+        serde_json::to_vec(charges).is_ok_and(|payload| publish(&self.0.live, subject.into(), payload.into()))
+    }
+
+    pub(crate) async fn charges(&self) -> Result<ChargesHeard, Error> {
+        self.0.live.subscribe("limit.charge.*").await.map(ChargesHeard).map_err(|e| unavailable(&e))
+    }
+
     pub(crate) async fn ping(&self) -> Result<Duration, Error> {
         if !self.connected() {
             return Err(Error::Unavailable("not connected".into()));
@@ -331,6 +340,21 @@ impl Events {
     }
 }
 
+pub(crate) struct ChargesHeard(Subscriber);
+
+impl ChargesHeard {
+    pub(crate) async fn next(&mut self) -> Charges {
+        loop {
+            match self.0.next().await.map(|message| serde_json::from_slice(&message.payload)) {
+                Some(Ok(charges)) => return charges,
+                // A newer edge may have tiers that this one doesn't know.
+                Some(Err(_)) => tracing::debug!("dropped charges that can't be read"),
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
 pub(crate) struct Requests {
     asks: Subscriber,
     controls: Subscriber,
@@ -379,9 +403,15 @@ pub(crate) fn answer(client: &Client, to: Subject, reply: &Reply) {
 /// Publishes without waiting. While NATS is away, or the client's command queue is full, nothing is sent: waiting here
 /// would stop the reading of n8n, and readers re-read what they miss.
 fn publish_now(client: &Client, subject: Subject, payload: Bytes) {
-    if client.connection_state() == Connection::Connected && at_once(client.publish(subject, payload)).is_none() {
+    if client.connection_state() == Connection::Connected && !publish(client, subject, payload) {
         tracing::debug!("a live event was not sent");
     }
+}
+
+/// Publishes without waiting, and says whether it went out.
+fn publish(client: &Client, subject: Subject, payload: Bytes) -> bool {
+    let connected = client.connection_state() == Connection::Connected;
+    connected && at_once(client.publish(subject, payload)).is_some()
 }
 
 /// What a publish gives without waiting. Outside tokio's cooperative budget: after 128 operations of one poll a channel

@@ -9,7 +9,8 @@ use bus::{
     Submitted, testing::NatsServer,
 };
 use protocol::{
-    Event, Fact, FactKind, FinishReason, Message, MessageId, Millis, Record, Reply, SessionId, SiteId, Terminal, What,
+    Charges, Event, Fact, FactKind, FinishReason, Key, Message, MessageId, Millis, Record, Reply, SessionId, SiteId,
+    Terminal, Tier, What,
 };
 
 /// One deployment: a bus for each role, which in the process is one and the same.
@@ -534,6 +535,37 @@ async fn a_restart_of_nats_forgets_neither_proofs_nor_ends() {
         assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
         assert!(matches!(ended, Err(Error::Unavailable(_))), "{ended:?}");
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    })
+    .await;
+}
+
+/// What one edge counts every edge hears, itself included; in the process there is nobody to hear it. A process without
+/// a connection is told that nobody will.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn charges_reach_the_other_edges_or_nobody() {
+    within_a_minute(async {
+        let of = |edge: &str| Charges { v: 1, edge: edge.into(), tier: Tier::IpDay, charges: vec![(Key(7), 2)] };
+        let (d, mut server) = nats(Config::default()).await;
+        let other = server.bus(&Config::default(), "edge").await;
+        let (mut here, mut there) = (d.edge.charges().await.unwrap(), other.charges().await.unwrap());
+        // A subscription of another connection is there some time after its call returned.
+        let heard = loop {
+            assert!(d.edge.charge(&of("edge-1")));
+            tokio::select! {
+                heard = there.next() => break heard,
+                () = tokio::time::sleep(Duration::from_millis(20)) => {}
+            }
+        };
+        assert_eq!(heard, of("edge-1"));
+        assert_eq!(here.next().await, of("edge-1"));
+        server.kill().await;
+        while d.edge.charge(&of("edge-1")) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let alone = local(Config::default()).await.edge;
+        assert!(alone.charge(&of("edge-1")));
+        let mut nobody = alone.charges().await.unwrap();
+        assert!(futures_util::FutureExt::now_or_never(nobody.next()).is_none());
     })
     .await;
 }

@@ -5,9 +5,11 @@
 //! - [`event`]: what a worker tells about a running reply.
 //! - [`record`]: the session's record: the claim, and what a resume is answered from.
 //! - [`fact`]: what happened, for analytics, never with text.
+//! - [`charges`]: what edges tell each other about their limits.
 //!
 //! The JSON forms are frozen by `fixtures/`: a test reads every file there, and so may tests in other languages.
 
+pub mod charges;
 pub mod event;
 pub mod fact;
 pub mod ids;
@@ -15,6 +17,7 @@ pub mod message;
 pub mod record;
 mod time;
 
+pub use charges::{Charges, Key, Tier};
 pub use event::{Event, FailureCode, FinishReason, Terminal, What};
 pub use fact::{Fact, FactKind};
 pub use ids::{FactId, IdError, MessageId, SessionId, SiteId};

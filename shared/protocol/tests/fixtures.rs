@@ -1,7 +1,7 @@
 //! The JSON forms that processes of different versions exchange during a rolling deploy are frozen: each fixture must
 //! be read, and written back byte for byte.
 
-use protocol::{Event, Fact, Message, Record};
+use protocol::{Charges, Event, Fact, Message, Record};
 use serde::{Serialize, de::DeserializeOwned};
 
 fn check<T: Serialize + DeserializeOwned>(line: &str) {
@@ -15,6 +15,7 @@ fn every_fixture_is_read_and_written_back_unchanged() {
     check::<Record>(include_str!("../fixtures/record.json").trim_end());
     check::<Record>(include_str!("../fixtures/record-ended.json").trim_end());
     include_str!("../fixtures/facts.jsonl").lines().for_each(check::<Fact>);
+    include_str!("../fixtures/charges.jsonl").lines().for_each(check::<Charges>);
     for line in include_str!("../fixtures/events.jsonl").lines() {
         let event: Event<'_> = serde_json::from_str(line).expect("the fixture is an event");
         assert_eq!(serde_json::to_string(&event).expect("plain data"), line);

@@ -6,6 +6,7 @@ mod cli;
 mod crash;
 mod desk;
 mod identity;
+mod limits;
 mod proofs;
 mod sessions;
 mod visitor;
