@@ -25,25 +25,21 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         .install_default()
         .map_err(|_| anyhow::anyhow!("another TLS provider was installed"))?;
     let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    // Spawned, because the future of `block_on` is polled by this thread, which is none of the runtime's: each message
-    // that a role's own loop takes would go from one thread to another and back.
-    let role = tokio.spawn(role(cli));
-    tokio.block_on(role)?
-}
-
-async fn role(cli: Cli) -> anyhow::Result<()> {
-    match cli.command {
-        None => Box::pin(roles::all_in_one(*cli.all)).await,
-        Some(Command::Edge(role)) => roles::edge(*role).await,
-        Some(Command::Worker(role)) => roles::worker(*role).await,
-        Some(Command::Analytics(role)) => roles::analytics(*role).await,
-        Some(Command::NatsSetup(setup)) => roles::nats_setup(*setup).await,
-        Some(Command::Keys) => {
-            roles::keys();
-            Ok(())
+    tokio.block_on(async {
+        match cli.command {
+            // All services and their settings are parts of it: too large for a stack.
+            None => Box::pin(roles::all_in_one(*cli.all)).await,
+            Some(Command::Edge(role)) => roles::edge(*role).await,
+            Some(Command::Worker(role)) => roles::worker(*role).await,
+            Some(Command::Analytics(role)) => roles::analytics(*role).await,
+            Some(Command::NatsSetup(setup)) => roles::nats_setup(*setup).await,
+            Some(Command::Keys) => {
+                roles::keys();
+                Ok(())
+            }
+            Some(Command::Healthcheck(check)) => roles::healthcheck(check).await,
         }
-        Some(Command::Healthcheck(check)) => roles::healthcheck(check).await,
-    }
+    })
 }
 
 #[expect(clippy::print_stderr, reason = "the sentence that the operator needs, also when logs are off")]

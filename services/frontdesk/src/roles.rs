@@ -62,7 +62,7 @@ pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
         result
     };
     let worker = async {
-        let result = worker::run(settings.worker, bus.clone(), queue_timeout, &process, signal.clone()).await;
+        let result = run_worker(&tasks, settings.worker, bus.clone(), queue_timeout, &process, signal.clone()).await;
         signal.cancel();
         worker_done.cancel();
         result
@@ -109,7 +109,8 @@ pub(crate) async fn worker(settings: WorkerRole) -> anyhow::Result<()> {
     let bus = connect(&settings.over, "worker").await?;
     let ops_stop = CancellationToken::new();
     serve_ops(&tasks, settings.worker.worker_addr, &process, connected(&bus), &ops_stop).await?;
-    worker::run(settings.worker, bus.clone(), settings.over.bus.queue_timeout, &process, signal.clone()).await?;
+    let queue_timeout = settings.over.bus.queue_timeout;
+    run_worker(&tasks, settings.worker, bus.clone(), queue_timeout, &process, signal.clone()).await?;
     bus.close(FLUSH).await;
     ops_stop.cancel();
     signal.cancel();
@@ -203,6 +204,21 @@ fn fill(name: &'static str, secret: &mut Option<Secret>) -> Option<&'static str>
     }
     *secret = Some(Secret::generate());
     Some(name)
+}
+
+/// As a task, because the main thread, which polls a role's own future, is none of the runtime's: each message that the
+/// worker's loop takes would wake it, and then one of those.
+async fn run_worker(
+    tasks: &TaskTracker,
+    settings: worker::Config,
+    bus: Bus,
+    queue_timeout: Duration,
+    process: &Metrics,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let process = process.clone();
+    let worker = async move { worker::run(settings, bus, queue_timeout, &process, stop).await };
+    Ok(tasks.spawn(worker).await??)
 }
 
 async fn connect(over: &OverNats, role: &'static str) -> anyhow::Result<Bus> {
