@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config, Error,
     assets::Assets,
-    ended::Ended,
     bots::Bots,
+    ended::Ended,
     health::{Checks, Upstream},
     hub::Hubs,
     identity,

@@ -34,7 +34,7 @@ pub(crate) enum Command {
     /// Make the streams and consumers in NATS that the roles need; can be repeated.
     NatsSetup(Box<NatsSetup>),
     /// Print fresh secrets, ready for `.env`.
-    Keys,
+    Keys(Keys),
     /// Ask a role on this machine whether it is ready; exit code 0 or 1. For containers.
     Healthcheck(Healthcheck),
 }
@@ -102,6 +102,16 @@ pub(crate) struct Ops {
     /// Bearer that reading /metrics needs. Default: callers of the private network need none.
     #[arg(long, env = "METRICS_TOKEN", hide_env_values = true, value_parser = secret::Hidden(secret::any))]
     pub(crate) metrics_token: Option<Secret>,
+}
+
+#[derive(Args)]
+pub(crate) struct Keys {
+    /// Instead: passwords for the users of nats/nats-server.conf.
+    #[arg(long)]
+    pub(crate) nats: bool,
+    /// Instead: an NKey, which one NATS user may have in the place of a password.
+    #[arg(long, conflicts_with = "nats")]
+    pub(crate) nkey: bool,
 }
 
 #[derive(Args)]

@@ -33,8 +33,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Some(Command::Worker(role)) => roles::worker(*role).await,
             Some(Command::Analytics(role)) => roles::analytics(*role).await,
             Some(Command::NatsSetup(setup)) => roles::nats_setup(*setup).await,
-            Some(Command::Keys) => {
-                roles::keys();
+            Some(Command::Keys(which)) => {
+                roles::keys(&which);
                 Ok(())
             }
             Some(Command::Healthcheck(check)) => roles::healthcheck(check).await,

@@ -9,7 +9,7 @@ use runtime::{Secret, metrics::Metrics, ops::Ready, stop};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::cli::{AllInOne, AnalyticsRole, EdgeRole, Healthcheck, NatsSetup, OverNats, Role, WorkerRole};
+use crate::cli::{AllInOne, AnalyticsRole, EdgeRole, Healthcheck, Keys, NatsSetup, OverNats, Role, WorkerRole};
 
 /// How long facts and acknowledgements get to leave the process at its end.
 const FLUSH: Duration = Duration::from_secs(3);
@@ -91,7 +91,7 @@ pub(crate) async fn edge(settings: EdgeRole) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let signal = stop::on_signal(&tasks)?;
     let process = Metrics::new(settings.edge.metrics_token.clone());
-    let bus = connect(&settings.over, "edge").await?;
+    let bus = connect(&settings.over, "edge", &process).await?;
     let listener = listen(settings.edge.address()).await?;
     announce(listener.local_addr()?);
     edge::run(settings.edge, listener, bus.clone(), settings.over.bus.queue_timeout, process, signal).await?;
@@ -106,7 +106,7 @@ pub(crate) async fn worker(settings: WorkerRole) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let signal = stop::on_signal(&tasks)?;
     let process = Metrics::new(settings.ops.metrics_token);
-    let bus = connect(&settings.over, "worker").await?;
+    let bus = connect(&settings.over, "worker", &process).await?;
     let ops_stop = CancellationToken::new();
     serve_ops(&tasks, settings.worker.worker_addr, &process, connected(&bus), &ops_stop).await?;
     let queue_timeout = settings.over.bus.queue_timeout;
@@ -123,7 +123,7 @@ pub(crate) async fn analytics(settings: AnalyticsRole) -> anyhow::Result<()> {
     let signal = stop::on_signal(&tasks)?;
     let process = Metrics::new(settings.ops.metrics_token);
     let config = settings.analytics.on_disk();
-    let bus = connect(&settings.over, "analytics").await?;
+    let bus = connect(&settings.over, "analytics", &process).await?;
     let (health, ops_stop) = (analytics::Health::default(), CancellationToken::new());
     serve_ops(&tasks, config.analytics_addr, &process, health.ready(&bus), &ops_stop).await?;
     analytics::run(config, bus.clone(), &health, &process, signal.clone()).await?;
@@ -143,7 +143,24 @@ pub(crate) async fn nats_setup(settings: NatsSetup) -> anyhow::Result<()> {
 }
 
 #[expect(clippy::print_stdout, reason = "they are what was asked for")]
-pub(crate) fn keys() {
+pub(crate) fn keys(which: &Keys) {
+    if which.nats {
+        println!(
+            "# Passwords of the users of nats/nats-server.conf, for the environment of nats-server. Each role gets"
+        );
+        println!("# its own one as NATS_PASSWORD, with NATS_USER=edge, worker, analytics, or admin (nats-setup).");
+        for role in ["EDGE", "WORKER", "ANALYTICS", "ADMIN"] {
+            // nats-server would read a number into a password that begins with a digit.
+            println!("NATS_{role}_PASSWORD=pw{}", Secret::generate().expose());
+        }
+        return;
+    }
+    if which.nkey {
+        let (seed, public) = bus::new_nkey();
+        println!("# For nats-server, in the place of a user's name and password: {{ nkey: {public}, ... }}");
+        println!("NATS_NKEY={seed}");
+        return;
+    }
     println!("# Signs the visitors' session tokens; all edges need the same one.");
     println!("JWT_SECRET_KEY={}", Secret::generate().expose());
     println!("# Signs the visitor's token for n8n (jwt_token); workers and n8n's JWT credential need the same one.");
@@ -221,8 +238,10 @@ async fn run_worker(
     Ok(tasks.spawn(worker).await??)
 }
 
-async fn connect(over: &OverNats, role: &'static str) -> anyhow::Result<Bus> {
+async fn connect(over: &OverNats, role: &'static str, process: &Metrics) -> anyhow::Result<Bus> {
     let bus = Bus::nats(&over.bus, &over.nats, role).await?;
+    let counted = bus.clone();
+    process.count("nats_refusals", "What NATS refused: a missing right, or a limit.", move || counted.refusals());
     let until = tokio::time::Instant::now() + CONNECT;
     while bus.ping().await.is_err() {
         if tokio::time::Instant::now() > until {
@@ -231,6 +250,11 @@ async fn connect(over: &OverNats, role: &'static str) -> anyhow::Result<Bus> {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    // Later ones are logged and counted; now they mean that this is not the role's own user.
+    anyhow::ensure!(
+        bus.refusals() == 0,
+        "NATS refuses what the {role} needs (the log says what): give it the user of nats/nats-server.conf"
+    );
     Ok(bus)
 }
 

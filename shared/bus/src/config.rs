@@ -1,6 +1,6 @@
 //! Settings of the bus. Streams, edges and workers must agree on the first group, so every role has it.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use bytesize::ByteSize;
 use secrecy::SecretString;
@@ -42,8 +42,8 @@ impl Default for Config {
     }
 }
 
-/// Where NATS is.
-#[derive(Clone, Debug, clap::Args)]
+/// Where NATS is, and how this role proves who it is: by a password, an NKey, or not at all.
+#[derive(Clone, Debug, Default, clap::Args)]
 #[group(skip)]
 pub struct NatsConfig {
     /// Server(s), comma-separated: nats://host:4222, or tls://host:4222.
@@ -55,6 +55,19 @@ pub struct NatsConfig {
     /// Its password.
     #[arg(long, env = "NATS_PASSWORD", hide_env_values = true)]
     pub nats_password: Option<SecretString>,
+    /// In their place: the seed of this role's NKey, as `frontdesk keys --nkey` makes it.
+    #[arg(long, env = "NATS_NKEY", hide_env_values = true)]
+    pub nats_nkey: Option<SecretString>,
+    /// PEM file of the authorities that may have signed the server's certificate; without, those of the system. With
+    /// it, or with tls:// in the address, nothing is said without TLS.
+    #[arg(long, env = "NATS_TLS_CA")]
+    pub nats_tls_ca: Option<PathBuf>,
+    /// PEM file of this role's own certificate, where the server asks for one.
+    #[arg(long, env = "NATS_TLS_CERT")]
+    pub nats_tls_cert: Option<PathBuf>,
+    /// PEM file of that certificate's key.
+    #[arg(long, env = "NATS_TLS_KEY")]
+    pub nats_tls_key: Option<PathBuf>,
 }
 
 fn some_time(text: &str) -> Result<Duration, String> {

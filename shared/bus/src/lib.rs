@@ -40,7 +40,7 @@ use protocol::{Charges, Event, Fact, Message, MessageId, Millis, Record, Reply, 
 use serde::{Deserialize, Serialize};
 
 pub use config::{Config, NatsConfig};
-pub use nats::{Setup, setup};
+pub use nats::{Setup, new_nkey, setup};
 pub use roll_call::Presence;
 
 /// A delivery without a sign of life for this long goes to another worker.
@@ -80,6 +80,20 @@ impl Error {
             error.column()
         ))
     }
+}
+
+/// Why there is no bus over NATS, and waiting would not help.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The settings can't be.
+    #[error("{0}")]
+    Settings(String),
+    /// The server is there, and won't have this role, or must not be trusted.
+    #[error("NATS is there, but {0}")]
+    Refused(String),
+    /// What was asked of it failed.
+    #[error(transparent)]
+    Bus(#[from] Error),
 }
 
 /// Why a record was not written.
@@ -231,8 +245,8 @@ impl Bus {
         Self(Variant::Local(local::Local::new(config)))
     }
 
-    /// Connects to NATS. Waits for a server that is not there yet, and says so in the log.
-    pub async fn nats(config: &Config, nats: &NatsConfig, role: &'static str) -> Result<Self, Error> {
+    /// Connects to NATS. A server that is away is waited for in the background; it fails where that would not help.
+    pub async fn nats(config: &Config, nats: &NatsConfig, role: &'static str) -> Result<Self, ConnectError> {
         Ok(Self(Variant::Nats(nats::Nats::connect(config, nats, role).await?)))
     }
 
@@ -319,6 +333,12 @@ impl Bus {
             Variant::Local(_) => None,
             Variant::Nats(bus) => Some(bus.charges().await?),
         }))
+    }
+
+    /// How often NATS refused something: this role's user lacks a right that it needs (see `nats/subjects.md`), or a
+    /// limit of the server is reached. The log says which.
+    pub fn refusals(&self) -> u64 {
+        either!(&self.0, bus => bus.refusals())
     }
 
     /// How long the bus takes to answer; an error when it doesn't within a second.

@@ -264,6 +264,10 @@ impl Local {
         true
     }
 
+    pub(crate) fn refusals(&self) -> u64 {
+        0
+    }
+
     pub(crate) fn facts_dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::Relaxed)
     }

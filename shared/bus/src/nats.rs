@@ -3,6 +3,7 @@
 //! Two connections: live data (events, asks) must not wait behind JetStream traffic. Order on one connection is kept
 //! by the server, so what must be in order (listen, then ask) uses the same one.
 
+mod connect;
 mod ended;
 mod facts;
 mod pull;
@@ -17,7 +18,7 @@ use std::{
 };
 
 use async_nats::{
-    Client, ConnectOptions, Subject, Subscriber,
+    Client, Subject, Subscriber,
     client::RequestErrorKind,
     connection::State as Connection,
     jetstream::{
@@ -30,7 +31,6 @@ use async_nats::{
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use protocol::{Charges, Event, Fact, Message, Record, Reply, SessionId};
-use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{mpsc, watch},
@@ -39,9 +39,11 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Answer, AnswerTo, Ask, Cancel, Config, Error, EventsFrom, FACT_QUEUE, Live, NatsConfig, Pending, Presence, Proved,
-    PutError, Read, Request, Said, Status, Stored, Submitted, roll_call::RollCall,
+    Answer, AnswerTo, Ask, Cancel, Config, ConnectError, Error, EventsFrom, FACT_QUEUE, Live, NatsConfig, Pending,
+    Presence, Proved, PutError, Read, Request, Said, Status, Stored, Submitted, roll_call::RollCall,
 };
+pub use connect::new_nkey;
+pub(crate) use connect::{Heard, connect};
 pub(crate) use ended::Ended;
 pub(crate) use facts::Facts;
 pub(crate) use pull::Messages;
@@ -79,19 +81,21 @@ struct Shared {
     control_epoch: watch::Receiver<u64>,
     facts: mpsc::Sender<Fact>,
     dropped: Arc<AtomicU64>,
+    refusals: Arc<AtomicU64>,
     roll_call: RollCall,
     tasks: TaskTracker,
     closing: CancellationToken,
 }
 
 impl Nats {
-    pub(crate) async fn connect(_: &Config, nats: &NatsConfig, role: &'static str) -> Result<Self, Error> {
+    pub(crate) async fn connect(_: &Config, nats: &NatsConfig, role: &'static str) -> Result<Self, ConnectError> {
+        let refusals = Arc::<AtomicU64>::default();
         let (connected, live_epoch) = watch::channel(0);
-        let live = options(nats, role, "live", connected)?;
-        let live = live.connect(&nats.nats_url).await.map_err(|e| unavailable(&e))?;
+        let live =
+            connect(nats, role, "live", ASK_TIMEOUT, &Heard { connected, refusals: Arc::clone(&refusals) }).await?;
         let (connected, control_epoch) = watch::channel(0);
-        let control = options(nats, role, "control", connected)?;
-        let control = control.connect(&nats.nats_url).await.map_err(|e| unavailable(&e))?;
+        let control =
+            connect(nats, role, "control", ASK_TIMEOUT, &Heard { connected, refusals: Arc::clone(&refusals) }).await?;
         let js =
             jetstream::ContextBuilder::new().timeout(JETSTREAM_TIMEOUT).ack_timeout(JETSTREAM_TIMEOUT).build(control);
         let (facts, told) = mpsc::channel(FACT_QUEUE);
@@ -102,6 +106,7 @@ impl Nats {
             control_epoch,
             facts,
             dropped: Arc::default(),
+            refusals,
             roll_call: RollCall::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -262,6 +267,10 @@ impl Nats {
 
     pub(crate) async fn charges(&self) -> Result<ChargesHeard, Error> {
         self.0.live.subscribe("limit.charge.*").await.map(ChargesHeard).map_err(|e| unavailable(&e))
+    }
+
+    pub(crate) fn refusals(&self) -> u64 {
+        self.0.refusals.load(Ordering::Relaxed)
     }
 
     pub(crate) async fn ping(&self) -> Result<Duration, Error> {
@@ -451,49 +460,6 @@ pub(crate) fn unavailable(error: &(dyn std::error::Error + 'static)) -> Error {
         source = cause.source();
     }
     Error::Unavailable(text)
-}
-
-fn options(
-    nats: &NatsConfig,
-    role: &'static str,
-    purpose: &str,
-    connected: watch::Sender<u64>,
-) -> Result<ConnectOptions, Error> {
-    let mut options = ConnectOptions::new()
-        .name(format!("frontdesk-{role}-{purpose}"))
-        // Only the role's own inbox: a role that may read `_INBOX.>` reads the answers to all others.
-        .custom_inbox_prefix(format!("_INBOX.{role}"))
-        .retry_on_initial_connect()
-        .ping_interval(Duration::from_secs(10))
-        .request_timeout(Some(ASK_TIMEOUT))
-        .connection_timeout(Duration::from_secs(2))
-        .subscription_capacity(4096)
-        // One read of n8n can bring hundreds of lines; the default of 128 commands would drop most of them.
-        .client_capacity(8192)
-        .reconnect_delay_callback(|attempts| {
-            let doubled = 20_u64.saturating_mul(1 << attempts.min(10));
-            Duration::from_millis(doubled.min(500) + rand::random::<u64>() % 50)
-        })
-        .event_callback(move |event| {
-            if let async_nats::Event::Connected = &event {
-                connected.send_modify(|epoch| *epoch += 1);
-            }
-            match &event {
-                // One a drop: rate-limited by saying it only for debugging; holes in the indexes tell.
-                async_nats::Event::SlowConsumer(_) => tracing::debug!("a listener is slow"),
-                async_nats::Event::ServerError(error) => tracing::error!(%error, "NATS refused"),
-                event => tracing::info!(%event, "NATS"),
-            }
-            std::future::ready(())
-        });
-    match (&nats.nats_user, &nats.nats_password) {
-        (Some(user), Some(password)) => {
-            options = options.user_and_password(user.clone(), password.expose_secret().to_owned());
-        }
-        (None, None) => {}
-        _ => return Err(Error::Invalid("NATS_USER and NATS_PASSWORD go together".into())),
-    }
-    Ok(options)
 }
 
 /// Follows who says that they are there.

@@ -10,20 +10,44 @@ use async_nats::jetstream::context::GetStreamErrorKind;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::{Bus, Config, NatsConfig, Setup, setup};
+use crate::{
+    Bus, Config, NatsConfig, Setup,
+    nats::{Heard, connect},
+    setup,
+};
+
+/// The configuration that is shipped.
+pub const SHIPPED: &str = include_str!("../../../nats/nats-server.conf");
+/// One that asks nobody who they are.
+const OPEN: &str = "jetstream { store_dir: $NATS_STORE_DIR }";
+/// The users in the shipped one.
+pub const ROLES: [&str; 4] = ["edge", "worker", "analytics", "admin"];
 
 /// See the module.
 pub struct NatsServer {
     child: Option<Child>,
     port: u16,
     folder: TempDir,
+    /// How `admin` gets in.
+    admin: NatsConfig,
 }
 
 impl NatsServer {
     /// Starts one and waits until it listens. Fails with a sentence when there is no nats-server to start.
     pub async fn start() -> Self {
+        Self::start_with(OPEN, NatsConfig::default()).await
+    }
+
+    /// Starts one with the users of the shipped configuration.
+    pub async fn start_guarded() -> Self {
+        Self::start_with(SHIPPED, user("admin")).await
+    }
+
+    /// Starts one with this configuration, into which `admin` gets that way.
+    pub async fn start_with(config: &str, admin: NatsConfig) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut server = Self { child: None, port: 0, folder };
+        std::fs::write(folder.path().join("conf"), config).expect("the folder is ours");
+        let mut server = Self { child: None, port: 0, folder, admin };
         server.launch("-1").await;
         server
     }
@@ -49,9 +73,14 @@ impl NatsServer {
         self.launch(&self.port.to_string()).await;
     }
 
-    /// Connection settings for it.
+    /// Connection settings for it, of `admin` where there are users.
     pub fn config(&self) -> NatsConfig {
-        NatsConfig { nats_url: self.url(), nats_user: None, nats_password: None }
+        self.at(self.admin.clone())
+    }
+
+    /// These connection settings with its address.
+    pub fn at(&self, nats: NatsConfig) -> NatsConfig {
+        NatsConfig { nats_url: self.url(), ..nats }
     }
 
     /// Makes the streams, as `frontdesk nats-setup` does.
@@ -85,8 +114,10 @@ impl NatsServer {
         std::fs::remove_dir_all(&ports).ok();
         std::fs::create_dir(&ports).expect("the folder is ours");
         let child = Command::new("nats-server")
-            .args(["-a", "127.0.0.1", "-p", port, "-js", "-sd"])
-            .arg(self.store())
+            .args(["-a", "127.0.0.1", "-p", port, "-c"])
+            .arg(self.folder.path().join("conf"))
+            .env("NATS_STORE_DIR", self.store())
+            .envs(ROLES.map(|role| (format!("NATS_{}_PASSWORD", role.to_uppercase()), password(role))))
             .arg("--ports_file_dir")
             .arg(&ports)
             .stdin(Stdio::null())
@@ -106,13 +137,27 @@ impl NatsServer {
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
         // JetStream recovers its store after the port is open. Until then nobody answers for it.
-        let js = async_nats::jetstream::new(async_nats::connect(self.url()).await.expect("it listens"));
+        let client = connect(&self.config(), "admin", "test", Duration::from_secs(2), &Heard::default())
+            .await
+            .expect("it listens");
+        let js = async_nats::jetstream::new(client);
         while !matches!(js.get_stream("REQ").await.map_err(|e| e.kind()), Ok(_) | Err(GetStreamErrorKind::JetStream(_)))
         {
             assert!(Instant::now() < until, "JetStream did not start");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+/// The connection settings of a user of the shipped configuration; without an address.
+pub fn user(role: &str) -> NatsConfig {
+    let password = Some(password(role).into());
+    NatsConfig { nats_user: Some(role.to_owned()), nats_password: password, ..NatsConfig::default() }
+}
+
+/// Its password.
+pub fn password(role: &str) -> String {
+    format!("pw-of-{role}")
 }
 
 /// The client port in what nats-server wrote.

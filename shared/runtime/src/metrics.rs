@@ -1,6 +1,7 @@
 //! Metrics: one registry a process, shown in two text formats to those who may see them.
 
 use std::{
+    fmt,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
 };
@@ -11,8 +12,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use prometheus_client::{
-    encoding::text::encode,
-    metrics::{family::Family, gauge::Gauge},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric as _, text::encode},
+    metrics::{counter::ConstCounter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 use subtle::ConstantTimeEq as _;
@@ -62,6 +64,12 @@ impl Metrics {
         add(&mut self.registry.lock().expect("nothing panics while holding it"));
     }
 
+    /// Adds a counter that somebody else keeps; it is read at each scrape.
+    pub fn count(&self, name: &'static str, help: &'static str, read: impl Fn() -> u64 + Send + Sync + 'static) {
+        let counted = Counted { name, help, read: Box::new(read) };
+        self.register(|registry| registry.register_collector(Box::new(counted)));
+    }
+
     /// Answers a scrape.
     pub fn answer(&self, headers: &HeaderMap, peer: ConnectInfo<SocketAddr>) -> Result<Response, Denied> {
         self.check(headers, peer.0.ip())?;
@@ -97,6 +105,26 @@ impl Metrics {
         let proxied =
             ["forwarded", "x-forwarded-for", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name));
         if !proxied && is_near(peer) { Ok(()) } else { Err(Denied::Place) }
+    }
+}
+
+/// See [`Metrics::count`].
+struct Counted {
+    name: &'static str,
+    help: &'static str,
+    read: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl fmt::Debug for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Collector for Counted {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let counter = ConstCounter::new((self.read)());
+        counter.encode(encoder.encode_descriptor(self.name, self.help, None, counter.metric_type())?)
     }
 }
 

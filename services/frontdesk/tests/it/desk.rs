@@ -109,6 +109,8 @@ pub(crate) struct Desk {
     pub(crate) edges: Vec<Process>,
     pub(crate) workers: Vec<Process>,
     pub(crate) analytics: Option<Process>,
+    /// Whether each role has its own NATS user.
+    guarded: bool,
     settings: Vec<(String, String)>,
 }
 
@@ -122,8 +124,17 @@ impl Desk {
 
     /// Over NATS: so many edges and workers, and analytics.
     pub(crate) async fn spread(edges: usize, workers: usize, settings: &[(&str, &str)]) -> Self {
+        Self::over(NatsServer::start().await, false, edges, workers, settings).await
+    }
+
+    /// The same with the shipped configuration of nats-server, each role as its own user.
+    pub(crate) async fn guarded(edges: usize, workers: usize, settings: &[(&str, &str)]) -> Self {
+        Self::over(NatsServer::start_guarded().await, true, edges, workers, settings).await
+    }
+
+    async fn over(nats: NatsServer, guarded: bool, edges: usize, workers: usize, settings: &[(&str, &str)]) -> Self {
         let mut desk = Self::empty(settings).await;
-        let nats = NatsServer::start().await;
+        desk.guarded = guarded;
         let defaults = Config::default();
         nats.set_up(&defaults).await;
         desk.settings.push(("NATS_URL".into(), nats.url()));
@@ -161,7 +172,15 @@ impl Desk {
         let folder = tempfile::tempdir().expect("a temporary folder").keep();
         all.push(("ANALYTICS_DB_PATH".into(), folder.join("facts.redb").display().to_string()));
         all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        Self { n8n: Arc::new(n8n), nats: None, edges: vec![], workers: vec![], analytics: None, settings: all }
+        Self {
+            n8n: Arc::new(n8n),
+            nats: None,
+            edges: vec![],
+            workers: vec![],
+            analytics: None,
+            guarded: false,
+            settings: all,
+        }
     }
 
     /// The database of analytics.
@@ -171,8 +190,13 @@ impl Desk {
     }
 
     pub(crate) fn launch(&self, role: &[&str]) -> Process {
-        let settings: Vec<(&str, &str)> =
+        let password;
+        let mut settings: Vec<(&str, &str)> =
             self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        if self.guarded {
+            password = bus::testing::password(role[0]);
+            settings.extend([("NATS_USER", role[0]), ("NATS_PASSWORD", &password)]);
+        }
         Process::start(role, &settings)
     }
 

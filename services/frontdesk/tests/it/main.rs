@@ -7,6 +7,7 @@ mod crash;
 mod desk;
 mod identity;
 mod limits;
+mod nats;
 mod proofs;
 mod sessions;
 mod visitor;

@@ -8,11 +8,13 @@ use async_nats::jetstream::{
     context::GetStreamErrorKind,
     stream::{self, DiscardPolicy, RetentionPolicy, StorageType},
 };
-
 use bytesize::ByteSize;
 
-use super::{options, unavailable};
-use crate::{ACK_WAIT, Config, DUPLICATE_WINDOW, Error, NatsConfig, PROOF_WINDOW};
+use super::{
+    connect::{Heard, connect},
+    unavailable,
+};
+use crate::{ACK_WAIT, Config, ConnectError, DUPLICATE_WINDOW, Error, NatsConfig, PROOF_WINDOW};
 
 /// A message may be in a worker's hands for this long: above any sensible `N8N_TOTAL_TIMEOUT`.
 const LONGEST_RUN: Duration = Duration::from_secs(3600);
@@ -39,10 +41,8 @@ pub struct Setup {
 }
 
 /// Makes what is missing, brings what differs in line, and says what it did, a line each.
-pub async fn setup(config: &Config, nats: &NatsConfig, setup: &Setup) -> Result<Vec<String>, Error> {
-    let client = options(nats, "admin", "setup", tokio::sync::watch::channel(0).0)?.request_timeout(Some(PATIENCE));
-    let client = client.connect(&nats.nats_url).await.map_err(|e| unavailable(&e))?;
-    let js = jetstream::new(client);
+pub async fn setup(config: &Config, nats: &NatsConfig, setup: &Setup) -> Result<Vec<String>, ConnectError> {
+    let js = jetstream::new(connect(nats, "admin", "setup", PATIENCE, &Heard::default()).await?);
     let mut said = Vec::new();
     for wanted in streams(config, setup) {
         said.push(ensure_stream(&js, wanted).await?);

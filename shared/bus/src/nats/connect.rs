@@ -1,0 +1,201 @@
+//! A connection to NATS: how it is found, proved and kept.
+//!
+//! The first try decides. A server that is away is waited for; one that is there and won't have this role, or that this
+//! role must not trust, ends the start, since waiting would not help. After the start everything is tried again.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{
+    Client, ConnectError as Failed, ConnectErrorKind, ConnectOptions, Event, ServerError,
+    rustls::{self, AlertDescription, CertificateError},
+};
+use nkeys::KeyPairType;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::watch;
+
+use super::unavailable;
+use crate::{ConnectError, NatsConfig};
+
+/// What connections tell of themselves.
+#[derive(Clone, Default)]
+pub(crate) struct Heard {
+    /// Changes with every (re)connection.
+    pub(crate) connected: watch::Sender<u64>,
+    /// How often the server refused something.
+    pub(crate) refusals: Arc<AtomicU64>,
+}
+
+/// Connects, or goes on trying in the background where the server is away. A request gets `patience` for its answer.
+pub(crate) async fn connect(
+    nats: &NatsConfig,
+    role: &'static str,
+    purpose: &str,
+    patience: Duration,
+    heard: &Heard,
+) -> Result<Client, ConnectError> {
+    let error = match options(nats, role, purpose, patience, heard)?.connect(&nats.nats_url).await {
+        Ok(client) => return Ok(client),
+        Err(error) => error,
+    };
+    if let Some(refused) = refused(&error) {
+        return Err(ConnectError::Refused(refused));
+    }
+    tracing::warn!(error = %unavailable(&error), "NATS is away; trying until it is there");
+    let options = options(nats, role, purpose, patience, heard)?.retry_on_initial_connect();
+    options.connect(&nats.nats_url).await.map_err(|e| unavailable(&e).into())
+}
+
+fn options(
+    nats: &NatsConfig,
+    role: &'static str,
+    purpose: &str,
+    patience: Duration,
+    heard: &Heard,
+) -> Result<ConnectOptions, ConnectError> {
+    let heard = heard.clone();
+    let options = ConnectOptions::new()
+        .name(format!("frontdesk-{role}-{purpose}"))
+        // Only the role's own inbox: a role that may read `_INBOX.>` reads the answers to all others.
+        .custom_inbox_prefix(format!("_INBOX.{role}"))
+        .ping_interval(Duration::from_secs(10))
+        .request_timeout(Some(patience))
+        .connection_timeout(Duration::from_secs(2))
+        .subscription_capacity(4096)
+        // One read of n8n can bring hundreds of lines; the default of 128 commands would drop most of them.
+        .client_capacity(8192)
+        .reconnect_delay_callback(|attempts| {
+            let doubled = 20_u64.saturating_mul(1 << attempts.min(10));
+            Duration::from_millis(doubled.min(500) + rand::random::<u64>() % 50)
+        })
+        .event_callback(move |event| {
+            match &event {
+                Event::Connected => heard.connected.send_modify(|epoch| *epoch += 1),
+                Event::ServerError(error) if is_refusal(error) => {
+                    heard.refusals.fetch_add(1, Ordering::Relaxed);
+                }
+                _ => {}
+            }
+            match &event {
+                // One a drop: rate-limited by saying it only for debugging; holes in the indexes tell.
+                Event::SlowConsumer(_) => tracing::debug!("a listener is slow"),
+                Event::ServerError(error) if is_refusal(error) => tracing::error!(%error, "NATS refused"),
+                Event::ServerError(error) => tracing::warn!(%error, "NATS"),
+                Event::ClientError(error) => tracing::warn!(%error, "NATS"),
+                event => tracing::info!(%event, "NATS"),
+            }
+            std::future::ready(())
+        });
+    proved(encrypted(options, nats)?, nats)
+}
+
+/// A right that is missing, or a limit that is reached; not, say, a connection that the server took for dead.
+fn is_refusal(error: &ServerError) -> bool {
+    let text = error.to_string().to_ascii_lowercase();
+    text.contains("violation") || text.contains("exceeded")
+}
+
+fn settings(text: impl Into<String>) -> ConnectError {
+    ConnectError::Settings(text.into())
+}
+
+/// With what the role proves who it is.
+fn proved(options: ConnectOptions, nats: &NatsConfig) -> Result<ConnectOptions, ConnectError> {
+    match (&nats.nats_user, &nats.nats_password, &nats.nats_nkey) {
+        (None, None, None) => Ok(options),
+        (Some(user), Some(password), None) => {
+            Ok(options.user_and_password(user.clone(), password.expose_secret().to_owned()))
+        }
+        (None, None, Some(seed)) => Ok(options.nkey(user_seed(seed)?)),
+        (_, _, Some(_)) => {
+            Err(settings("NATS_NKEY stands in the place of NATS_USER and NATS_PASSWORD: set one of them"))
+        }
+        _ => Err(settings("NATS_USER and NATS_PASSWORD go together")),
+    }
+}
+
+/// The seed, if it is one of a user. Its own error is not shown: it might show the seed.
+fn user_seed(seed: &SecretString) -> Result<String, ConnectError> {
+    let seed = seed.expose_secret().trim();
+    let pair = nkeys::KeyPair::from_seed(seed);
+    let of_user = pair.is_ok_and(|pair| pair.key_pair_type() == KeyPairType::User);
+    of_user.then(|| seed.to_owned()).ok_or_else(|| {
+        settings("NATS_NKEY is not the seed of a user, which begins with SU; make one with `frontdesk keys --nkey`")
+    })
+}
+
+fn encrypted(mut options: ConnectOptions, nats: &NatsConfig) -> Result<ConnectOptions, ConnectError> {
+    if let Some(ca) = &nats.nats_tls_ca {
+        readable("NATS_TLS_CA", ca)?;
+        // Without this a stranger in between could say that the server has no TLS.
+        options = options.add_root_certificates(ca.clone()).require_tls(true);
+    }
+    match (&nats.nats_tls_cert, &nats.nats_tls_key) {
+        (None, None) => Ok(options),
+        // The client library shows a certificate only together with authorities of our own.
+        (Some(_), Some(_)) if nats.nats_tls_ca.is_none() => Err(settings("NATS_TLS_CERT needs NATS_TLS_CA")),
+        (Some(cert), Some(key)) => {
+            readable("NATS_TLS_CERT", cert)?;
+            readable("NATS_TLS_KEY", key)?;
+            Ok(options.add_client_certificate(cert.clone(), key.clone()))
+        }
+        _ => Err(settings("NATS_TLS_CERT and NATS_TLS_KEY go together")),
+    }
+}
+
+/// Read at the start, so that a wrong path is said by the name of its setting.
+fn readable(name: &str, file: &Path) -> Result<(), ConnectError> {
+    std::fs::read(file).map(drop).map_err(|error| settings(format!("{name}, {}: {error}", file.display())))
+}
+
+/// Why there is no use in waiting; `None` where the server is only away.
+fn refused(error: &Failed) -> Option<String> {
+    let text = match error.kind() {
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            "it does not know this user, or not with this password or key".to_owned()
+        }
+        ConnectErrorKind::Tls | ConnectErrorKind::ServerParse => unavailable(error).to_string(),
+        _ => tls_trouble(rustls_error(error)?),
+    };
+    Some(text)
+}
+
+fn tls_trouble(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+            "its certificate is signed by nobody who is trusted here: the authority belongs into NATS_TLS_CA".to_owned()
+        }
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired | AlertDescription::BadCertificate) => {
+            "it wants a certificate of this role: NATS_TLS_CERT and NATS_TLS_KEY".to_owned()
+        }
+        rustls::Error::InvalidMessage(_) => "it does not speak TLS".to_owned(),
+        error => format!("TLS: {error}"),
+    }
+}
+
+/// The client library wraps what TLS says into I/O errors.
+fn rustls_error(error: &Failed) -> Option<&rustls::Error> {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let found = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref());
+        if found.is_some() {
+            return found;
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// Makes an NKey for a user: its seed, which is the secret, and the public key, which the server is told.
+pub fn new_nkey() -> (String, String) {
+    let pair = nkeys::KeyPair::new_user();
+    let seed = pair.seed().expect("a pair that was just made has its seed");
+    (seed, pair.public_key())
+}
