@@ -18,6 +18,9 @@ mod clean;
 mod config;
 mod cors;
 mod ended;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod health;
 mod hub;
 mod identity;

@@ -208,41 +208,14 @@ mod tests {
         check("", None);
     }
 
-    /// An SSE parser after the standard's words, independent of the encoder.
-    fn parse(wire: &str) -> Vec<(String, String, String)> {
-        let (mut events, mut name, mut data, mut id) = (Vec::new(), String::new(), String::new(), String::new());
-        for line in wire.replace("\r\n", "\n").replace('\r', "\n").split('\n') {
-            if line.is_empty() {
-                if !data.is_empty() {
-                    data.pop();
-                    events.push((std::mem::take(&mut name), std::mem::take(&mut data), id.clone()));
-                }
-                name.clear();
-                continue;
-            }
-            let (field, value) = line.split_once(':').unwrap_or((line, ""));
-            let value = value.strip_prefix(' ').unwrap_or(value);
-            match field {
-                "event" => value.clone_into(&mut name),
-                "data" => {
-                    data.push_str(value);
-                    data.push('\n');
-                }
-                "id" if !value.contains('\0') => value.clone_into(&mut id),
-                _ => {}
-            }
-        }
-        events
-    }
-
     proptest! {
         /// Whatever n8n says comes out as one event with that very text.
         #[test]
         fn no_text_breaks_the_framing(content in "(?s).*", more in "[\\x00-\\x1f\u{2028}\u{85}:\r\n]{0,40}(data|id|event): x\n\n") {
             let content = content + &more;
-            let events = parse(text(&chunk(&id(), 7, &content)));
+            let events = crate::fuzz::parse(text(&chunk(&id(), 7, &content)));
             prop_assert_eq!(events.len(), 1);
-            let (name, data, id) = &events[0];
+            let crate::fuzz::Parsed { name, data, id } = &events[0];
             prop_assert_eq!((name.as_str(), id.as_str()), ("chunk", "msg-0001:7"));
             let data: serde_json::Value = serde_json::from_str(data).expect("JSON");
             prop_assert_eq!(data["content"].as_str(), Some(content.as_str()));
@@ -253,10 +226,10 @@ mod tests {
         fn no_id_breaks_the_framing(id in "(?s).{0,80}", more in "[\\x00-\\x1f\u{2028}\u{85}:\r\n]{0,10}(data|id|event): x\n\n") {
             let after = id + &more;
             let wire = gap(&after);
-            let events = parse(text(&wire));
+            let events = crate::fuzz::parse(text(&wire));
             prop_assert_eq!(events.len(), 1);
-            let data: serde_json::Value = serde_json::from_str(&events[0].1).expect("JSON");
-            prop_assert_eq!((events[0].0.as_str(), data["after"].as_str()), ("gap", Some(after.as_str())));
+            let data: serde_json::Value = serde_json::from_str(&events[0].data).expect("JSON");
+            prop_assert_eq!((events[0].name.as_str(), data["after"].as_str()), ("gap", Some(after.as_str())));
         }
     }
 }

@@ -8,6 +8,9 @@
 mod claim;
 mod config;
 pub mod demo;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod lines;
 mod metrics;
 pub mod n8n;
