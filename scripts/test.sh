@@ -19,6 +19,10 @@ make, curl, python3, php, nats-server, chromium, node with npm. Rust is not: htt
 ${FRONTDESK_N8N_CACHE:-$HOME/.cache/frontdesk-n8n}; where it can't be installed, its tests are left out with the
 line "real n8n: not run (why)". Everything else that can't run is a failure.
 
+cargo-deny, which looks at what the crates depend on, is built by cargo into
+${FRONTDESK_TOOLS:-$HOME/.cache/frontdesk-tools}, once, in two to six minutes; where it can't be, the line "cargo deny:
+not run (why)" says so.
+
 Builds into $CARGO_TARGET_DIR; without it into $HOME/.cache/frontdesk-target if that folder is there (make it to
 share one between checkouts), else into ./target.
 HELP
@@ -35,6 +39,9 @@ done
 
 # Seconds from the start until the installation of n8n is given up: the whole shall end within 40 minutes.
 INSTALLED_BY=1980
+
+TOOLS=${FRONTDESK_TOOLS:-$HOME/.cache/frontdesk-tools}
+DENY_VERSION=0.20.2
 
 WORK=$(mktemp -d)
 INSTALLING=   # the installation of n8n, in the background
@@ -132,19 +139,41 @@ lint_bench() {
   cargo clippy --locked --manifest-path bench/Cargo.toml --all-targets -- -D warnings
 }
 
+# Their properties run in the tests of the crates; here they only must fit. They link with a nightly compiler alone.
+lint_fuzz() {
+  cargo fmt --check --manifest-path fuzz/Cargo.toml
+  cargo clippy --locked --manifest-path fuzz/Cargo.toml --all-targets -- -D warnings
+}
+
 # With what is private: nothing is published, and who reads this works on the inside.
 document() {
   RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" \
     cargo doc --locked --workspace --no-deps --document-private-items
 }
 
+# Not what happens to be in the PATH: another version may know other rules.
+install_deny() {
+  local log=$WORK/deny-install.log
+  if [ "$("$TOOLS/bin/cargo-deny" --version 2>/dev/null)" = "cargo-deny $DENY_VERSION" ]; then return; fi
+  say "building cargo-deny $DENY_VERSION into $TOOLS"
+  if ! CARGO_TARGET_DIR=$WORK/deny-target timeout 900 cargo install --locked --quiet --force --root "$TOOLS" \
+    cargo-deny --version "$DENY_VERSION" >"$log" 2>&1 </dev/null; then
+    printf 'cargo deny: not run (cargo could not install it: %s)\n' "$(tail -n 1 "$log")"
+    return 1
+  fi
+  rm -rf "$WORK/deny-target"
+}
+
 # Known holes are not asked about here: their list is on the network, and a new entry must not fail an old commit.
 check_dependencies() {
-  if cargo deny --version >/dev/null 2>&1; then
-    cargo deny check bans licenses sources
-  else
-    echo "cargo deny: not run (it is not installed; cargo install --locked cargo-deny)"
-  fi
+  local manifest
+  if ! install_deny; then return; fi
+  for manifest in Cargo.toml bench/Cargo.toml fuzz/Cargo.toml; do
+    # Licences that only another of the three needs are no news.
+    echo "$manifest"
+    "$TOOLS/bin/cargo-deny" --manifest-path "$manifest" --locked --config deny.toml check \
+      --allow license-not-encountered --allow license-exception-not-encountered bans licenses sources
+  done
 }
 
 test_in_browser() { FRONTDESK_BIN=$CARGO_TARGET_DIR/debug/frontdesk widget/test/browser/run.sh; }
@@ -195,6 +224,7 @@ fi
 step "Form" cargo fmt --check
 step "Lints" cargo clippy --locked --workspace --all-targets -- -D warnings
 if [ -f bench/Cargo.toml ]; then step "Load tools" lint_bench; fi
+step "Fuzz targets" lint_fuzz
 step "Docs" document
 step "Dependencies" check_dependencies
 step "Build" cargo build --locked
