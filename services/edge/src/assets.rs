@@ -35,7 +35,8 @@ const PAGE: &str = "modern-widget.html";
 const DEMO: &str = "demo.html";
 const DEMO_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                            font-src 'self'; connect-src 'self'; frame-src 'self'; base-uri 'none'; \
-                           form-action 'none'; frame-ancestors 'none'";
+                           form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'; \
+                           frame-ancestors 'none'";
 
 /// A captcha's page: the only one with scripts that are not ours, and it loads them only when the chat asks for it.
 const CAPTCHA: &str = "captcha.html";
@@ -46,7 +47,22 @@ const CAPTCHA_POLICY: &str = "default-src 'none'; script-src 'self' https://chal
                               https://challenges.cloudflare.com https://hcaptcha.com https://*.hcaptcha.com; \
                               base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 
-const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+/// Who may load a response as part of another page, without CORS.
+pub(crate) const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+const CROSS_ORIGIN: HeaderValue = HeaderValue::from_static("cross-origin");
+
+/// What every page has beside its policy. A shop that isolates itself (`Cross-Origin-Embedder-Policy`) can only frame a
+/// page that does the same and lets itself be framed. A page at the top shares its window with nobody who opened it.
+const PAGE_HEADERS: [(HeaderName, HeaderValue); 4] = [
+    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("cross-origin-embedder-policy"), HeaderValue::from_static("require-corp")),
+    (RESOURCE_POLICY, CROSS_ORIGIN),
+    (HeaderName::from_static("permissions-policy"), HeaderValue::from_static(PERMISSIONS)),
+];
+/// The chat copies answers to the clipboard, and needs nothing else of a browser.
+const PERMISSIONS: &str = "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), hid=(), \
+                           magnetometer=(), microphone=(), midi=(), payment=(), publickey-credentials-get=(), \
+                           screen-wake-lock=(), serial=(), usb=(), clipboard-read=(), clipboard-write=(self)";
 
 /// See the module.
 pub(crate) struct Assets {
@@ -169,9 +185,14 @@ impl Asset {
         headers.insert(header::ETAG, form.tag.clone());
         headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
         match &self.policy {
-            Some(policy) => headers.insert(header::CONTENT_SECURITY_POLICY, policy.clone()),
-            None => headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("cross-origin")),
-        };
+            Some(policy) => {
+                headers.insert(header::CONTENT_SECURITY_POLICY, policy.clone());
+                headers.extend(PAGE_HEADERS);
+            }
+            None => {
+                headers.insert(RESOURCE_POLICY, CROSS_ORIGIN);
+            }
+        }
         if !known {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.kind));
             if zipped.is_some() {
@@ -196,7 +217,8 @@ fn point(page: &[u8], names: &[String], hashed: &str) -> Vec<u8> {
 fn page_policy(sites: &Sites) -> String {
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
-         worker-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; frame-ancestors {}",
+         worker-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; \
+         trusted-types frontdesk-worker; frame-ancestors {}",
         sites.frame_ancestors()
     )
 }

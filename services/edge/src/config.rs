@@ -3,6 +3,7 @@
 mod bots;
 mod identity;
 mod limits;
+mod listener;
 mod proofs;
 
 use std::{
@@ -18,6 +19,7 @@ use runtime::{
 use url::Url;
 
 pub use self::bots::{BotConfig, BotRules, Captcha};
+pub use listener::Listener;
 use crate::site::OriginRule;
 pub use proofs::{Proofs, RequestSignatures};
 
@@ -94,15 +96,9 @@ pub struct Config {
     /// A request body must have arrived after this long.
     #[arg(long, env = "BODY_TIMEOUT", default_value = "10s", value_parser = some_time)]
     pub body_timeout: Duration,
-    /// Request headers must have arrived after this long.
-    #[arg(long, env = "HEADER_TIMEOUT", default_value = "10s", value_parser = some_time)]
-    pub header_timeout: Duration,
-    /// Largest request head.
-    #[arg(long, env = "HEADER_MAX_BYTES", default_value = "16KiB", value_parser = bytes)]
-    pub header_max_bytes: usize,
-    /// Connections at once; one more is answered 503.
-    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 20_000)]
-    pub max_connections: usize,
+    /// What a connection may do, and TLS.
+    #[command(flatten)]
+    pub listener: Listener,
     /// At a stop, open connections get this long to finish.
     #[arg(long, env = "DRAIN_TIMEOUT", default_value = "20s", value_parser = duration)]
     pub drain_timeout: Duration,
@@ -155,11 +151,16 @@ impl Config {
     /// What the listener takes at most.
     pub fn listener_limits(&self) -> runtime::http::Limits {
         runtime::http::Limits {
-            connections: self.max_connections,
-            header_timeout: self.header_timeout,
-            header_bytes: self.header_max_bytes,
+            connections: self.listener.max_connections,
+            per_address: self.listener.max_connections_per_ip,
+            exempt: self.trusted_proxies.0.clone(),
+            header_timeout: self.listener.header_timeout,
+            header_bytes: self.listener.header_max_bytes,
+            headers: self.listener.header_max_count,
+            url_bytes: self.listener.url_max_bytes,
+            idle: self.listener.keep_alive_timeout,
+            send_timeout: self.listener.send_timeout,
             drain: self.drain_timeout,
-            ..runtime::http::Limits::default()
         }
     }
 
@@ -249,6 +250,10 @@ mod tests {
         check(&["--identity-jwks", "http://shop.example/jwks.json"], "https://");
         check(&["--identity-claims", "name,sub"], "`sub`");
         check(&["--message-max-chars", "0"], "0 is not in 1..");
+        check(&["--header-max-count", "0"], "from 1 to 1024");
+        check(&["--keep-alive-timeout", "0s"], "more than zero");
+        check(&["--tls-cert", "cert.pem"], "--tls-key");
+        check(&["--tls-key", "key.pem"], "--tls-cert");
     }
 
     #[test]

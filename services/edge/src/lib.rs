@@ -50,7 +50,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use config::{
     BotConfig, BotRules, Captcha, ClaimNames, Config, Identity, IdentityMode, JwksSource, LimitSettings, LimitsMode,
-    Networks, OnBusy, Origins, Proofs, RequestSignatures,
+    Listener, Networks, OnBusy, Origins, Proofs, RequestSignatures,
 };
 pub use site::OriginRule;
 /// For the bench.
@@ -78,6 +78,9 @@ pub enum Error {
     /// The shop's public keys are in a file that is not there or no good, or the HTTP client for them can't be set up.
     #[error("IDENTITY_JWKS can't be used")]
     IdentityKeys(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// There can be no TLS.
+    #[error("TLS_CERT and TLS_KEY: {0}")]
+    Tls(#[from] runtime::tls::Error),
 }
 
 impl Config {
@@ -90,6 +93,7 @@ impl Config {
         if self.bots.captcha != Captcha::Off && !keys {
             return Err(Error::NoCaptchaKeys);
         }
+        self.listener.load_tls()?;
         identity::Verifier::new(self).map(drop)
     }
 }
@@ -106,12 +110,15 @@ pub async fn run(
 ) -> Result<(), Error> {
     let limits = config.listener_limits();
     let drain = limits.drain;
+    let counts = runtime::http::Counts::default();
+    counts.register(&process);
+    let server = runtime::http::Server { limits, tls: config.listener.load_tls()?, counts };
     let state = state::State::new(config, bus, queue_timeout, process, stop.clone())?;
     let (hubs, identity, metrics) = (state.hubs.clone(), state.identity.clone(), state.metrics.clone());
     identity.prepare(&metrics).await;
     let (tasks, served) = (TaskTracker::new(), CancellationToken::new());
     tasks.spawn(limits::share(state.limits.clone(), state.bus.clone(), served.clone()));
-    let serve = runtime::http::serve(listener, routes::router(state), limits, stop.clone());
+    let serve = server.run(listener, routes::router(state), stop.clone());
     let (cut, ()) = tokio::join!(serve, identity.keep_fresh(&metrics, &stop));
     if cut > 0 {
         tracing::warn!(connections = cut, "cut connections that did not finish in time");

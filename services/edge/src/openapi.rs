@@ -301,7 +301,8 @@ struct Gap {
 fn metrics() {}
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                      base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'; \
+                      frame-ancestors 'none'";
 
 /// Made once, when it is first asked for.
 static DOCUMENT: LazyLock<Asset> = LazyLock::new(|| {

@@ -20,6 +20,7 @@ use axum::{
 use futures_util::FutureExt as _;
 
 use crate::{
+    assets,
     config::Config,
     cors::{self, Cors},
     limits::{Counted, Refusal, Standing},
@@ -134,7 +135,7 @@ pub(crate) async fn around(state: State, mut request: Request, next: Next) -> Re
     if api || widget {
         cors.write(headers);
     }
-    guard(headers);
+    guard(headers, call.base.starts_with("https://"));
     headers.insert(REQUEST_ID, HeaderValue::from_str(&call.id).expect("its alphabet is checked"));
 
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
@@ -156,13 +157,22 @@ fn admit(state: &State, call: &Call, cors: &Cors, request: &Request) -> Option<R
     cors.refuses().then(|| ApiError::OriginNotAllowed.into_response())
 }
 
-/// Headers that keep a browser from doing more with a response than it is meant for. A page brings its own policy.
-fn guard(headers: &mut HeaderMap) {
+/// Headers that keep a browser from doing more with a response than it is meant for. A page and a widget's file bring
+/// their own policies, and what may be cached says so.
+fn guard(headers: &mut HeaderMap, secure: bool) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    if !headers.contains_key(header::CONTENT_SECURITY_POLICY) {
-        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(API_CSP));
+    let policy = headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(API_CSP));
+    // Browsers that know `frame-ancestors` go by it; `DENY` would only keep old ones from showing the chat.
+    if policy.as_bytes().ends_with(b"frame-ancestors 'none'") {
         headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    }
+    // Allowed pages read by CORS, which this does not touch. It keeps all others from loading an answer as an image or
+    // a script.
+    headers.entry(assets::RESOURCE_POLICY).or_insert(HeaderValue::from_static("same-origin"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if secure {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(runtime::http::HSTS));
     }
 }
 
@@ -279,7 +289,8 @@ fn base(config: &Config, headers: &HeaderMap, proxied: bool) -> String {
         return url.origin().ascii_serialization();
     }
     let told = text(headers, "x-forwarded-proto").filter(|_| proxied).and_then(|protos| protos.rsplit(',').next());
-    let scheme = if told.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https")) { "https" } else { "http" };
+    let secure = config.listener.is_tls() || told.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"));
+    let scheme = if secure { "https" } else { "http" };
     let host = text(headers, "host").unwrap_or_default().to_ascii_lowercase();
     let default_port = if scheme == "https" { ":443" } else { ":80" };
     format!("{scheme}://{}", host.strip_suffix(default_port).unwrap_or(&host))
@@ -380,6 +391,9 @@ mod tests {
         check(&plain, false, &[("host", "a"), ("x-forwarded-proto", "https")], "http://a");
         check(&plain, true, &[("host", "a:443"), ("x-forwarded-proto", "https")], "https://a");
         check(&plain, true, &[("host", "a"), ("x-forwarded-proto", "https, http")], "http://a");
+        let tls = config(&["--tls-cert", "cert.pem", "--tls-key", "key.pem"]);
+        check(&tls, false, &[("host", "a:443")], "https://a");
+        check(&tls, true, &[("host", "a"), ("x-forwarded-proto", "http")], "https://a");
         let public = config(&["--public-url", "https://chat.shop.example/"]);
         check(&public, true, &[("host", "a")], "https://chat.shop.example");
     }

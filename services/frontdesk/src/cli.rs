@@ -128,6 +128,9 @@ pub(crate) struct Healthcheck {
     /// The edge's port.
     #[arg(long, env = "API_PORT", default_value_t = 8000)]
     pub(crate) api_port: u16,
+    /// The edge's certificate: with it, the edge is asked over TLS.
+    #[arg(long, env = "TLS_CERT")]
+    pub(crate) tls_cert: Option<std::path::PathBuf>,
     /// The worker's address.
     #[arg(long, env = "WORKER_ADDR", default_value = "127.0.0.1:8001")]
     pub(crate) worker_addr: std::net::SocketAddr,

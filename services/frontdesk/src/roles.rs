@@ -31,6 +31,7 @@ pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
     if !made.is_empty() {
         tracing::info!("made throw-away secrets for {}: sessions end with this process", made.join(" and "));
     }
+    settings.edge.check()?;
     long_enough(&settings.bus, &settings.worker)?;
     let (edge, session) = (&settings.edge, settings.worker.session_secret_key.as_ref());
     different("JWT_SECRET_KEY", edge.jwt_secret_key.as_ref(), session)?;
@@ -48,7 +49,7 @@ pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
     let bus = Bus::local(&settings.bus);
     let process = Metrics::new(settings.edge.metrics_token.clone());
     let listener = listen(settings.edge.address()).await?;
-    let address = listener.local_addr()?;
+    let address = (settings.edge.listener.is_tls(), listener.local_addr()?);
     let queue_timeout = settings.bus.queue_timeout;
 
     // There is no other edge to move to: replies are over, or ended as interrupted, while this one still shows them.
@@ -73,7 +74,7 @@ pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
         signal.cancel();
         result
     };
-    announce(address);
+    announce(address.0, address.1);
     let (edge, worker, analytics) = tokio::join!(edge, worker, analytics);
     bus.close(FLUSH).await;
     if let Some(demo) = demo {
@@ -93,7 +94,7 @@ pub(crate) async fn edge(settings: EdgeRole) -> anyhow::Result<()> {
     let process = Metrics::new(settings.edge.metrics_token.clone());
     let bus = connect(&settings.over, "edge", &process).await?;
     let listener = listen(settings.edge.address()).await?;
-    announce(listener.local_addr()?);
+    announce(settings.edge.listener.is_tls(), listener.local_addr()?);
     edge::run(settings.edge, listener, bus.clone(), settings.over.bus.queue_timeout, process, signal).await?;
     bus.close(FLUSH).await;
     end(&tasks).await;
@@ -182,8 +183,13 @@ pub(crate) async fn healthcheck(check: Healthcheck) -> anyhow::Result<()> {
         Role::Worker => reachable(check.worker_addr),
         Role::Analytics => reachable(check.analytics_addr),
     };
-    let url = check.url.unwrap_or_else(|| format!("http://{address}/health/ready"));
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
+    let tls = matches!(check.role, Role::Edge) && check.tls_cert.is_some();
+    // The certificate is for the name that visitors use, and this asks by address on this machine. Nothing secret is
+    // said. Whoever names another place has it checked.
+    let by_address = check.url.is_none();
+    let url = check.url.unwrap_or_else(|| format!("{}://{address}/health/ready", scheme(tls)));
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2));
+    let client = client.tls_danger_accept_invalid_certs(tls && by_address).build()?;
     let status = client.get(&url).send().await.with_context(|| format!("no answer from {url}"))?.status();
     anyhow::ensure!(status.is_success(), "{url} answered {status}");
     Ok(())
@@ -264,8 +270,12 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 /// The one line on standard output that says where the process can be reached.
 #[expect(clippy::print_stdout, reason = "the contract promises this line")]
-fn announce(address: SocketAddr) {
-    println!("listening on http://{address}");
+fn announce(tls: bool, address: SocketAddr) {
+    println!("listening on {}://{address}", scheme(tls));
+}
+
+fn scheme(tls: bool) -> &'static str {
+    if tls { "https" } else { "http" }
 }
 
 async fn serve_ops(
@@ -276,7 +286,7 @@ async fn serve_ops(
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let listener = listen(address).await?;
-    announce(listener.local_addr()?);
+    announce(false, listener.local_addr()?);
     tasks.spawn(runtime::ops::run(listener, process.clone(), ready, stop.clone()));
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! - `secret`: secrets that are long enough, print as stars and are made by `frontdesk keys`.
 //! - `telemetry`: logs.
 //! - `stop`: SIGTERM and Ctrl-C as a token; a second one ends the process at once.
-//! - `http`: the accept loop with its limits and its drain.
+//! - `http`: the accept loop with its limits and its drain; `tls`: its certificate.
 //! - `metrics`: a registry, its two text formats, and who may read them.
 //! - `ops`: the small HTTP server for health and metrics that worker and analytics have.
 
@@ -15,5 +15,6 @@ pub mod secret;
 pub mod settings;
 pub mod stop;
 pub mod telemetry;
+pub mod tls;
 
 pub use secret::Secret;

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    http::{Limits, serve},
+    http::{Counts, Limits, Server},
     metrics::Metrics,
 };
 
@@ -22,6 +22,8 @@ pub type Ready = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// Serves `/health`, `/health/live`, `/health/ready` and `/metrics` until `stop`.
 pub async fn run(listener: TcpListener, metrics: Metrics, ready: Ready, stop: CancellationToken) {
+    let counts = Counts::default();
+    counts.register(&metrics);
     let health = move || {
         let answer = ready();
         async move { readiness(answer) }
@@ -35,7 +37,7 @@ pub async fn run(listener: TcpListener, metrics: Metrics, ready: Ready, stop: Ca
             get(move |peer: ConnectInfo<SocketAddr>, headers: HeaderMap| async move { metrics.answer(&headers, peer) }),
         );
     let limits = Limits { connections: 64, drain: Duration::from_secs(1), ..Limits::default() };
-    serve(listener, app, limits, stop).await;
+    Server { limits, tls: None, counts }.run(listener, app, stop).await;
 }
 
 fn readiness(answer: Result<(), String>) -> Response {

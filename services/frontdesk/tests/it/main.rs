@@ -5,6 +5,7 @@ mod chat;
 mod cli;
 mod crash;
 mod desk;
+mod http;
 mod identity;
 mod limits;
 mod nats;
