@@ -9,6 +9,7 @@ mod http;
 mod identity;
 mod limits;
 mod nats;
+mod privacy;
 mod proofs;
 mod sessions;
 mod visitor;
