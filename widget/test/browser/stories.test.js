@@ -158,6 +158,26 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     await ada.isUnharmed({ hosts: [hostOf(demo)] });
   });
 
+  story('reads the API docs, which keep to their own policy', async (arrives) => {
+    const ada = await arrives();
+    const docs = await ada.open(`${demo.url}/docs`);
+    await docs.page.getByRole('heading', { name: 'Frontdesk API' }).waitFor();
+    assert.ok(await docs.page.getByText('/api/v1/session/create').count() > 0);
+    assert.equal(await docs.page.evaluate(() => {
+      try {
+        document.body.innerHTML = '<b>markup</b>';
+        return 'taken';
+      } catch (error) {
+        return error.name;
+      }
+    }), 'TypeError', 'Trusted Types are in force');
+    assert.ok(await docs.page.evaluate(() => crossOriginIsolated), 'isolated from other windows');
+    await until('our own try is noted', () => ada.noted.policy.length > 0);
+    const violations = ada.noted.policy.splice(0);
+    assert.ok(violations.every((text) => /trusted/i.test(text)), `only our own try is noted: ${violations}`);
+    await ada.isUnharmed({ hosts: [hostOf(demo)], errors: /TrustedHTML/ });
+  });
+
   story('goes on with the same reply after a reload in the middle of it', async (arrives) => {
     const ada = await arrives();
     const chat = await ada.open(desk.url);

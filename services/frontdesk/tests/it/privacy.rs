@@ -168,7 +168,7 @@ async fn visit(desk: &Desk, url: &str, output: &mut Output) -> Vec<String> {
         assert!((400..500).contains(&status), "{number}: {status}");
         output.add(
             format!("refusal {number}"),
-            format!("{:?} {}", answer.headers().clone(), answer.text().await.unwrap()),
+            format!("{:?} {}", answer.headers().clone(), answer.text().await.expect("text")),
         );
     }
     vec![token, ticket]
