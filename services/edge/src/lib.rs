@@ -40,6 +40,8 @@ mod stream;
 mod tests;
 mod time;
 mod token;
+#[cfg(test)]
+mod unprinted;
 mod visitor;
 
 use std::time::Duration;
