@@ -1,0 +1,51 @@
+"""Attacks Frontdesk and says what held. `scripts/test-security.sh --help` tells how to start it."""
+import argparse
+import os
+import pathlib
+import sys
+import time
+
+import contract, http_raw, jwt, limits, openapi, origins, privacy, proofs, replay, sessions, slow, timing, upstream  # noqa: E401, F401
+import held
+from desk import Desk, raise_on
+from report import CHECKS, Report
+
+# Cheap ones first; those that look back at everything last.
+ORDER = [contract, origins, http_raw, jwt, proofs, replay, sessions, timing, limits, upstream, openapi, slow, privacy]
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="test-security.sh")
+    parser.add_argument("--base")
+    parser.add_argument("--edge2")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--report")
+    parser.add_argument("--only", help="checks whose name or file has this in it")
+    return parser.parse_args()
+
+
+def main():
+    given = arguments()
+    raise_on("SIGTERM", "SIGHUP")
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "frontdesk-tools"
+    desk = Desk(os.environ.get("FRONTDESK_BIN"), given.base, given.edge2, given.quick, cache)
+    report = Report(given.base or "a Frontdesk of its own", given.quick)
+    modules = [module.__name__ for module in ORDER]
+    checks = sorted(CHECKS, key=lambda known: modules.index(known["run"].__module__))
+    if given.only:
+        checks = [known for known in checks if given.only in known["name"] or given.only == known["run"].__module__]
+    try:
+        report.run(checks, desk, time.monotonic() + (60 if given.quick else 300))
+        if not given.only:
+            held.tell(report)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    finally:
+        desk.close()
+    if given.report:
+        report.write(given.report)
+    print(f"\n{time.monotonic() - report.began:.0f} s against {report.target}\n{report.summary()}")
+    sys.exit(1 if report.count("failed") else 0)
+
+
+main()
