@@ -18,6 +18,7 @@ from client import Edge
 from n8n import N8n
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "nats" / "nats-server.conf"
 SHOP = "https://shop.example"
 CHAT = "https://chat.shop.example"
 
@@ -27,6 +28,7 @@ UNLIMITED = {
     "RATE_LIMIT_SESSION_PER_MINUTE": "0",
     "RATE_LIMIT_SITE_PER_MINUTE": "0",
     "RATE_LIMIT_CREATE_PER_MINUTE": "0",
+    "BOT_RULES": "off",
 }
 # A hostile n8n must not cost the suite minutes.
 IMPATIENT = {
@@ -116,6 +118,7 @@ class Desk:
         self.started, self.n8n, self.spread_over = [], None, None
         self.secrets = {name: f"{name.lower()}-{secrets.token_hex(24)}" for name in ("JWT_SECRET_KEY", "SESSION_SECRET_KEY", "N8N_API_KEY")}
         self.secrets["METRICS_TOKEN"] = f"metrics-{secrets.token_hex(16)}"
+        self.passwords = {role: f"{role}-{secrets.token_hex(16)}" for role in ("edge", "worker", "analytics", "admin")}
         if base:
             patience = 90
             self.edges = [Edge(url, patience=patience) for url in filter(None, (base, edge2))]
@@ -154,18 +157,25 @@ class Desk:
         return self.n8n
 
     def nats(self):
-        """A nats-server of its own; its address and who may use it, as settings for each role."""
+        """A nats-server of its own, with the users of the repository; how each role reaches it, as settings."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         store = self.folder / f"nats-{port}"
         server = shutil.which("nats-server") or "/usr/sbin/nats-server"
-        command = [server, "-a", "127.0.0.1", "-p", port, "-js", "-sd", store]
-        process = self.launch("nats-server", command, {}, address=False)
+        command, environment, users = [server, "-a", "127.0.0.1", "-p", port], {}, CONFIG.is_file()
+        if users:
+            environment = {f"NATS_{role.upper()}_PASSWORD": password for role, password in self.passwords.items()}
+            environment["NATS_STORE_DIR"] = str(store)
+            command += ["-c", CONFIG]
+        else:
+            command += ["-js", "-sd", store]
+        process = self.launch("nats-server", command, environment, address=False)
         end = time.monotonic() + 10
         while time.monotonic() < end and process.runs():
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as plain:
                 if plain.recv(5) == b"INFO ":
-                    return lambda role: {"NATS_URL": f"nats://127.0.0.1:{port}"}
+                    user = lambda role: {"NATS_USER": role, "NATS_PASSWORD": self.passwords[role]} if users else {}  # noqa: E731
+                    return lambda role: {"NATS_URL": f"nats://127.0.0.1:{port}", **user(role)}
             time.sleep(0.02)
         raise RuntimeError(f"nats-server did not start:\n{process.tail()}")
 
@@ -175,7 +185,7 @@ class Desk:
         setup = self.launch("nats-setup", [self.binary, "nats-setup"], {**settings, **nats("admin")}, address=False)
         if setup.child.wait(30):
             raise RuntimeError(f"nats-setup failed:\n{setup.tail()}")
-        deployment = {"edges": [self.frontdesk("edge", {**settings, **nats("edge")}) for _ in range(edges)]}
+        deployment = {"nats": nats, "edges": [self.frontdesk("edge", {**settings, **nats("edge")}) for _ in range(edges)]}
         deployment["worker"] = self.frontdesk("worker", {**settings, **nats("worker")})
         database = str(self.folder / f"facts-{len(self.started)}.redb")
         deployment["analytics"] = self.frontdesk("analytics", {**settings, **nats("analytics"), "ANALYTICS_DB_PATH": database})

@@ -1,1 +1,59 @@
-"""."""
+"""Row 8, second part: schemathesis makes requests out of /openapi.json, fitting and not, and looks for a 5xx."""
+import re
+import shutil
+import subprocess
+import sys
+
+from client import BROWSER, Visitor
+from report import Skip, check
+
+# One version, so that a run today is the run of tomorrow.
+VERSION = "4.32.5"
+CHECKS = "not_a_server_error,content_type_conformance,response_schema_conformance,unsupported_method,ignored_auth"
+
+
+def _installed(cache):
+    """The executable, installed once into a folder of this version."""
+    folder = cache / f"schemathesis-{VERSION}"
+    tool = folder / "bin" / "schemathesis"
+    if tool.exists():
+        return tool
+    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True, capture_output=True, timeout=60)
+        subprocess.run([folder / "bin" / "pip", "install", "-q", "--disable-pip-version-check", f"schemathesis=={VERSION}"],
+                       check=True, capture_output=True, timeout=120)
+    except (subprocess.SubprocessError, OSError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise Skip(f"schemathesis {VERSION} can't be installed from PyPI ({type(error).__name__})") from error
+    return tool
+
+
+@check("8", "schemathesis finds no 5xx and no answer that /openapi.json does not know", whole=True)
+def the_api_answers_as_it_says(desk):
+    tool, visitor = _installed(desk.cache), Visitor(desk.edge).begin()
+    headers = {"Authorization": f"Bearer {visitor.token}", "X-Fingerprint": visitor.fingerprint, "Origin": desk.edge.origin,
+               "User-Agent": BROWSER["User-Agent"], "Accept-Language": "en-GB",
+               # It would read the events of a stream by the schema of a document.
+               "Accept": "application/json"}
+    command = [tool, "--no-color", "run", f"{desk.edge.url}/openapi.json", "--url", desk.edge.url, "--checks", CHECKS,
+               "--phases", "examples,coverage,fuzzing", "--max-examples", "20" if desk.own else "3", "--request-timeout", "5",
+               "--max-time", "20", "--continue-on-failure", "--seed", "1", "--no-shrink", "--suppress-health-check", "all", "--warnings", "off",
+               # A stream that stays open is no answer to wait for.
+               "--exclude-path-regex", "/stream/"]
+    if not desk.own:
+        command += ["--rate-limit", "30/m"]
+    for name, value in headers.items():
+        command += ["-H", f"{name}: {value}"]
+    with desk.growth(48) as growth:
+        try:
+            done = subprocess.run(command, cwd=desk.folder, capture_output=True, text=True, timeout=100, start_new_session=True)
+        except subprocess.TimeoutExpired:
+            raise Skip("schemathesis did not end within 100 s") from None
+    said = done.stdout
+    if visitor.token in said:
+        said = said.replace(visitor.token, "<token>")
+    assert done.returncode == 0, said[said.find("= FAILURES"):][:1500] + "\n" + said[-600:]
+    cases = re.search(r"(\d+) generated", said)
+    figure = f"{cases[1] if cases else 'many'} requests"
+    return f"{figure}; {growth.told()}" if growth else figure

@@ -1,0 +1,61 @@
+"""Bots: an answered challenge is good once and for one caller; an honest browser meets none."""
+import concurrent.futures
+import hashlib
+import secrets
+
+from client import BROWSER, Visitor
+from report import check, same
+
+CREATE = "/api/v1/session/create"
+
+
+def _create(edge, source, answer=None, headers=None):
+    sent = {"X-Challenge-Response": answer} if answer is not None else {}
+    return edge.ask("POST", CREATE, {**sent, **(headers or {})}, {"fingerprint": secrets.token_hex(16)}, source=source)
+
+
+def _work(challenge):
+    """The counter that a browser would find."""
+    counter, zeros = 0, challenge["difficulty"]
+    while int.from_bytes(hashlib.sha256(f"{challenge['challenge']}:{counter}".encode()).digest(), "big") >> (256 - zeros):
+        counter += 1
+    return f"{challenge['challenge']}:{counter}"
+
+
+@check("bots", "a challenge can't be guessed, reused, passed on or answered in parallel", own=True)
+def challenges_are_answered_once(desk):
+    settings = {"BOT_RULES": "enforce", "BOT_CHALLENGE_AT": "0", "CHALLENGE_DIFFICULTY": "12"}
+    with desk.single(**settings) as (_, edge):
+        ask = lambda source="127.0.4.1": _create(edge, source)  # noqa: E731
+        told = ask()
+        same(told.said, (403, "challenge_required"), "a creation where everybody is challenged")
+        challenge = told.json()["challenge"]
+        same(challenge["type"], "pow")
+        easy = {**challenge, "difficulty": 1}
+        good = _work(challenge)
+        text = challenge["challenge"]
+        forged = {"nothing": "", "no counter": text, "a counter that is none": f"{text}:x", "too little work": _work(easy) if _work(easy) != good else f"{text}:1",
+                  "another challenge": good.replace(text, "A" * len(text)), "a changed challenge": good.replace(text, text[:-1] + "_"),
+                  "10 kB": f"{text}:{'1' * 10_000}", "a counter below zero": f"{text}:-1", "a provider's answer": "turnstile:x"}
+        for what, answer in forged.items():
+            same(_create(edge, "127.0.4.1", answer).said, (403, "challenge_required"), what)
+        same(_create(edge, "127.0.4.2", good).said, (403, "challenge_required"), "from another address")
+        with concurrent.futures.ThreadPoolExecutor(20) as pool:
+            statuses = list(pool.map(lambda _: _create(edge, "127.0.4.1", good).status, range(20)))
+        same(statuses.count(200), 1, "of 20 parallel answers")
+    return f"{len(forged) + 1} answers refused; of 20 copies of a good one 1 is taken"
+
+
+@check("bots", "with the default rules an honest browser is not challenged, a crude script is slowed or refused", own=True)
+def honest_browsers_meet_no_challenge(desk):
+    with desk.single(BOT_RULES="enforce") as (_, edge):
+        visitor = Visitor(edge, source="127.0.4.3")
+        same(visitor.create().status, 200, "an honest browser")
+        said = [visitor.say(f"where is my order {n}?").status for n in range(4)]
+        same(said, [200] * 4, "its messages")
+        crude = edge.ask("POST", CREATE, {"User-Agent": "python-requests/2.32"}, {"fingerprint": "f" * 32}, source="127.0.4.4", browser=False)
+        assert crude.said in ((403, "challenge_required"), (403, "bot_detected")), f"a script that says so: {crude.said}"
+        headless = {**BROWSER, "User-Agent": BROWSER["User-Agent"].replace("Chrome/", "HeadlessChrome/")}
+        driven = edge.ask("POST", CREATE, headless, {"fingerprint": "e" * 32, "signals": {"webdriver": True, "form_ms": 0, "honeypot": "x"}}, source="127.0.4.5")
+        assert driven.said in ((403, "challenge_required"), (403, "bot_detected")), f"a driven browser in the honeypot: {driven.said}"
+    return f"a script: {crude.code}; a driven browser in the honeypot: {driven.code}"
