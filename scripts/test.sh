@@ -9,13 +9,14 @@ usage() {
   cat <<'HELP'
 usage: scripts/test.sh [--no-n8n]
 
-Checks form and lints, builds, and runs every test: of the crates, of the widget, of the widget in a browser, and
-against a real n8n. Asks nothing, stops at the first failure, ends with "all green".
+Checks form and lints, builds, and runs every test: of the crates, of the widget, of the widget in a browser, the
+attacks of scripts/test-security.sh, and against a real n8n. Asks nothing, stops at the first failure, ends with "all green".
 
 --no-n8n   leaves the real n8n out, which takes 10 minutes and 3.5 GB the first time
 
 What is missing is installed through apt (as root or with sudo that asks nothing) and npm, and said: a C++ compiler,
-make, curl, python3, php, nats-server, chromium, node with npm. Rust is not: https://rustup.rs. A real n8n goes to
+make, curl, python3, php, nats-server, slowhttptest, chromium, node with npm; schemathesis for the attacks from PyPI, and
+where that can't be reached, its check is skipped and said. Rust is not: https://rustup.rs. A real n8n goes to
 ${FRONTDESK_N8N_CACHE:-$HOME/.cache/frontdesk-n8n}; where it can't be installed, its tests are left out with the
 line "real n8n: not run (why)". Everything else that can't run is a failure.
 
@@ -118,6 +119,7 @@ install_what_is_missing() {
   has_venv || packages+=(python3-venv)
   has php || packages+=(php-cli)
   has nats-server || packages+=(nats-server)
+  has slowhttptest || packages+=(slowhttptest)
   has_browser || packages+=(chromium)
   has node || packages+=(nodejs)
   has npm || packages+=(npm)
@@ -178,6 +180,8 @@ check_dependencies() {
 
 test_in_browser() { FRONTDESK_BIN=$CARGO_TARGET_DIR/debug/frontdesk widget/test/browser/run.sh; }
 
+attack() { FRONTDESK_BIN=$CARGO_TARGET_DIR/debug/frontdesk scripts/test-security.sh; }
+
 # Waits for the installation in the background. 75 is its word for "not possible here".
 real_n8n() {
   local status=0 waited=0 why log=$WORK/n8n-install.log
@@ -231,6 +235,7 @@ step "Build" cargo build --locked
 step "Tests" cargo test --locked --workspace
 step "Widget" node --test --test-reporter=spec widget/test/*.test.js
 if [ -x widget/test/browser/run.sh ]; then step "Widget in a browser" test_in_browser; fi
+step "Attacks" attack
 if [ -n "$WITH_N8N" ]; then step "Real n8n" real_n8n; else echo "real n8n: not run (--no-n8n)"; fi
 
 DOING=

@@ -171,6 +171,9 @@ impl Tokens {
             validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
             // Looked at here, where tests choose the clock and the session's end goes before the token's.
             validation.validate_exp = false;
+            // None of ours has one; RFC 7519 lets no token be taken before it.
+            validation.validate_nbf = true;
+            validation.leeway = 0;
             validation
         };
         Self {
@@ -449,6 +452,7 @@ mod tests {
         check("two audiences", &forge(&header, &with("aud", json!(["frontdesk-edge", "n8n"])), secret));
         check("the ticket's audience", &forge(&header, &with("aud", json!(TICKET)), secret));
         check("text for a time", &forge(&header, &with("exp", json!("9999999999")), secret));
+        check("a token of the future", &forge(&header, &with("nbf", json!(9_999_999_999_u64)), secret));
         check("a negative time", &forge(&header, &with("exp", json!(-1)), secret));
         check("not a session", &forge(&header, &with("sub", json!("admin")), secret));
         let (ticket, _) = tokens().ticket(&tokens().verify(&mint(), Some(FINGERPRINT), at(1)).ok().unwrap(), at(1));
