@@ -14,7 +14,7 @@ CHECKS = []
 def check(row, says, *, own=False, whole=False):
     """Registers a check. Its name is the one that SECURITY.md gives.
 
-    `row` is the row of the table of attacks, `says` what must hold. `own`: it needs processes that were started here.
+    `row` is its row in the table of attacks (1 to 24) or a word, `says` what must hold. `own`: it needs processes that were started here.
     `whole`: it takes too long for --quick. The function takes the desk, returns the figure to tell, and fails by an
     AssertionError.
     """

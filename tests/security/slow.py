@@ -84,7 +84,8 @@ def _slowhttptest(kind, url, seconds, connections=1000):
     tool = shutil.which("slowhttptest")
     if tool is None:
         raise Skip("there is no slowhttptest: apt-get install slowhttptest")
-    command = [tool, *kind, "-c", str(connections), "-r", "500", "-l", str(seconds), "-p", "3", "-v", "1", "-u", url]
+    # An attacker brings a machine of their own: here it must not take the edge's.
+    command = ["nice", "-n", "19", tool, *kind, "-c", str(connections), "-r", "500", "-l", str(seconds), "-p", "3", "-v", "1", "-u", url]
     running = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                start_new_session=True)
     try:
