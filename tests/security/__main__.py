@@ -7,7 +7,7 @@ import time
 
 import bots, bus_users, contract, http_raw, identity, jwt, limits, openapi, origins, privacy, proofs, replay, sessions, slow, timing, upstream  # noqa: E401
 import held
-from desk import Desk, raise_on
+from desk import Desk, end_in_order_on
 from report import CHECKS, Report
 
 # Cheap ones first; those that look back at everything last.
@@ -26,7 +26,7 @@ def arguments():
 
 def main():
     given = arguments()
-    raise_on("SIGTERM", "SIGHUP")
+    end_in_order_on("SIGINT", "SIGTERM", "SIGHUP")
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "frontdesk-tools"
     desk = Desk(os.environ.get("FRONTDESK_BIN"), given.base, given.edge2, given.quick, cache)
     report = Report(given.base or "a Frontdesk of its own", given.quick)
@@ -38,8 +38,6 @@ def main():
         report.run(checks, desk, time.monotonic() + (60 if given.quick else 300))
         if not given.only:
             held.tell(report)
-    except KeyboardInterrupt:
-        sys.exit(130)
     finally:
         desk.close()
     if given.report:

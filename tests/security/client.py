@@ -90,7 +90,7 @@ class Edge:
         self.port = at.port or (443 if self.tls else 80)
         self.public = (public or self.url).rstrip("/")
         self.origin = origin or self.public
-        # Seconds that all calls together may wait for a limit that is not what is being tested.
+        # Seconds that all calls together may wait for limits; 0 where a 429 is an answer like any other.
         self.patience = patience
 
     def socket(self, source=None, timeout=10):
@@ -119,19 +119,26 @@ class Edge:
             answer = self._once(method, path, headers, body, source, timeout, line)
             if answer.status != 429 or not self.patience:
                 return answer
-            wait = int(answer.headers.get("retry-after", "1")) + 0.5
-            self.patience -= wait
-            if self.patience <= 0:
-                self.patience = 0.001
-                raise Skip("the limits of that address are in the way")
-            time.sleep(wait)
+            self.wait(answer.headers.get("retry-after"))
+
+    def wait(self, retry_after):
+        """Waits for a limit that is not what is being tested, as long as there is patience for it."""
+        seconds = int(retry_after or 1) + 0.5
+        if seconds > self.patience:
+            raise Skip("the limits of that address are in the way")
+        self.patience -= seconds
+        time.sleep(seconds)
 
     def _once(self, method, path, headers, body, source, timeout, line):
         kept = line or self.line(source, timeout)
         began = time.perf_counter()
         try:
-            kept.request(method, path, body=body, headers=headers)
-            response = kept.getresponse()
+            try:
+                kept.request(method, path, body=body, headers=headers)
+                response = kept.getresponse()
+            except (BrokenPipeError, ConnectionResetError):
+                # Refused before the body was read: the answer may be there all the same.
+                response = kept.getresponse()
             data = response.read()
             if response.headers.get("content-encoding") == "gzip":
                 data = gzip.decompress(data)
@@ -143,8 +150,17 @@ class Edge:
                 kept.close()
 
     def raw(self, data, timeout=2.0, settle=0.3, source=None):
-        """Sends bytes as they are; all that comes back, and whether the other side closed. Waits `timeout` for the
-        first byte and `settle` for each further one."""
+        """Sends bytes as they are, but with its own name where they first say `Host: x`; all that comes back, and whether the
+        other side closed. Waits `timeout` for the first byte and `settle` for each further one."""
+        data = data.replace(b"Host: x\r\n", b"Host: " + self.url.partition("://")[2].encode() + b"\r\n", 1)
+        while True:
+            received, closed = self._raw(data, timeout, settle, source)
+            limited = received.startswith(b"HTTP/1.1 429") and re.search(rb"(?i)retry-after: (\d+)", received)
+            if not limited or not self.patience:
+                return received, closed
+            self.wait(limited[1])
+
+    def _raw(self, data, timeout, settle, source):
         received, closed = b"", False
         with self.socket(source, timeout) as plain:
             try:

@@ -120,8 +120,7 @@ class Desk:
         self.secrets["METRICS_TOKEN"] = f"metrics-{secrets.token_hex(16)}"
         self.passwords = {role: f"{role}-{secrets.token_hex(16)}" for role in ("edge", "worker", "analytics", "admin")}
         if base:
-            patience = 90
-            self.edges = [Edge(url, patience=patience) for url in filter(None, (base, edge2))]
+            self.edges = [Edge(url, patience=35 if quick else 240) for url in filter(None, (base, edge2))]
 
     # ---- processes ------------------------------------------------------------------------------------------------
 
@@ -251,10 +250,13 @@ class Desk:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def raise_on(*names):
-    """Lets signals end the suite in order, processes included."""
+def end_in_order_on(*names):
+    """Lets signals end the suite by way of its `finally`, processes included."""
 
     def end(number, _):
+        for name in names:
+            # A second one must not stop the stopping.
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
         raise SystemExit(128 + number)
 
     for name in names:

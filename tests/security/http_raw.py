@@ -184,7 +184,8 @@ def _documents():
 @check("8", "hostile JSON is a 4xx, never a 5xx, and costs no time")
 def hostile_json_is_refused(desk):
     visitor = Visitor(desk.edge).begin()
-    line, times, wrong = desk.edge.line(), [], []
+    # Where limits are in the way, a refused body ends its connection.
+    line, times, wrong = desk.edge.line() if desk.own else None, [], []
     documents = list(_documents())
     with desk.growth(24) as growth:
         for name, data in documents:
@@ -196,7 +197,8 @@ def hostile_json_is_refused(desk):
             told = desk.edge.ask("POST", CREATE, {"Content-Type": "application/json"}, data.replace(b"message", b"fingerprint"), line=line)
             if not 400 <= told.status < 500:
                 wrong.append(f"{name} at create: {told.said}")
-    line.close()
+    if line:
+        line.close()
     assert not wrong, "; ".join(wrong)
     slowest, name = max(times)
     assert slowest < 1 or not desk.own, f"{name}: {slowest * 1000:.0f} ms"
