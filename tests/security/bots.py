@@ -46,16 +46,16 @@ def challenges_are_answered_once(desk):
     return f"{len(forged) + 1} answers refused; of 20 copies of a good one 1 is taken"
 
 
-@check("bots", "with the default rules an honest browser is not challenged, a crude script is slowed or refused", own=True)
+@check("bots", "with the default rules an honest browser meets no challenge; one that contradicts itself does, one in the honeypot is refused", own=True)
 def honest_browsers_meet_no_challenge(desk):
     with desk.single(BOT_RULES="enforce") as (_, edge):
         visitor = Visitor(edge, source="127.0.4.3")
         same(visitor.create().status, 200, "an honest browser")
         said = [visitor.say(f"where is my order {n}?").status for n in range(4)]
         same(said, [200] * 4, "its messages")
-        crude = edge.ask("POST", CREATE, {"User-Agent": "python-requests/2.32"}, {"fingerprint": "f" * 32}, source="127.0.4.4", browser=False)
-        assert crude.said in ((403, "challenge_required"), (403, "bot_detected")), f"a script that says so: {crude.said}"
-        headless = {**BROWSER, "User-Agent": BROWSER["User-Agent"].replace("Chrome/", "HeadlessChrome/")}
-        driven = edge.ask("POST", CREATE, headless, {"fingerprint": "e" * 32, "signals": {"webdriver": True, "form_ms": 0, "honeypot": "x"}}, source="127.0.4.5")
-        assert driven.said in ((403, "challenge_required"), (403, "bot_detected")), f"a driven browser in the honeypot: {driven.said}"
-    return f"a script: {crude.code}; a driven browser in the honeypot: {driven.code}"
+        # Headless by its own word, and of another version than its hints say.
+        liar = {"User-Agent": BROWSER["User-Agent"].replace("Chrome/142", "HeadlessChrome/99")}
+        same(_create(edge, "127.0.4.4", headers=liar).said, (403, "challenge_required"), "a browser that contradicts itself")
+        trapped = {"fingerprint": secrets.token_hex(16), "signals": {"webdriver": False, "form_ms": 4200, "honeypot": "x"}}
+        same(edge.ask("POST", CREATE, body=trapped, source="127.0.4.5").said, (403, "bot_detected"), "the honeypot")
+    return "5 honest requests let through, a liar challenged, the honeypot refused"

@@ -35,8 +35,11 @@ def security_headers_are_everywhere(desk):
         policy = headers["content-security-policy"]
         assert "unsafe-inline" not in policy and "unsafe-eval" not in policy and "*;" not in policy, f"{path}: {policy}"
         assert "frame-ancestors" in policy, f"{path}: {policy}"
-        if path.startswith("/api/"):
-            same(headers.get("x-frame-options"), "DENY", f"{path}: x-frame-options")
+        # Where `frame-ancestors` allows somebody, `DENY` would only keep out browsers that don't know it.
+        nobody = "frame-ancestors 'none'" in policy
+        same(headers.get("x-frame-options"), "DENY" if nobody else None, f"{path}: x-frame-options")
+        if desk.edge.public.startswith("https://"):
+            assert "strict-transport-security" in headers, f"{path}: no Strict-Transport-Security, though visitors come by https"
         for name in ("set-cookie", "server", "x-powered-by"):
             assert name not in headers, f"{path}: {name}: {headers[name]}"
         if path.startswith("/api/") or told.status >= 400:
