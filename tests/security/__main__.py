@@ -5,13 +5,13 @@ import pathlib
 import sys
 import time
 
-import bots, bus_users, contract, http_raw, identity, jwt, limits, openapi, origins, privacy, proofs, replay, sessions, slow, timing, upstream  # noqa: E401
+import bots, bus_users, contract, http_raw, identity, jwt, limits, openapi, origins, privacy, proofs, replay, sessions, slow, timing, tls, upstream  # noqa: E401
 import held
 from desk import Desk, end_in_order_on
 from report import CHECKS, Report
 
 # Cheap ones first; those that look back at everything last.
-ORDER = [contract, origins, http_raw, jwt, proofs, replay, sessions, identity, timing, limits, bots, bus_users, upstream, openapi, slow, privacy]
+ORDER = [contract, origins, http_raw, jwt, proofs, replay, sessions, identity, timing, limits, bots, bus_users, tls, upstream, openapi, slow, privacy]
 
 
 def arguments():
