@@ -28,8 +28,8 @@ to the loopback. At most 5 minutes.
 FRONTDESK_BIN  the executable to attack; without it one is built, where `cargo build` does
 CACHE          $XDG_CACHE_HOME/frontdesk-tools, or ~/.cache/frontdesk-tools: schemathesis from PyPI, installed once
 
-Needs python3 (3.9 or newer) and, without --base, nats-server. slowhttptest and PyPI are optional: without them their
-checks are skipped, and the report says so. scripts/test.sh installs all that through apt.
+Needs python3 (3.10 or newer) and, without --base, nats-server. slowhttptest, openssl and PyPI are optional: without
+them their checks are skipped, and the report says so. scripts/test.sh installs all that through apt.
 HELP
 }
 

@@ -26,15 +26,17 @@ def _work(challenge):
 def challenges_are_answered_once(desk):
     settings = {"BOT_RULES": "enforce", "BOT_CHALLENGE_AT": "0", "CHALLENGE_DIFFICULTY": "12"}
     with desk.single(**settings) as (_, edge):
-        ask = lambda source="127.0.4.1": _create(edge, source)  # noqa: E731
+        ask = lambda source="127.0.4.1": _create(edge, source)
         told = ask()
         same(told.said, (403, "challenge_required"), "a creation where everybody is challenged")
         challenge = told.json()["challenge"]
         same(challenge["type"], "pow")
         easy = {**challenge, "difficulty": 1}
         good = _work(challenge)
+        if _work(easy) == good:
+            easy["difficulty"] = 0
         text = challenge["challenge"]
-        forged = {"nothing": "", "no counter": text, "a counter that is none": f"{text}:x", "too little work": _work(easy) if _work(easy) != good else f"{text}:1",
+        forged = {"nothing": "", "no counter": text, "a counter that is none": f"{text}:x", "too little work": _work(easy),
                   "another challenge": good.replace(text, "A" * len(text)), "a changed challenge": good.replace(text, text[:-1] + "_"),
                   "10 kB": f"{text}:{'1' * 10_000}", "a counter below zero": f"{text}:-1", "a provider's answer": "turnstile:x"}
         for what, answer in forged.items():
@@ -46,7 +48,7 @@ def challenges_are_answered_once(desk):
     return f"{len(forged) + 1} answers refused; of 20 copies of a good one 1 is taken"
 
 
-@check("bots", "with the default rules an honest browser meets no challenge; one that contradicts itself does, one in the honeypot is refused", own=True)
+@check("bots", "an honest browser meets no challenge, one that contradicts itself does, one in the honeypot is refused", own=True)
 def honest_browsers_meet_no_challenge(desk):
     with desk.single(BOT_RULES="enforce") as (_, edge):
         visitor = Visitor(edge, source="127.0.4.3")

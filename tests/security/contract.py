@@ -60,7 +60,7 @@ def secrets_are_not_cached(desk):
 
 @check("-", "/metrics is for the private network, and never for who came through a proxy", own=True)
 def metrics_are_private(desk):
-    ask = lambda edge, **headers: edge.ask("GET", "/metrics", headers, origin=None).status  # noqa: E731
+    ask = lambda edge, **headers: edge.ask("GET", "/metrics", headers, origin=None).status
     same(ask(desk.edge), 200, "from the loopback")
     for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"):
         same(ask(desk.edge, **{name: "for=10.0.0.1" if name == "Forwarded" else "10.0.0.1"}), 403, name)

@@ -120,7 +120,7 @@ class Desk:
         self.secrets["METRICS_TOKEN"] = f"metrics-{secrets.token_hex(16)}"
         self.passwords = {role: f"{role}-{secrets.token_hex(16)}" for role in ("edge", "worker", "analytics", "admin")}
         if base:
-            self.edges = [Edge(url, patience=35 if quick else 240) for url in filter(None, (base, edge2))]
+            self.edges = [Edge(url, public=base, patience=35 if quick else 240) for url in filter(None, (base, edge2))]
 
     # ---- processes ------------------------------------------------------------------------------------------------
 
@@ -173,7 +173,7 @@ class Desk:
         while time.monotonic() < end and process.runs():
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as plain:
                 if plain.recv(5) == b"INFO ":
-                    user = lambda role: {"NATS_USER": role, "NATS_PASSWORD": self.passwords[role]} if users else {}  # noqa: E731
+                    user = lambda role: {"NATS_USER": role, "NATS_PASSWORD": self.passwords[role]} if users else {}
                     return lambda role: {"NATS_URL": f"nats://127.0.0.1:{port}", **user(role)}
             time.sleep(0.02)
         raise RuntimeError(f"nats-server did not start:\n{process.tail()}")

@@ -18,7 +18,7 @@ def _claims_of(token):
 def forged_identities_make_nobody(desk):
     secret, now = secrets.token_hex(24), int(time.time())
     claims = {"sub": "customer-1", "aud": "default", "iat": now, "exp": now + 300, "name": "Ada", "admin": True}
-    sign = lambda secret=secret, header=HEADER, **changed: hs256(header, {**claims, **changed}, secret)  # noqa: E731
+    sign = lambda secret=secret, header=HEADER, **changed: hs256(header, {**claims, **changed}, secret)
     key, good = Key(), sign()
     head, body, signature = good.split(".")
     with desk.single(IDENTITY_SECRET=secret) as (_, edge):

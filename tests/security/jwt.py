@@ -9,14 +9,14 @@ from report import check, same
 VALIDATE = "/api/v1/session/validate"
 
 
-def _parts(token):
+def parts(token):
     header, claims, signature = token.split(".")
     return json.loads(unb64(header)), json.loads(unb64(claims)), signature
 
 
 def _strangers(visitor):
     """What anybody can make, without our key: `(what, token)`."""
-    header, claims, signature = _parts(visitor.token)
+    header, claims, signature = parts(visitor.token)
     body = visitor.token.split(".")[1]
     head = visitor.token.split(".")[0]
     key = Key()
@@ -57,8 +57,8 @@ def _strangers(visitor):
 
 def _insiders(visitor, secret):
     """Signed with the right key, and still not ours."""
-    header, claims, _ = _parts(visitor.token)
-    sign = lambda **changed: hs256(header, {**claims, **changed}, secret)  # noqa: E731
+    header, claims, _ = parts(visitor.token)
+    sign = lambda **changed: hs256(header, {**claims, **changed}, secret)
     for name in ("iss", "aud", "sub", "exp", "fph"):
         yield f"without {name}", hs256(header, {key: value for key, value in claims.items() if key != name}, secret)
         yield f"{name} is null", sign(**{name: None})
@@ -109,7 +109,7 @@ def forged_tokens_get_one_answer(desk):
 @check("1", "an expired token is 401 token_expired with the server's time", own=True)
 def expired_tokens_are_told_so(desk):
     visitor = Visitor(desk.edge).begin()
-    header, claims, _ = _parts(visitor.token)
+    header, claims, _ = parts(visitor.token)
     old = hs256(header, {**claims, "exp": int(time.time()) - 1}, desk.secrets["JWT_SECRET_KEY"])
     told = desk.edge.ask("GET", VALIDATE, {"Authorization": f"Bearer {old}", "X-Fingerprint": visitor.fingerprint})
     same(told.said, (401, "token_expired"))

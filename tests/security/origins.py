@@ -46,7 +46,8 @@ def parents_are_checked_alike(desk):
     for parent in ("https://evil.example", "null", "https://shop.example.evil", "", "x" * 5000):
         told = Visitor(desk.edge).create(parent_origin=parent)
         assert told.said in ((403, "origin_not_allowed"), (400, "invalid_request")), f"{parent[:30]!r}: {told.said}"
-    told = desk.edge.ask("POST", CREATE, {"Referer": f"{desk.edge.origin}/", "Origin": "https://evil.example"}, {"fingerprint": "f" * 16}, origin=None)
+    referred = {"Referer": f"{desk.edge.origin}/", "Origin": "https://evil.example"}
+    told = desk.edge.ask("POST", CREATE, referred, {"fingerprint": "f" * 16}, origin=None)
     same(told.said, (403, "origin_not_allowed"), "an allowed Referer with an evil Origin")
     raw = (f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nOrigin: {desk.edge.origin}\r\nOrigin: https://evil.example\r\n"
            "Content-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")

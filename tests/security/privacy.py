@@ -34,13 +34,15 @@ class Markers:
 
 def _run_everything(desk, edge, markers, source):
     """One visitor does whatever can be done, well and badly; all answers to what was refused."""
+    vouched = {"aud": "default", "exp": int(time.time()) + 60}
     visitor = Visitor(edge, source=source, key=Key(), fingerprint=markers.plant("fingerprint"))
     visitor.create(
         parent_origin=edge.origin, locale="en-GB", timezone="Europe/Berlin",
-        page={"url": markers.plant("page.url query", "https://shop.example/shoes?mail={}"), "title": markers.plant("page.title"),
+        page={"url": markers.plant("page.url query", "https://shop.example/shoes?mail={}"),
+              "title": markers.plant("page.title"),
               "referrer": markers.plant("page.referrer", "https://x.example/?q={}")},
         metadata={"order": markers.plant("metadata")},
-        identity_token=hs256({"alg": "HS256"}, {"sub": markers.plant("identity_token's sub"), "aud": "default", "exp": int(time.time()) + 60}, "k" * 40))
+        identity_token=hs256({"alg": "HS256"}, {**vouched, "sub": markers.plant("identity_token's sub")}, "k" * 40))
     same(visitor.created.status, 200, "create")
     markers.keep("session token", visitor.token)
     markers.keep("a session token's signature", visitor.token.rsplit(".", 1)[1])
@@ -48,38 +50,44 @@ def _run_everything(desk, edge, markers, source):
     said = visitor.ask("POST", MESSAGE, {
         "message": markers.plant("message", "[[echo]] {}"), "message_id": secrets.token_hex(8),
         "history": [{"role": "user", "content": markers.plant("history")}],
-        "page": {"url": markers.plant("page.url of a message", "https://shop.example/?t={}"), "title": markers.plant("page.title of a message")},
+        "page": {"url": markers.plant("page.url of a message", "https://shop.example/?t={}"),
+                 "title": markers.plant("page.title of a message")},
         "context": {"cart": markers.plant("context")}})
     same(said.status, 200, "the message")
     for marker in ("error", "status=500", "html", "reset", "garbage"):
         refused.append(visitor.say(f"[[{marker}]] {markers.plant('a message that fails')}", timeout=15))
     ticket = visitor.ask("POST", "/api/v1/chat/ticket").json()["ticket"]
     markers.keep("ticket", ticket)
-    stream = Stream(visitor, f"{visitor.stream_path}?ticket={ticket}", headers={"Authorization": None, "DPoP": None, "X-Fingerprint": None})
+    bare = {"Authorization": None, "DPoP": None, "X-Fingerprint": None}
+    stream = Stream(visitor, f"{visitor.stream_path}?ticket={ticket}", headers=bare)
     stream.read_for(0.3, b"event: ready")
     stream.close()
+    create, validate, as_json = "/api/v1/session/create", "/api/v1/session/validate", {"Content-Type": "application/json"}
     query = f"?ticket={markers.plant('a bad ticket')}&message={markers.plant('message in a query')}&message_id={secrets.token_hex(8)}"
     refused += [
         edge.ask("GET", visitor.stream_path + query, source=source),
         edge.ask("GET", f"/{markers.plant('a path')}?{markers.plant('a query')}", source=source),
         edge.ask("GET", f"/widget/{markers.plant('a path in /widget/')}", source=source),
-        edge.ask("POST", "/api/v1/session/create", {"Content-Type": "application/json"}, markers.plant("bad JSON", '{{"fingerprint":{}').encode(), source=source),
-        edge.ask("POST", "/api/v1/session/create", body={"fingerprint": markers.plant("a bad fingerprint", "{} !")}, source=source),
-        edge.ask("POST", "/api/v1/session/create", {"Content-Type": markers.plant("a content type")}, b"{}", source=source),
-        edge.ask("GET", "/api/v1/session/validate", {"Authorization": markers.plant("a forged token", "Bearer {}.x.y"),
-                                                     "X-Fingerprint": markers.plant("a wrong fingerprint")}, source=source),
-        edge.ask("GET", "/api/v1/session/validate", {"Authorization": f"Bearer {visitor.token}x", "DPoP": markers.plant("a bad proof", "{}.x.y"),
-                                                     "X-Fingerprint": visitor.fingerprint}, source=source),
-        edge.ask("GET", "/api/v1/session/validate", {"Cookie": markers.plant("a cookie", "a={}"), "User-Agent": markers.plant("user agent"),
-                                                     "Referer": markers.plant("referer", "https://x.example/{}"),
-                                                     "X-Forwarded-For": "203.0.113.77", "X-Request-Id": markers.plant("a request id")}, source=source),
-        edge.ask("GET", "/api/v1/session/validate", {"Origin": markers.plant("a foreign origin", "https://{}.example")}, origin=None, source=source),
+        edge.ask("POST", create, as_json, markers.plant("bad JSON", '{{"fingerprint":{}').encode(), source=source),
+        edge.ask("POST", create, body={"fingerprint": markers.plant("a bad fingerprint", "{} !")}, source=source),
+        edge.ask("POST", create, {"Content-Type": markers.plant("a content type")}, b"{}", source=source),
+        edge.ask("GET", validate, {"Authorization": markers.plant("a forged token", "Bearer {}.x.y"),
+                                   "X-Fingerprint": markers.plant("a wrong fingerprint")}, source=source),
+        edge.ask("GET", validate, {"Authorization": f"Bearer {visitor.token}x", "X-Fingerprint": visitor.fingerprint,
+                                   "DPoP": markers.plant("a bad proof", "{}.x.y")}, source=source),
+        edge.ask("GET", validate, {"Cookie": markers.plant("a cookie", "a={}"), "User-Agent": markers.plant("user agent"),
+                                   "Referer": markers.plant("referer", "https://x.example/{}"),
+                                   "X-Forwarded-For": "203.0.113.77", "X-Request-Id": markers.plant("a request id")}, source=source),
+        edge.ask("GET", validate, {"Origin": markers.plant("a foreign origin", "https://{}.example")}, origin=None, source=source),
         edge.ask("POST", MESSAGE, body={"message": markers.plant("a message without a session")}, source=source),
-        visitor.ask("POST", MESSAGE, {"message": markers.plant("a message with a bad id"), "message_id": markers.plant("a bad message_id", "{}/..")}),
+        visitor.ask("POST", MESSAGE, {"message": markers.plant("a message with a bad id"),
+                                      "message_id": markers.plant("a bad message_id", "{}/..")}),
         visitor.ask("POST", "/api/v1/chat/cancel", {"message_id": "none-such-message", "x": markers.plant("an unknown field")}),
-        visitor.ask("GET", visitor.stream_path.replace("sess_", "sess_9"), headers={"Last-Event-ID": markers.plant("Last-Event-ID")}),
+        visitor.ask("GET", visitor.stream_path.replace("sess_", "sess_9"),
+                    headers={"Last-Event-ID": markers.plant("Last-Event-ID")}),
     ]
-    edge.raw(b"GET /%b HTTP/1.1\r\nHost: x\r\nBroken %b\r\n\r\n" % (markers.plant("a broken head").encode(), markers.plant("a broken header").encode()), source=source)
+    broken = markers.plant("a broken head"), markers.plant("a broken header")
+    edge.raw(b"GET /%b HTTP/1.1\r\nHost: x\r\nBroken %b\r\n\r\n" % tuple(word.encode() for word in broken), source=source)
     refreshed = visitor.ask("POST", "/api/v1/session/refresh").json()
     markers.keep("a refreshed token", refreshed.get("token") or "none-was-made")
     visitor.ask("DELETE", "/api/v1/session")

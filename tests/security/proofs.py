@@ -42,8 +42,8 @@ def a_bound_token_is_useless_alone(desk):
 def proofs_that_do_not_fit_are_refused(desk):
     visitor, stranger = bound(desk), Key()
     public, now = visitor.edge.public, int(time.time())
-    good = lambda **changed: visitor.proof("GET", VALIDATE, **changed)  # noqa: E731
-    head = lambda **changed: visitor.proof("GET", VALIDATE, header=changed)  # noqa: E731
+    good = lambda **changed: visitor.proof("GET", VALIDATE, **changed)
+    head = lambda **changed: visitor.proof("GET", VALIDATE, header=changed)
     signed = good()
     cases = {
         "not a token": "x", "empty": "", "two dots": "..",

@@ -114,7 +114,7 @@ def _judge(measured, bases):
     return "\n".join(lines)
 
 
-@check("3", "1,000 slow connections of each kind, and a flood of ten times the honest traffic: honest visitors hardly notice", own=True, whole=True)
+@check("3", "honest visitors hardly notice 1,000 slow connections of each kind and ten times their own traffic", own=True, whole=True)
 def honest_visitors_hardly_notice(desk):
     # slowhttptest sends no Origin.
     limits = {"ALLOW_NO_ORIGIN": "true", "RATE_LIMIT_CREATE_PER_MINUTE": "30", "RATE_LIMIT_PER_MINUTE": "0", "STREAMS_PER_IP": "0", "LOG_LEVEL": "warn"}
@@ -123,12 +123,12 @@ def honest_visitors_hardly_notice(desk):
         honest.p99(100)
         bases, measured = [honest.p99(SAMPLES)], []
         rate = 10 / (bases[0] + 0.005)
-        head, body = edge.url + "/health/live", edge.url + "/api/v1/session/create"
-        heads = lambda: _slowhttptest(["-H", "-i", "3"], head, 30)  # noqa: E731
+        head, body, page = (edge.url + path for path in ("/health/live", "/api/v1/session/create", "/openapi.json"))
+        heads = lambda: _slowhttptest(["-H", "-i", "3"], head, 30)
         attacks = [
             ("slow heads (-H)", heads),
             ("slow bodies (-B)", lambda: _slowhttptest(["-B", "-i", "3", "-s", "8192", "-f", "application/json"], body, 30)),
-            ("slow reads (-X)", lambda: _slowhttptest(["-X", "-w", "1", "-y", "16", "-n", "3", "-z", "8", "-k", "5"], edge.url + "/openapi.json", 30)),
+            ("slow reads (-X)", lambda: _slowhttptest(["-X", "-w", "1", "-y", "16", "-n", "3", "-z", "8", "-k", "5"], page, 30)),
             ("flood", lambda: Flood(edge, rate)),
         ]
         for name, attack in attacks:

@@ -9,7 +9,7 @@ import time
 
 from client import Visitor
 from es256 import hs256
-from jwt import VALIDATE, _parts
+from jwt import VALIDATE, parts
 from report import check
 
 GROSS = 2.0
@@ -25,9 +25,9 @@ def _welch(a, b):
 @check("13", "the time of a refusal does not tell how far a guess got (median ratio below 2)", own=True)
 def refusals_take_the_same_time(desk):
     visitor = Visitor(desk.edge).begin()
-    header, claims, signature = _parts(visitor.token)
+    header, claims, signature = parts(visitor.token)
     head, body, _ = visitor.token.split(".")
-    flip = lambda at: signature[:at] + ("A" if signature[at] != "A" else "B") + signature[at + 1:]  # noqa: E731
+    flip = lambda at: signature[:at] + ("A" if signature[at] != "A" else "B") + signature[at + 1:]
     secret = desk.secrets["JWT_SECRET_KEY"]
     own = visitor.fingerprint
     near = own[:-1] + ("0" if own[-1] != "0" else "1")
@@ -41,7 +41,7 @@ def refusals_take_the_same_time(desk):
         "fingerprint wrong at its last byte": (visitor.token, near),
     }
     rounds, times, line = (300 if desk.quick else 1500), {kind: [] for kind in kinds}, desk.edge.line()
-    for n in range(rounds):
+    for _ in range(rounds):
         # In turn, so that whatever else the machine does falls on all alike.
         for kind, (token, fingerprint) in kinds.items():
             headers = {"Authorization": f"Bearer {token}", "X-Fingerprint": fingerprint}
@@ -60,7 +60,8 @@ def refusals_take_the_same_time(desk):
         first, second = statistics.median(times[a]), statistics.median(times[b])
         ratio = max(first, second) / min(first, second)
         worst = max(worst, ratio)
-        lines.append(f"{a} / {b}: medians {first / 1000:.0f} / {second / 1000:.0f} us, ratio {ratio:.3f}, t = {_welch(times[a], times[b]):+.1f}")
+        t = _welch(times[a], times[b])
+        lines.append(f"{a} / {b}: medians {first / 1000:.0f} / {second / 1000:.0f} us, ratio {ratio:.3f}, t = {t:+.1f}")
     medians = [statistics.median(samples) for samples in times.values()]
     lines.append(f"{rounds} rounds; slowest to fastest of all {len(kinds)} kinds {max(medians) / min(medians):.2f} x")
     assert worst < GROSS, "\n".join(lines)
