@@ -3,7 +3,9 @@ import json
 import socket
 from urllib.parse import urlsplit
 
+from client import Visitor
 from desk import CONFIG
+from es256 import Key
 from report import check
 
 # Beyond its own job, for each user. The session in them is any.
@@ -39,7 +41,14 @@ def _session(at, user, password, lines):
 @check("nats", "each user of NATS can do its own job only, and nobody gets in without one", own=True)
 def nats_users_have_their_own_subjects(desk):
     assert CONFIG.is_file(), "there is no nats/nats-server.conf: whoever reaches NATS may do everything"
-    at, tried, wrong = urlsplit(desk.spread()["nats"]("edge")["NATS_URL"]), 0, []
+    deployment, tried, wrong = desk.spread(), 0, []
+    at = urlsplit(deployment["nats"]("edge")["NATS_URL"])
+    # The honest ones first: what nats-server refuses it logs.
+    visitor = Visitor(desk.edge, key=Key()).begin()
+    assert visitor.say("hello").status == 200, "a message"
+    visitor.ask("DELETE", "/api/v1/session")
+    honest = [line for line in deployment["server"].text().splitlines() if "iolation" in line]
+    assert not honest, f"our own processes did what their users must not: {honest[:3]}"
     for user, password in (("", ""), ("edge", "wrong"), ("edge", ""), ("root", "root"), ("edge", desk.passwords["worker"])):
         errors = _session(at, user, password, [])
         if not any("Authorization" in error for error in errors):
@@ -52,5 +61,6 @@ def nats_users_have_their_own_subjects(desk):
                 tried += 1
                 if not any("Permissions Violation" in error for error in errors):
                     wrong.append(f"{user} may {verb} {subject}: {errors}")
+    assert "iolation" in deployment["server"].text(), "nats-server logs no violations: nothing is known of our own processes"
     assert not wrong, f"{len(wrong)} of {tried}: " + "; ".join(wrong)
-    return f"{tried} forbidden operations of 3 users, {tried} violations; 5 logins refused"
+    return f"0 violations by our own processes; {tried} forbidden operations of 3 users, {tried} violations; 5 logins refused"

@@ -156,7 +156,7 @@ class Desk:
         return self.n8n
 
     def nats(self):
-        """A nats-server of its own, with the users of the repository; how each role reaches it, as settings."""
+        """A nats-server of its own, with the users of the repository; and how each role reaches it, as settings."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         store = self.folder / f"nats-{port}"
@@ -174,17 +174,17 @@ class Desk:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as plain:
                 if plain.recv(5) == b"INFO ":
                     user = lambda role: {"NATS_USER": role, "NATS_PASSWORD": self.passwords[role]} if users else {}
-                    return lambda role: {"NATS_URL": f"nats://127.0.0.1:{port}", **user(role)}
+                    return process, lambda role: {"NATS_URL": f"nats://127.0.0.1:{port}", **user(role)}
             time.sleep(0.02)
         raise RuntimeError(f"nats-server did not start:\n{process.tail()}")
 
     def deploy(self, settings=None, edges=2):
         """Edges, a worker and analytics over a NATS of their own."""
-        nats, settings = self.nats(), {**UNLIMITED, **(settings or {})}
+        (server, nats), settings = self.nats(), {**UNLIMITED, **(settings or {})}
         setup = self.launch("nats-setup", [self.binary, "nats-setup"], {**settings, **nats("admin")}, address=False)
         if setup.child.wait(30):
             raise RuntimeError(f"nats-setup failed:\n{setup.tail()}")
-        deployment = {"nats": nats, "edges": [self.frontdesk("edge", {**settings, **nats("edge")}) for _ in range(edges)]}
+        deployment = {"server": server, "nats": nats, "edges": [self.frontdesk("edge", {**settings, **nats("edge")}) for _ in range(edges)]}
         deployment["worker"] = self.frontdesk("worker", {**settings, **nats("worker")})
         database = str(self.folder / f"facts-{len(self.started)}.redb")
         deployment["analytics"] = self.frontdesk("analytics", {**settings, **nats("analytics"), "ANALYTICS_DB_PATH": database})
