@@ -25,8 +25,8 @@ to the loopback. At most 5 minutes.
   --report FILE  writes a report too: JSON where FILE ends in .json, else Markdown
   --only WORD    only checks with this in their name, or of that file (tests/security/WORD.py)
 
-FRONTDESK_BIN  the executable to attack; without it one is built, where `cargo build` does
-CACHE          $XDG_CACHE_HOME/frontdesk-tools, or ~/.cache/frontdesk-tools: schemathesis from PyPI, installed once
+FRONTDESK_BIN    the executable to attack; without it one is built, where `cargo build` does
+FRONTDESK_TOOLS  where schemathesis from PyPI is kept, installed once; default: $HOME/.cache/frontdesk-tools
 
 Needs python3 (3.10 or newer) and, without --base, nats-server. slowhttptest, openssl and PyPI are optional: without
 them their checks are skipped, and the report says so. scripts/test.sh installs all that through apt.

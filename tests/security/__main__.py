@@ -28,7 +28,7 @@ def arguments():
 def main():
     given = arguments()
     end_in_order_on("SIGINT", "SIGTERM", "SIGHUP")
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "frontdesk-tools"
+    cache = pathlib.Path(os.environ.get("FRONTDESK_TOOLS") or pathlib.Path.home() / ".cache" / "frontdesk-tools")
     for name in FILES:
         importlib.import_module(name)
     checks = CHECKS
