@@ -80,7 +80,7 @@ def ambiguous_requests_are_refused(desk):
     cases = [case for case in cases if not (desk.edge.tls and case[0].startswith("TLS"))]
 
     def run(case):
-        received, closed = desk.edge.raw(case[1], timeout=1.5)
+        received, closed = desk.edge.raw(case[1], timeout=4)
         return case[0], _statuses(received), closed
 
     wrong, answered = [], 0

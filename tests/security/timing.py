@@ -40,8 +40,10 @@ def refusals_take_the_same_time(desk):
         "fingerprint wrong at its first byte": (visitor.token, far),
         "fingerprint wrong at its last byte": (visitor.token, near),
     }
-    rounds, times, line = (300 if desk.quick else 1500), {kind: [] for kind in kinds}, desk.edge.line()
-    for _ in range(rounds):
+    times, line, end = {kind: [] for kind in kinds}, desk.edge.line(), time.monotonic() + (4 if desk.quick else 15)
+    for _ in range(300 if desk.quick else 1500):
+        if time.monotonic() > end:
+            break
         # In turn, so that whatever else the machine does falls on all alike.
         for kind, (token, fingerprint) in kinds.items():
             headers = {"Authorization": f"Bearer {token}", "X-Fingerprint": fingerprint}
@@ -63,6 +65,6 @@ def refusals_take_the_same_time(desk):
         t = _welch(times[a], times[b])
         lines.append(f"{a} / {b}: medians {first / 1000:.0f} / {second / 1000:.0f} us, ratio {ratio:.3f}, t = {t:+.1f}")
     medians = [statistics.median(samples) for samples in times.values()]
-    lines.append(f"{rounds} rounds; slowest to fastest of all {len(kinds)} kinds {max(medians) / min(medians):.2f} x")
+    lines.append(f"{len(times["another key"])} rounds; slowest to fastest of all {len(kinds)} kinds {max(medians) / min(medians):.2f} x")
     assert worst < GROSS, "\n".join(lines)
     return "\n".join(lines)
