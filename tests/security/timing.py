@@ -65,6 +65,6 @@ def refusals_take_the_same_time(desk):
         t = _welch(times[a], times[b])
         lines.append(f"{a} / {b}: medians {first / 1000:.0f} / {second / 1000:.0f} us, ratio {ratio:.3f}, t = {t:+.1f}")
     medians = [statistics.median(samples) for samples in times.values()]
-    lines.append(f"{len(times["another key"])} rounds; slowest to fastest of all {len(kinds)} kinds {max(medians) / min(medians):.2f} x")
+    lines.append(f"{len(times['another key'])} rounds; slowest to fastest of all {len(kinds)} kinds {max(medians) / min(medians):.2f} x")
     assert worst < GROSS, "\n".join(lines)
     return "\n".join(lines)
