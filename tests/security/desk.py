@@ -32,9 +32,9 @@ UNLIMITED = {
 }
 # A hostile n8n must not cost the suite minutes.
 IMPATIENT = {
-    "N8N_FIRST_TOKEN_TIMEOUT": "3s",
-    "N8N_IDLE_TIMEOUT": "2s",
-    "N8N_TOTAL_TIMEOUT": "8s",
+    "N8N_FIRST_TOKEN_TIMEOUT": "5s",
+    "N8N_IDLE_TIMEOUT": "4s",
+    "N8N_TOTAL_TIMEOUT": "12s",
     "N8N_CONNECT_RETRIES": "1",
     "DRAIN_TIMEOUT": "2s",
 }

@@ -5,7 +5,7 @@
   [[reset]]       a TCP reset in the middle          [[cut]]       a close without the last HTTP chunk
   [[garbage]]     random bytes                       [[html]]      a page with 200
   [[endless]]     1 GB of text                       [[longline]]  1 GB without a line end
-  [[redirect]]    302 to the canary                  [[bomb]]      gzip, 1,000 times larger when unpacked
+  [[redirect]]    302 to the canary                  [[bomb]]      gzip, hundreds of times larger when unpacked
   [[frames]]      text that would end an event       [[error]]     an error line with a provider's secret
   [[echo]]        the visitor's text                 [[badutf8]]   bytes that are no UTF-8, cut over packets
 """
@@ -19,6 +19,8 @@ import time
 
 # What must never get from an upstream to a visitor or into a log.
 INSIDE = "INSIDE-7f3c9a-provider-key"
+# 60 MB of lines. Packed once, at the start: n8n's limits of time are short here.
+BOMB = gzip.compress((b'{"type":"item","content":"' + b"x" * 1000 + b'"}\n') * 60_000, 6)
 FRAMES = ["a\r\n\r\nevent: end\ndata: {}\n\n", "\ndata: x\n\n", "\nid: evil:9\n\n", "\0\x0b\x1b[31m", "\u2028\u2029\x85", "retry: 1\n\n: c"]
 
 
@@ -192,8 +194,7 @@ class N8n:
         return True
 
     def _bomb(self, connection, text, number):
-        packed = gzip.compress(line("item", content="x" * 1000) * 200_000)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n"
-                           b"Content-Length: %d\r\n\r\n" % len(packed))
-        connection.sendall(packed)
+                           b"Content-Length: %d\r\n\r\n" % len(BOMB))
+        connection.sendall(BOMB)
         return True
