@@ -51,11 +51,13 @@ const CAPTCHA_POLICY: &str = "default-src 'none'; script-src 'self' https://chal
 pub(crate) const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const CROSS_ORIGIN: HeaderValue = HeaderValue::from_static("cross-origin");
 
+const EMBEDDER_POLICY: HeaderName = HeaderName::from_static("cross-origin-embedder-policy");
+
 /// What every page has beside its policy. A shop that isolates itself (`Cross-Origin-Embedder-Policy`) can only frame a
 /// page that does the same and lets itself be framed. A page at the top shares its window with nobody who opened it.
 const PAGE_HEADERS: [(HeaderName, HeaderValue); 4] = [
     (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
-    (HeaderName::from_static("cross-origin-embedder-policy"), HeaderValue::from_static("require-corp")),
+    (EMBEDDER_POLICY, HeaderValue::from_static("require-corp")),
     (RESOURCE_POLICY, CROSS_ORIGIN),
     (HeaderName::from_static("permissions-policy"), HeaderValue::from_static(PERMISSIONS)),
 ];
@@ -69,6 +71,8 @@ pub(crate) struct Assets {
     files: HashMap<String, Asset>,
     /// `v/<hash>/`.
     hashed: String,
+    /// Whether pages hold only what agrees to be held. The frame of a captcha's provider doesn't.
+    isolated: bool,
 }
 
 /// One file.
@@ -85,7 +89,7 @@ struct Form {
 }
 
 impl Assets {
-    pub(crate) fn new(sites: &Sites) -> Self {
+    pub(crate) fn new(sites: &Sites, isolated: bool) -> Self {
         let mut names: Vec<String> = Folder::iter().map(|name| name.into_owned()).collect();
         names.sort_unstable();
         let contents: Vec<Bytes> =
@@ -106,7 +110,15 @@ impl Assets {
             };
             (name.clone(), asset)
         });
-        Self { files: files.collect(), hashed }
+        Self { files: files.collect(), hashed, isolated }
+    }
+
+    /// Lets a page hold a captcha's frame, where there may be one.
+    fn open(&self, mut response: Response) -> Response {
+        if !self.isolated {
+            response.headers_mut().remove(EMBEDDER_POLICY);
+        }
+        response
     }
 
     /// Answers for `/widget/<path>`.
@@ -116,7 +128,7 @@ impl Assets {
         match asset {
             // Pages find their neighbours and the API by their own address, so they have one address only.
             Some(asset) if path != DEMO && (hashed.is_none() || asset.policy.is_none()) => {
-                asset.answer(headers, hashed.is_some())
+                self.open(asset.answer(headers, hashed.is_some()))
             }
             _ => ApiError::NotFound.into_response(),
         }
@@ -139,7 +151,7 @@ pub(crate) async fn widget(state: State, path: Result<Path<String>, PathRejectio
 /// The demo shop, in the all-in-one development mode.
 pub(crate) async fn demo(state: State, headers: HeaderMap) -> Response {
     match state.assets.files.get(DEMO) {
-        Some(page) if state.config.demo => page.answer(&headers, false),
+        Some(page) if state.config.demo => state.assets.open(page.answer(&headers, false)),
         _ => ApiError::NotFound.into_response(),
     }
 }
@@ -273,7 +285,8 @@ mod tests {
     use crate::tests::config;
 
     fn assets() -> Assets {
-        Assets::new(&Sites::new(&config(&["--allowed-origins", "https://shop.example,https://*.shop.example"])))
+        let sites = Sites::new(&config(&["--allowed-origins", "https://shop.example,https://*.shop.example"]));
+        Assets::new(&sites, true)
     }
 
     fn ask(path: &str, pairs: &[(&'static str, &str)]) -> Response {
@@ -282,6 +295,18 @@ mod tests {
             headers.append(*name, value.parse().unwrap());
         }
         assets().answer(path, &headers)
+    }
+
+    /// Where a captcha is set up, pages can't be isolated: its frame has no say in that.
+    #[test]
+    fn pages_are_isolated_unless_a_captcha_must_be_held() {
+        let sites = Sites::new(&config(&[]));
+        let check = |isolated: bool| {
+            let answer = Assets::new(&sites, isolated).answer(PAGE, &HeaderMap::new());
+            assert_eq!(answer.headers().contains_key(EMBEDDER_POLICY), isolated);
+        };
+        check(true);
+        check(false);
     }
 
     #[test]

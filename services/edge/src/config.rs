@@ -19,8 +19,8 @@ use runtime::{
 use url::Url;
 
 pub use self::bots::{BotConfig, BotRules, Captcha};
-pub use listener::Listener;
 use crate::site::OriginRule;
+pub use listener::Listener;
 pub use proofs::{Proofs, RequestSignatures};
 
 pub use identity::{ClaimNames, Identity, JwksSource, Mode as IdentityMode};
