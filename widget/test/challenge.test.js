@@ -67,7 +67,7 @@ function edge(asks) {
   });
   let session = null;
   const store = { session: () => session, keepSession: (it) => (session = it) };
-  const api = createApi({ base: new URL('http://127.0.0.1/'), store, fingerprint: async () => 'f'.repeat(32), describe: () => ({}) });
+  const api = createApi({ base: new URL('http://127.0.0.1/'), store, fingerprint: async () => 'f'.repeat(32), signer: { publicKey: async () => null, sign: async () => '', correct() {} }, describe: () => ({}) });
   return { api, got };
 }
 

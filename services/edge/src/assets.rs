@@ -52,12 +52,13 @@ pub(crate) const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-or
 const CROSS_ORIGIN: HeaderValue = HeaderValue::from_static("cross-origin");
 
 const EMBEDDER_POLICY: HeaderName = HeaderName::from_static("cross-origin-embedder-policy");
+const REQUIRE_CORP: HeaderValue = HeaderValue::from_static("require-corp");
 
 /// What every page has beside its policy. A shop that isolates itself (`Cross-Origin-Embedder-Policy`) can only frame a
 /// page that does the same and lets itself be framed. A page at the top shares its window with nobody who opened it.
 const PAGE_HEADERS: [(HeaderName, HeaderValue); 4] = [
     (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
-    (EMBEDDER_POLICY, HeaderValue::from_static("require-corp")),
+    (EMBEDDER_POLICY, REQUIRE_CORP),
     (RESOURCE_POLICY, CROSS_ORIGIN),
     (HeaderName::from_static("permissions-policy"), HeaderValue::from_static(PERMISSIONS)),
 ];
@@ -203,6 +204,8 @@ impl Asset {
             }
             None => {
                 headers.insert(RESOURCE_POLICY, CROSS_ORIGIN);
+                // An isolated page takes only a worker that says the same of itself.
+                headers.insert(EMBEDDER_POLICY, REQUIRE_CORP);
             }
         }
         if !known {
