@@ -1,14 +1,11 @@
 //! Messages, streams, tickets and cancels.
 
-use std::time::Duration;
-
 use axum::{
     extract::{Path, rejection::PathRejection},
     http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use bus::{Cancel as CancelOrder, Submitted};
-use protocol::{Fact, FactKind, FinishReason, Message, MessageId, Millis, Page, Turn};
+use protocol::{Message, MessageId, Millis, Page, Turn};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use url::form_urlencoded;
@@ -16,13 +13,13 @@ use utoipa::ToSchema;
 
 use crate::{
     bots::{self, Signals},
-    clean::{clean, told_json},
-    config::OnBusy,
+    clean::clean,
+    handoff::{stop, submit},
     hub::{Heard, Hub},
-    metrics::{Outcome, Resumed},
+    metrics::Resumed,
     openapi,
     problem::{ApiError, Rejection},
-    session::{check_object, check_page, no_store, told_page},
+    session::{check_page, no_store, told_object, told_page},
     sse::LastEvent,
     state::State,
     stream::{self, Kind},
@@ -79,9 +76,6 @@ pub(crate) struct Cancel {
     message_id: MessageId,
 }
 
-/// A cancelled run has this long to leave before its successor gives up (`ON_BUSY=replace`).
-const REPLACE_WITHIN: Duration = Duration::from_secs(3);
-
 /// Say something.
 #[utoipa::path(post, path = "/api/v1/chat/message", tag = "Chat", request_body = Say, security(("token" = [])),
     params(openapi::Fingerprint, openapi::Resume, openapi::ChallengeResponse),
@@ -102,14 +96,14 @@ pub(crate) async fn post_message(
     let request = bots::Request { call: &visitor.call, headers: &headers, signals: signals.as_ref() };
     // Before the message is handed on: one that was accepted has its reply.
     let slot = if wants_json(&headers) { None } else { Some(visitor.open_stream(&state)?) };
-    let hub = submit(&state, &visitor, &message, &request).await?;
+    let (message_id, session_id) = (message.message_id.clone(), message.session.clone());
+    let hub = submit(&state, &visitor, message, &request).await?;
     let Some(slot) = slot else {
-        let Message { message_id, session: session_id, .. } = message;
         let stream_url = format!("/api/v1/chat/stream/{session_id}?message_id={message_id}");
         return Ok((StatusCode::ACCEPTED, no_store(Accepted { message_id, session_id, stream_url })).into_response());
     };
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(LastEvent::parse);
-    let cursor = hub.follow_one(&message.message_id, last.as_ref());
+    let cursor = hub.follow_one(&message_id, last.as_ref());
     Ok(stream::respond(&state, hub, cursor, Kind::Reply, slot))
 }
 
@@ -142,7 +136,7 @@ pub(crate) async fn stream(
         (Some(text), Some(message_id)) if reconnect.is_none() && method != Method::HEAD => {
             let say = Say { message_id: Some(message_id.clone()), ..Say::plain(text) };
             let request = bots::Request { call: &visitor.call, headers: &headers, signals: None };
-            submit(&state, &visitor, &message(&state, &visitor, say)?, &request).await?
+            submit(&state, &visitor, message(&state, &visitor, say)?, &request).await?
         }
         (Some(_), None) => return Err(ApiError::field("message_id", "message_id is required with `message`")),
         _ => listen(&state, &visitor, query.message_id.as_ref()).await?,
@@ -179,7 +173,7 @@ pub(crate) async fn cancel(
     state: State,
     FromVisitor(visitor, cancel): FromVisitor<Cancel>,
 ) -> Result<Response, ApiError> {
-    stop(&state, &visitor, &cancel.message_id).await?;
+    stop(&state, &visitor.site.id, &visitor.session, &cancel.message_id).await?;
     Ok((StatusCode::ACCEPTED, no_store(cancel)).into_response())
 }
 
@@ -218,7 +212,7 @@ impl Say {
 /// Checks and cleans what a visitor says.
 fn message(state: &State, visitor: &Visitor, say: Say) -> Result<Message, ApiError> {
     check_page(say.page.as_ref())?;
-    say.context.as_deref().map_or(Ok(()), |context| check_object("context", context, MAX_CONTEXT))?;
+    let context = say.context.map(|context| told_object("context", context, MAX_CONTEXT)).transpose()?;
     let text = clean(&say.message);
     let max_chars = visitor.site.message_max_chars;
     if text.is_empty() {
@@ -236,7 +230,7 @@ fn message(state: &State, visitor: &Visitor, say: Say) -> Result<Message, ApiErr
         text,
         history: history(say.history.unwrap_or_default(), visitor.site.history_max_messages as usize),
         page: say.page.map(told_page),
-        context: say.context.map(told_json),
+        context,
         metadata: visitor.claims.md.clone(),
         locale: visitor.claims.loc.clone(),
         origin: visitor.claims.org.clone(),
@@ -255,98 +249,6 @@ fn history(turns: Vec<Turn>, max: usize) -> Vec<Turn> {
     clean.filter(|turn| !turn.content.is_empty()).collect()
 }
 
-/// Hands a message on, or finds the reply of the one that it repeats. Either way the hub follows that reply.
-async fn submit(
-    state: &State,
-    visitor: &Visitor,
-    message: &Message,
-    request: &bots::Request<'_>,
-) -> Result<Hub, ApiError> {
-    let count = |outcome| state.metrics.messages.get_or_create(&Outcome { outcome }).inc();
-    if state.draining.is_cancelled() {
-        return Err(ApiError::Overloaded { retry_after: 1, detail: "This edge is stopping; another one takes over." });
-    }
-    // Before the message is handed on: a worker may answer before that call returns.
-    let hub = state.hubs.enter(&message.session).await.map_err(|error| away(&error))?;
-    let repeats = || match hub.heard(&message.message_id) {
-        Heard::Before(Some(digest)) if !state.tokens.is_digest(&digest, &message.session, &message.text) => {
-            count("conflict");
-            Err(ApiError::MessageConflict)
-        }
-        Heard::Before(_) => {
-            count("repeated");
-            Ok(true)
-        }
-        Heard::Nothing => Ok(false),
-    };
-    if repeats()? {
-        return Ok(hub);
-    }
-    let reserved = visitor.count_message(state)?;
-    // Not for a repeat: its reply was paid for.
-    state.bots.message(request, message, &visitor.site, &state.metrics).await?;
-    let give_up = tokio::time::Instant::now() + REPLACE_WITHIN;
-    loop {
-        // The record of a session that was not open here is read meanwhile. What it knows of this message shows
-        // afterwards: no worker runs it again, whatever the queue says.
-        let (submitted, loaded) = tokio::join!(state.bus.submit(message), state.hubs.load(&hub));
-        let submitted = submitted.and_then(|submitted| loaded.map(|()| submitted)).map_err(|error| {
-            count("overloaded");
-            away(&error)
-        })?;
-        // A worker may be quicker than we are: of an accepted message only what the record held before is a repeat.
-        let recorded =
-            matches!(hub.heard(&message.message_id), Heard::Before(Some(_))) && hub.is_over(&message.message_id);
-        if (submitted != Submitted::Accepted || recorded) && repeats()? {
-            return Ok(hub);
-        }
-        if submitted == Submitted::Accepted {
-            count("accepted");
-            reserved.spend();
-            hub.expect(message, true);
-            let chars = u32::try_from(message.text.chars().count()).unwrap_or(u32::MAX);
-            let kind = FactKind::MessageAccepted { message_id: message.message_id.clone(), chars };
-            state.tell(Fact::now(&message.site, &message.session, kind));
-            return Ok(hub);
-        }
-        let pending = state.bus.pending(&message.session).await.map_err(|error| away(&error))?;
-        match pending {
-            Some(same) if same.message.message_id == message.message_id => {
-                if !state.tokens.is_digest(&same.message.digest, &message.session, &message.text) {
-                    count("conflict");
-                    return Err(ApiError::MessageConflict);
-                }
-                count("repeated");
-                hub.expect(&same.message, true);
-                return Ok(hub);
-            }
-            _ if submitted == Submitted::Duplicate => {
-                count("repeated");
-                hub.expect(message, false);
-                return Ok(hub);
-            }
-            // Its end was shown, and only its acknowledgement is still on the way, or was lost.
-            Some(over) if hub.is_over(&over.message.message_id) => {
-                state.bus.withdraw(&over).await.map_err(|error| away(&error))?;
-            }
-            Some(running) => {
-                let running = running.message;
-                if visitor.site.on_busy == OnBusy::Reject || tokio::time::Instant::now() > give_up {
-                    count("busy");
-                    return Err(ApiError::SessionBusy { running: running.message_id });
-                }
-                stop(state, visitor, &running.message_id).await?;
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            // It ended between the two calls.
-            None if tokio::time::Instant::now() > give_up => {
-                return Err(ApiError::Overloaded { retry_after: 1, detail: "The queue is not in order; try again." });
-            }
-            None => {}
-        }
-    }
-}
-
 /// Opens the session's hub; a message that is only queued as yet is looked for.
 async fn listen(state: &State, visitor: &Visitor, message_id: Option<&MessageId>) -> Result<Hub, ApiError> {
     if state.draining.is_cancelled() {
@@ -362,30 +264,6 @@ async fn listen(state: &State, visitor: &Visitor, message_id: Option<&MessageId>
         }
     }
     Ok(hub)
-}
-
-/// Ends a reply, wherever it is. Of one that is unknown or over nothing comes.
-async fn stop(state: &State, visitor: &Visitor, message_id: &MessageId) -> Result<(), ApiError> {
-    let session = &visitor.session;
-    if state.hubs.cancel_queued(session, message_id).await.map_err(|error| away(&error))? {
-        let (message_id, finish_reason) = (message_id.clone(), FinishReason::Cancelled);
-        let kind = FactKind::ReplyEnded { message_id, chunks: 0, finish_reason, first_chunk_ms: None, duration_ms: 0 };
-        state.tell(Fact::now(&visitor.site.id, session, kind));
-        return Ok(());
-    }
-    let order = CancelOrder { message_id: message_id.clone() };
-    // A worker that has just claimed it does not listen yet.
-    for _ in 0..3 {
-        if state.bus.cancel(session, &order).await.map_err(|error| away(&error))? {
-            return Ok(());
-        }
-        let pending = state.bus.pending(session).await.map_err(|error| away(&error))?;
-        if pending.is_none_or(|pending| pending.message.message_id != *message_id) {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(30)).await;
-    }
-    Ok(())
 }
 
 /// The bus can't take it now.

@@ -125,10 +125,20 @@ fn key(session: &SessionId) -> Key {
     responses((status = 204, description = "It is over: its token and tickets are refused, its replies are gone"),
         openapi::Unproved, openapi::Refused))]
 pub(crate) async fn end(state: State, visitor: Visitor) -> Result<Response, ApiError> {
+    // A task of its own: who ends a conversation closes the page, and half an end would be none.
+    let ending = end_now(state.clone(), visitor);
+    state.tasks.spawn(ending).await.unwrap_or(Err(ApiError::Internal))?;
+    Ok((StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-store")]).into_response())
+}
+
+async fn end_now(state: State, visitor: Visitor) -> Result<(), ApiError> {
     let session = &visitor.session;
     // First the fence: from here on no message of the session is run, and a worker that runs one loses its claim.
     drop_record(&state.bus, session).await.map_err(|error| away(&error))?;
+    // Before the token stops working: whoever gets no answer from here on can't ask again.
+    state.tell(Fact::now(&visitor.site.id, session, FactKind::SessionEnded));
     state.bus.end_session(session).await.map_err(|error| away(&error))?;
+    state.metrics.sessions_ended.inc();
     // Not only when the bus tells: the next call may come to this edge at once.
     state.ended.add(session, time::now());
     state.hubs.end(session);
@@ -136,9 +146,7 @@ pub(crate) async fn end(state: State, visitor: Visitor) -> Result<Response, ApiE
     if let Err(error) = stop_running(&state.bus, session).await {
         tracing::warn!(%error, "a reply of an ended session runs on for a while");
     }
-    state.tell(Fact::now(&visitor.site.id, session, FactKind::SessionEnded));
-    state.metrics.sessions_ended.inc();
-    Ok((StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-store")]).into_response())
+    Ok(())
 }
 
 /// Writes over what the bus holds of the session's replies. Not by deleting it: a worker would take that for the loss of

@@ -4,7 +4,7 @@
 //! - `routes`: every route; `request`: what happens around each; `cors`: which pages may call.
 //! - `session`, `visitor`, `token`, `proof`: sessions, who calls, and what proves it; `ended`: sessions that are over.
 //! - `identity`: which customer a visitor is, by the word of the shop's server.
-//! - `chat`: messages and streams; `clean`: what a visitor's text becomes.
+//! - `chat`: messages and streams; `handoff`: on to the workers; `clean`: what a visitor's text becomes.
 //! - `limits`: how much of it; `body`: how large; `bots`: whether it looks like a program's, or like spam.
 //! - `problem`: what can go wrong for a caller.
 //! - `site`: shops; `assets`: the widget's files.
@@ -21,6 +21,7 @@ mod ended;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
+mod handoff;
 mod health;
 mod hub;
 mod identity;
@@ -48,7 +49,7 @@ use std::time::Duration;
 
 use bus::Bus;
 use tokio::net::TcpListener;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 pub use config::{
     BotConfig, BotRules, Captcha, ClaimNames, Config, Identity, IdentityMode, JwksSource, LimitSettings, LimitsMode,
@@ -118,7 +119,7 @@ pub async fn run(
     let state = state::State::new(config, bus, queue_timeout, process, stop.clone())?;
     let (hubs, identity, metrics) = (state.hubs.clone(), state.identity.clone(), state.metrics.clone());
     identity.prepare(&metrics).await;
-    let (tasks, served) = (TaskTracker::new(), CancellationToken::new());
+    let (tasks, served) = (state.tasks.clone(), CancellationToken::new());
     tasks.spawn(limits::share(state.limits.clone(), state.bus.clone(), served.clone()));
     let serve = server.run(listener, routes::router(state), stop.clone());
     let (cut, ()) = tokio::join!(serve, identity.keep_fresh(&metrics, &stop));
@@ -127,6 +128,7 @@ pub async fn run(
     }
     served.cancel();
     tasks.close();
-    tokio::join!(hubs.close(drain / 4), tasks.wait());
+    // Messages that were being handed on when their clients left need the bus for a moment more.
+    tokio::join!(hubs.close(drain / 4), tokio::time::timeout(drain / 4, tasks.wait())).1.ok();
     Ok(())
 }

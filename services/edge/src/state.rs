@@ -9,7 +9,8 @@ use std::{
 use axum::{extract::FromRequestParts, http::request::Parts};
 use bus::Bus;
 use protocol::Fact;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Mutex;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Config, Error,
@@ -42,10 +43,19 @@ pub(crate) struct State {
     pub(crate) metrics: Arc<Metrics>,
     /// The whole process's, for its scrape.
     pub(crate) process: runtime::metrics::Metrics,
+    /// What goes on when its client has left.
+    pub(crate) tasks: TaskTracker,
     /// Cancelled when the edge takes no new work.
     pub(crate) draining: CancellationToken,
     pub(crate) started: Instant,
+    checked: Arc<Mutex<Option<Asked>>>,
 }
+
+/// When the bus was asked, and how long it took to answer, in milliseconds.
+type Asked = (Instant, Option<f64>);
+
+/// See [`State::checks`].
+const CHECK_EVERY: Duration = Duration::from_millis(250);
 
 impl State {
     pub(crate) fn new(
@@ -74,8 +84,10 @@ impl State {
             sites: Arc::new(sites),
             config: Arc::new(config),
             process,
+            tasks: TaskTracker::new(),
             draining,
             started: Instant::now(),
+            checked: Arc::default(),
         })
     }
 
@@ -84,12 +96,23 @@ impl State {
         self.bus.tell(fact);
     }
 
-    /// How the edge's surroundings are.
+    /// How the edge's surroundings are. Anybody may ask, and the bus is asked at most every [`CHECK_EVERY`].
     pub(crate) async fn checks(&self) -> Checks {
+        let mut checked = self.checked.lock().await;
+        let fresh = checked.filter(|(at, _)| at.elapsed() < CHECK_EVERY);
+        let bus = match fresh {
+            Some((_, bus)) => bus,
+            None => {
+                let bus = self.bus.ping().await.ok().map(|took| took.as_secs_f64() * 1000.0);
+                *checked = Some((Instant::now(), bus));
+                bus
+            }
+        };
+        drop(checked);
         let presence = self.bus.presence();
         let n8n = presence.workers.iter().map(|worker| Upstream::of(&worker.n8n)).min().unwrap_or_default();
         Checks {
-            bus: self.bus.ping().await.ok().map(|took| took.as_secs_f64() * 1000.0),
+            bus,
             workers: u32::try_from(presence.workers.len()).unwrap_or(u32::MAX),
             n8n,
             analytics: presence.analytics,

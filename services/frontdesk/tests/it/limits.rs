@@ -68,6 +68,7 @@ async fn another_edge_gives_nothing_more() {
     assert!((86_000..=86_400).contains(&wait), "{problem}");
     // Three messages, each of the session's and of the address' budget.
     until(&elsewhere, HEARD, 6).await;
+    assert_eq!(say(&elsewhere, "message-1").await, Ok(()), "what the session's record knows was paid for");
     let problem = say(&elsewhere, "message-4").await.unwrap_err();
     assert_eq!(refused(&problem), ("rate_limited", "session", "day"));
 
@@ -173,4 +174,31 @@ async fn made_up_addresses_change_nothing() {
     let behind = Desk::all_in_one(&[("RATE_LIMIT_PER_MINUTE", "60"), ("TRUSTED_PROXIES", "127.0.0.1")]).await;
     assert!(made_up(&behind, ", 203.0.113.7").await < 1000, "what stands left of the proxy's word is made up");
     assert_eq!(made_up(&behind, "").await, 1000, "each is a visitor of their own");
+}
+
+/// Who hangs up in the middle of a message has sent it all the same, if a worker has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hanging_up_gives_nothing_back() {
+    let desk = Desk::spread(1, 1, &[("MESSAGES_PER_DAY_SESSION", "3")]).await;
+    desk.n8n.will(Script::says(["Hello"]));
+    let visitor = desk.visitor().await;
+    // Each holds out a little longer, so that some leave between the hand-off and the answer.
+    for n in 0..120_u64 {
+        let says = json!({"message": "hi", "message_id": format!("hasty-{n:03}")});
+        let asks = visitor.post("/api/v1/chat/message", &says).send();
+        tokio::time::timeout(Duration::from_micros(40 * n), asks).await.ok();
+    }
+    for n in 0.. {
+        match say(&visitor, &format!("patient-{n:03}")).await {
+            Err(problem) if refused(&problem) == ("rate_limited", "session", "day") => break,
+            Err(problem) => assert_eq!(problem["code"], "session_busy", "{problem}"),
+            Ok(()) => {}
+        }
+    }
+    let began = Instant::now();
+    while desk.n8n.asked() < 3 {
+        assert!(began.elapsed() < LIMIT, "a message that was paid for is not run");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(desk.n8n.asked(), 3);
 }

@@ -1,0 +1,192 @@
+//! How a message is handed on to a worker, or found to be the repeat of one that was.
+//!
+//! Limits and bot rules stand before that. From then on it runs to its end even when the client leaves in the middle: a
+//! message that a worker may have by then must be counted, told of, and watched over.
+
+use std::{sync::Arc, time::Duration};
+
+use bus::{Cancel, Submitted};
+use protocol::{Fact, FactKind, FinishReason, Message, MessageId, SessionId, SiteId};
+use tokio::time::Instant;
+
+use crate::{
+    bots,
+    chat::away,
+    config::OnBusy,
+    hub::{Heard, Hub},
+    limits::Reserved,
+    metrics::Outcome,
+    problem::ApiError,
+    site::Site,
+    state::State,
+    visitor::Visitor,
+};
+
+/// A cancelled run has this long to leave before its successor gives up (`ON_BUSY=replace`).
+const REPLACE_WITHIN: Duration = Duration::from_secs(3);
+
+/// Hands a message on, or finds the reply of the one that it repeats. Either way the hub follows that reply.
+pub(crate) async fn submit(
+    state: &State,
+    visitor: &Visitor,
+    message: Message,
+    request: &bots::Request<'_>,
+) -> Result<Hub, ApiError> {
+    if state.draining.is_cancelled() {
+        return Err(ApiError::Overloaded { retry_after: 1, detail: "This edge is stopping; another one takes over." });
+    }
+    // Before the message is handed on: a worker may answer before that call returns.
+    let hub = state.hubs.enter(&message.session).await.map_err(|error| away(&error))?;
+    let handoff = Handoff { state: state.clone(), site: Arc::clone(&visitor.site), message, hub };
+    if handoff.repeats()? {
+        return Ok(handoff.hub);
+    }
+    let admitted = async {
+        let reserved = visitor.count_message(state)?;
+        state.bots.message(request, &handoff.message, &visitor.site, &state.metrics).await?;
+        Ok(reserved)
+    };
+    match admitted.await {
+        Ok(reserved) => {
+            // A task of its own is not dropped with the connection.
+            state.tasks.spawn(handoff.run(reserved)).await.unwrap_or(Err(ApiError::Internal))
+        }
+        // Not for a repeat: its reply was paid for. A hub that is new here learns of it from the session's record.
+        Err(refusal) => {
+            state.hubs.load(&handoff.hub).await.map_err(|error| away(&error))?;
+            if handoff.repeats()? { Ok(handoff.hub) } else { Err(refusal) }
+        }
+    }
+}
+
+struct Handoff {
+    state: State,
+    site: Arc<Site>,
+    message: Message,
+    hub: Hub,
+}
+
+impl Handoff {
+    /// Whether the message was heard of before; an error if that was with another text.
+    fn repeats(&self) -> Result<bool, ApiError> {
+        match self.hub.heard(&self.message.message_id) {
+            Heard::Before(Some(digest)) if !self.is_digest(&digest) => {
+                self.count("conflict");
+                Err(ApiError::MessageConflict)
+            }
+            Heard::Before(_) => {
+                self.count("repeated");
+                Ok(true)
+            }
+            Heard::Nothing => Ok(false),
+        }
+    }
+
+    async fn run(self, reserved: Reserved) -> Result<Hub, ApiError> {
+        let Self { state, message, hub, .. } = &self;
+        let give_up = Instant::now() + REPLACE_WITHIN;
+        loop {
+            if hub.is_ended() {
+                return Err(ApiError::SessionEnded);
+            }
+            // The record of a session that was not open here is read meanwhile. What it knows of this message shows
+            // afterwards: no worker runs it again, whatever the queue says.
+            let (submitted, loaded) = tokio::join!(state.bus.submit(message), state.hubs.load(hub));
+            let submitted = submitted.map_err(|error| self.overloaded(&error))?;
+            // A worker may be quicker than we are: of an accepted message only what the record held before is a repeat.
+            let recorded =
+                matches!(hub.heard(&message.message_id), Heard::Before(Some(_))) && hub.is_over(&message.message_id);
+            if (submitted != Submitted::Accepted || recorded) && self.repeats()? {
+                return Ok(self.hub);
+            }
+            if submitted == Submitted::Accepted {
+                self.count("accepted");
+                reserved.spend();
+                hub.expect(message, true);
+                let chars = u32::try_from(message.text.chars().count()).unwrap_or(u32::MAX);
+                let kind = FactKind::MessageAccepted { message_id: message.message_id.clone(), chars };
+                state.tell(Fact::now(&message.site, &message.session, kind));
+                // It will be run. Who asks again, once the session can be read, finds its reply.
+                return loaded.map_err(|error| self.overloaded(&error)).map(|()| self.hub);
+            }
+            loaded.map_err(|error| self.overloaded(&error))?;
+            let pending = state.bus.pending(&message.session).await.map_err(|error| away(&error))?;
+            match pending {
+                Some(same) if same.message.message_id == message.message_id => {
+                    if !self.is_digest(&same.message.digest) {
+                        self.count("conflict");
+                        return Err(ApiError::MessageConflict);
+                    }
+                    self.count("repeated");
+                    hub.expect(&same.message, true);
+                    return Ok(self.hub);
+                }
+                _ if submitted == Submitted::Duplicate => {
+                    self.count("repeated");
+                    hub.expect(message, false);
+                    return Ok(self.hub);
+                }
+                // Its end was shown, and only its acknowledgement is still on the way, or was lost.
+                Some(over) if hub.is_over(&over.message.message_id) => {
+                    state.bus.withdraw(&over).await.map_err(|error| away(&error))?;
+                }
+                Some(running) => {
+                    let running = running.message;
+                    if self.site.on_busy == OnBusy::Reject || Instant::now() > give_up {
+                        self.count("busy");
+                        return Err(ApiError::SessionBusy { running: running.message_id });
+                    }
+                    stop(state, &self.site.id, &message.session, &running.message_id).await?;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                // It ended between the two calls.
+                None if Instant::now() > give_up => {
+                    let detail = "The queue is not in order; try again.";
+                    return Err(ApiError::Overloaded { retry_after: 1, detail });
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn is_digest(&self, digest: &str) -> bool {
+        self.state.tokens.is_digest(digest, &self.message.session, &self.message.text)
+    }
+
+    fn overloaded(&self, error: &bus::Error) -> ApiError {
+        self.count("overloaded");
+        away(error)
+    }
+
+    fn count(&self, outcome: &'static str) {
+        self.state.metrics.messages.get_or_create(&Outcome { outcome }).inc();
+    }
+}
+
+/// Ends a reply, wherever it is. Of one that is unknown or over nothing comes.
+pub(crate) async fn stop(
+    state: &State,
+    site: &SiteId,
+    session: &SessionId,
+    message_id: &MessageId,
+) -> Result<(), ApiError> {
+    if state.hubs.cancel_queued(session, message_id).await.map_err(|error| away(&error))? {
+        let (message_id, finish_reason) = (message_id.clone(), FinishReason::Cancelled);
+        let kind = FactKind::ReplyEnded { message_id, chunks: 0, finish_reason, first_chunk_ms: None, duration_ms: 0 };
+        state.tell(Fact::now(site, session, kind));
+        return Ok(());
+    }
+    let order = Cancel { message_id: message_id.clone() };
+    // A worker that has just claimed it does not listen yet.
+    for _ in 0..3 {
+        if state.bus.cancel(session, &order).await.map_err(|error| away(&error))? {
+            return Ok(());
+        }
+        let pending = state.bus.pending(session).await.map_err(|error| away(&error))?;
+        if pending.is_none_or(|pending| pending.message.message_id != *message_id) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    Ok(())
+}
