@@ -62,10 +62,13 @@ pub(crate) struct Bots {
 /// How far an address is on the ladder.
 #[derive(Default)]
 struct Climber {
+    /// Proofs of work since then.
     proofs: u32,
+    counted_since: Option<Instant>,
     /// Has done a proof, and may answer the captcha once.
     may_answer: bool,
-    is_person: bool,
+    /// Answered a captcha then.
+    person_since: Option<Instant>,
 }
 
 /// What a request brings to be judged by.
@@ -173,7 +176,7 @@ impl Bots {
             return match captcha.verify(token).await {
                 Told::Person => {
                     count("captcha_passed");
-                    self.touch(request, |climber| climber.is_person = true);
+                    self.touch(request, |climber| climber.person_since = Some(Instant::now()));
                     Ok(())
                 }
                 Told::Nobody => {
@@ -203,9 +206,14 @@ impl Bots {
         count("passed");
         let Some(captcha) = &self.captcha else { return Ok(()) };
         let high = score >= self.config.bot_challenge_at.midpoint(self.config.bot_refuse_at);
+        let lately = |since: &mut Instant| since.elapsed() < self.config.spam_window;
         let asked = self.touch(request, |climber| {
+            if !climber.counted_since.as_mut().is_some_and(lately) {
+                (climber.proofs, climber.counted_since) = (0, Some(Instant::now()));
+            }
             climber.proofs = climber.proofs.saturating_add(1);
-            climber.may_answer = !climber.is_person && (high || climber.proofs >= MANY_PROOFS);
+            let is_person = climber.person_since.as_mut().is_some_and(lately);
+            climber.may_answer = !is_person && (high || climber.proofs >= MANY_PROOFS);
             climber.may_answer
         });
         if !asked {

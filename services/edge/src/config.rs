@@ -37,8 +37,8 @@ pub struct Config {
     /// Port to listen on; 0 means any free one.
     #[arg(long, env = "API_PORT", default_value_t = 8000)]
     pub api_port: u16,
-    /// The address under which browsers reach this edge, such as `https://chat.shop.example`. Default: what the
-    /// request says.
+    /// The address under which browsers reach this edge, such as `https://chat.shop.example`; with the path that a proxy
+    /// takes off, if it does. Default: what the request says.
     #[arg(long, env = "PUBLIC_URL", value_parser = public_url)]
     pub public_url: Option<Url>,
     /// Networks whose proxies may tell the visitor's address, such as 10.0.0.0/8,::1/128.
@@ -169,6 +169,11 @@ impl Config {
         self.allow_no_origin.unwrap_or(self.demo)
     }
 
+    /// What stands before our paths in the addresses that visitors see; no slash at its end.
+    pub(crate) fn public_path(&self) -> &str {
+        self.public_url.as_ref().map_or("", |url| url.path().trim_end_matches('/'))
+    }
+
     /// Whether `ip` is a proxy that may tell the visitor's address.
     pub(crate) fn trusts(&self, ip: IpAddr) -> bool {
         self.trusted_proxies.0.iter().any(|network| network.contains(&ip))
@@ -178,7 +183,7 @@ impl Config {
 fn public_url(text: &str) -> Result<Url, String> {
     let bad = || format!("`{text}` is not an address such as https://chat.shop.example");
     let url = Url::parse(text).map_err(|_| bad())?;
-    let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
     match url.scheme() {
         "http" | "https" if plain && url.has_host() => Ok(url),
         _ => Err(bad()),
@@ -243,7 +248,7 @@ mod tests {
         check(&["--allowed-origins", "*"], "every");
         check(&["--trusted-proxies", "10.0.0.0/8,proxy"], "`proxy` is not a network");
         check(&["--public-url", "chat.shop.example"], "is not an address");
-        check(&["--public-url", "https://shop.example/chat"], "is not an address");
+        check(&["--public-url", "https://shop.example/?chat"], "is not an address");
         check(&["--jwt-secret-key", "short"], "frontdesk keys");
         check(&["--session-ttl", "0s"], "more than zero");
         check(&["--identity-secret", "short"], "frontdesk keys");
@@ -254,6 +259,17 @@ mod tests {
         check(&["--keep-alive-timeout", "0s"], "more than zero");
         check(&["--tls-cert", "cert.pem"], "--tls-key");
         check(&["--tls-key", "key.pem"], "--tls-cert");
+    }
+
+    #[test]
+    fn a_public_address_may_have_a_path() {
+        let check = |url: &str, expected: &str| {
+            assert_eq!(parse(&["--public-url", url]).unwrap().public_path(), expected, "{url}");
+        };
+        check("https://chat.shop.example", "");
+        check("https://shop.example/chat/", "/chat");
+        check("https://shop.example/a/b", "/a/b");
+        assert_eq!(parse(&[]).unwrap().public_path(), "");
     }
 
     #[test]

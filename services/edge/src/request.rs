@@ -26,6 +26,7 @@ use crate::{
     limits::{Counted, Refusal, Standing},
     metrics::Http,
     problem::{self, ApiError},
+    site::Site,
     state::State,
 };
 
@@ -86,6 +87,11 @@ impl Call {
             *self.tightest.lock().expect("nothing panics while holding it") = refusal.standing;
         }
         ApiError::RateLimited(refusal)
+    }
+
+    /// Whether the page that calls may do so for this site, as far as its origin tells.
+    pub(crate) fn may_use(&self, site: &Site) -> bool {
+        self.origin.as_ref().is_none_or(|origin| self.is_own(origin) || site.allows(origin))
     }
 
     /// Whether the visitor's browser got its page from this edge itself.

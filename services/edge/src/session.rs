@@ -171,6 +171,7 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     let site = find_site(&state, &call, body.site.as_deref())?;
     check(&body, &call, &site, state.config.demo)?;
+    let metadata = body.metadata.map(|metadata| told_object("metadata", metadata, MAX_METADATA)).transpose()?;
     let key = key(state.config.proofs.request_signatures, body.public_key.as_ref())?;
     call.count(state.limits.create(call.ip))?;
     let request = bots::Request { call: &call, headers: &headers, signals: body.signals.as_ref() };
@@ -189,7 +190,7 @@ pub(crate) async fn create(
         session,
         site: site.id.clone(),
         origin: body.parent_origin,
-        metadata: body.metadata.map(told_json),
+        metadata,
         locale: body.locale,
         key,
         identity: identified.identity,
@@ -262,10 +263,7 @@ pub(crate) fn no_store(body: impl Serialize) -> Response {
 fn find_site(state: &State, call: &Call, id: Option<&str>) -> Result<Arc<Site>, ApiError> {
     let id = SiteId::new(id.unwrap_or(site::DEFAULT)).map_err(|error| ApiError::field("site", error.to_string()))?;
     let site = state.sites.get(&id).ok_or_else(|| ApiError::field("site", "There is no such site."))?;
-    match &call.origin {
-        Some(origin) if !call.is_own(origin) && !site.allows(origin) => Err(ApiError::OriginNotAllowed),
-        _ => Ok(site),
-    }
+    if call.may_use(&site) { Ok(site) } else { Err(ApiError::OriginNotAllowed) }
 }
 
 /// The thumbprint of the key that a new session is bound to.
@@ -292,7 +290,7 @@ fn check(body: &Create, call: &Call, site: &Site, demo: bool) -> Result<(), ApiE
     check_page(body.page.as_ref())?;
     check_word("locale", body.locale.as_deref(), 35, "-_")?;
     check_word("timezone", body.timezone.as_deref(), 64, "/_+-")?;
-    body.metadata.as_deref().map_or(Ok(()), |metadata| check_object("metadata", metadata, MAX_METADATA))
+    Ok(())
 }
 
 /// The bounds of a page, wherever one comes in.
@@ -316,8 +314,16 @@ pub(crate) fn told_page(page: Page) -> Page {
     Page { url: url.map(told), title: title.map(told), referrer: referrer.map(told) }
 }
 
-/// `field`, when it is there, is a JSON object of at most `max` bytes that is not nested deeply.
-pub(crate) fn check_object(field: &str, json: &RawValue, max: usize) -> Result<(), ApiError> {
+/// A JSON object of at most `max` bytes that is not nested deeply, without what nobody sees. Measured before and after:
+/// the normal form of a text may be longer.
+pub(crate) fn told_object(field: &str, json: Box<RawValue>, max: usize) -> Result<Box<RawValue>, ApiError> {
+    check_object(field, &json, max)?;
+    let json = told_json(json);
+    check_object(field, &json, max)?;
+    Ok(json)
+}
+
+fn check_object(field: &str, json: &RawValue, max: usize) -> Result<(), ApiError> {
     if json.get().len() > max {
         return Err(ApiError::field(field, format!("{field} may have {max} bytes")));
     }
@@ -390,6 +396,10 @@ mod tests {
         check(&format!(r#"{{"a":{}{}}}"#, "[".repeat(31), "]".repeat(31)), true);
         check(&format!(r#"{{"a":{}{}}}"#, "[".repeat(32), "]".repeat(32)), false);
         check(&format!(r#"{{"a":{}{}}}"#, "[".repeat(400), "]".repeat(400)), false);
+        // Three times as long in its normal form.
+        let grows = RawValue::from_string(format!(r#"{{"a":"{}"}}"#, "\u{1d160}".repeat(200))).unwrap();
+        assert!(check_object("metadata", &grows, MAX_METADATA).is_ok());
+        assert!(told_object("metadata", grows, MAX_METADATA).is_err());
     }
 
     #[test]

@@ -76,10 +76,7 @@ impl Visitor {
         state.ended.check(&claims.sub).await?;
         // A site that was taken from the settings: its sessions are over.
         let site = state.sites.get(&claims.site).ok_or(ApiError::TokenInvalid)?;
-        if let Some(origin) = &call.origin
-            && !call.is_own(origin)
-            && !site.allows(origin)
-        {
+        if !call.may_use(&site) {
             return Err(ApiError::OriginNotAllowed);
         }
         if claims.key().is_none() && state.config.proofs.request_signatures == RequestSignatures::Required {
@@ -146,8 +143,9 @@ fn checked(state: &State, parts: &Parts, call: &Call, key: &str, token: &str) ->
         (Some(proof), None) => proof.to_str().unwrap_or_default(),
         (Some(_), Some(_)) => "",
     };
-    let (path, now) = (parts.uri.path(), time::now());
-    let wanted = Wanted { key, method: &parts.method, base: &call.base, path, token, now };
+    // As the visitor sees it: a proxy may have taken a part of it off.
+    let path = format!("{}{}", state.config.public_path(), parts.uri.path());
+    let wanted = Wanted { key, method: &parts.method, base: &call.base, path: &path, token, now: time::now() };
     proof::check(proof, &wanted).map_err(|refused| {
         let result = if refused == proof::Refused::Time { "time" } else { "invalid" };
         shown(state, result, refused.into())
