@@ -1,14 +1,16 @@
 /**
  * The edge's HTTP contract: sessions, and the four calls of the chat. No DOM, no state but the session.
  *
- * A token that has expired is refreshed, a session the edge no longer knows is replaced, and a challenge is answered,
- * without the caller noticing; everything else that goes wrong is a `Problem` (the edge said no) or `Unreachable` (nobody said anything).
+ * A token that is about to expire is refreshed, a session that is over is replaced, and a challenge is answered, without the caller
+ * noticing; everything else that goes wrong is a `Problem` (the edge said no) or `Unreachable` (nobody said anything).
  *
  * @typedef {object} Session
  * @property {string} session_id
  * @property {string} token
  * @property {string} [token_type] `DPoP`: bound to this browser's key, which signs every call
  * @property {string} fingerprint the one it was made with: every later call must send the same
+ * @property {number} [expires_in] seconds that the token was good for when it came
+ * @property {number} [expires_at] until when that is, in milliseconds by this browser's own clock
  * @property {{message_max_chars?: number, history_max_messages?: number}} [limits]
  */
 import { answer } from './challenge.js';
@@ -38,6 +40,9 @@ const OVER = new Set(['unauthorized', 'token_invalid', 'token_expired', 'fingerp
 /** Work first, then a captcha; who is asked for more is not wanted. */
 const MAX_ANSWERS = 2;
 
+/** A token is refreshed when it is good for less than this, or for less than a tenth of its time where that is shorter. */
+const REFRESH_BEFORE_MS = 300_000;
+
 /** A call that answers with a header at once takes far less; streams are watched by their heartbeats instead. */
 const HEADERS_WITHIN_MS = 20_000;
 
@@ -52,6 +57,8 @@ const HEADERS_WITHIN_MS = 20_000;
 export function createApi({ base, store, fingerprint, signer, describe }) {
   /** @type {Promise<Session> | null} */
   let creating = null;
+  /** @type {Promise<Session> | null} */
+  let refreshing = null;
 
   /** @returns {Promise<Session>} */
   function ensureSession() {
@@ -65,30 +72,48 @@ export function createApi({ base, store, fingerprint, signer, describe }) {
     const [print, key] = await Promise.all([fingerprint(), signer.publicKey()]);
     const body = { fingerprint: print, ...(key ? { public_key: key } : {}), ...describe() };
     const response = await send('api/v1/session/create', { method: 'POST', body });
-    return keep(await response.json(), print);
-  }
-
-  /** @param {any} made @param {string} print @returns {Session} */
-  function keep(made, print) {
-    if (typeof made?.session_id !== 'string' || typeof made.token !== 'string') throw new Problem(502, 'bad_answer');
-    const session = { session_id: made.session_id, token: made.token, token_type: made.token_type, fingerprint: print, limits: made.limits };
+    const session = understood(await response.json(), print);
     store.keepSession(session);
     return session;
   }
 
-  /** @param {Session} old @param {boolean} refreshable @returns {Promise<Session>} */
-  async function renew(old, refreshable) {
+  /** @param {any} made @param {string} print @returns {Session} */
+  function understood(made, print) {
+    if (typeof made?.session_id !== 'string' || typeof made.token !== 'string') throw new Problem(502, 'bad_answer');
+    const { session_id, token, token_type, expires_in, limits } = made;
+    const expires = Number.isFinite(expires_in) ? { expires_in, expires_at: Date.now() + expires_in * 1000 } : {};
+    return { session_id, token, token_type, fingerprint: print, ...expires, limits };
+  }
+
+  /** The session with a token that lasts for a while, if the edge gives one. @param {Session} session @returns {Promise<Session>} */
+  function lasting(session) {
+    const { expires_in = 0, expires_at = 0 } = session;
+    const left = expires_at - Date.now();
+    // The edge takes no expired token, not even for a new one.
+    if (left <= 0 || left >= Math.min(REFRESH_BEFORE_MS, (expires_in * 1000) / 10)) return Promise.resolve(session);
+    refreshing ??= refresh(session).finally(() => (refreshing = null));
+    return refreshing;
+  }
+
+  /** @param {Session} old @returns {Promise<Session>} */
+  async function refresh(old) {
+    try {
+      const response = await sendAnew('api/v1/session/refresh', { method: 'POST', body: {}, session: old });
+      const session = understood(await response.json(), old.fingerprint);
+      // Ended meanwhile, or refreshed by another tab: then that is what counts.
+      if (store.session()?.token === old.token) store.keepSession(session);
+      return session;
+    } catch {
+      // The old token is still good, and another call may have more luck.
+      return old;
+    }
+  }
+
+  /** @param {Session} old @returns {Promise<Session>} */
+  async function renew(old) {
     const kept = store.session();
     // Another call, or another tab, was faster.
     if (kept && kept.token !== old.token) return kept;
-    if (refreshable) {
-      try {
-        const response = await send('api/v1/session/refresh', { method: 'POST', body: {}, session: old });
-        return keep(await response.json(), old.fingerprint);
-      } catch (error) {
-        if (!(error instanceof Problem) || !(OVER.has(error.code) || error.status === 404)) throw error;
-      }
-    }
     store.keepSession(null);
     return ensureSession();
   }
@@ -96,10 +121,10 @@ export function createApi({ base, store, fingerprint, signer, describe }) {
   /**
    * @param {(session: Session) => {path: string, init: Request}} request
    * @param {string} [pinned] only this session will do
-   * @typedef {{method: string, body?: object, session?: Session, headers?: Record<string, string>, signal?: AbortSignal}} Request
+   * @typedef {{method: string, body?: object, session?: Session, headers?: Record<string, string>, signal?: AbortSignal, keepalive?: boolean}} Request
    */
   async function call(request, pinned) {
-    let session = await ensureSession();
+    let session = await lasting(await ensureSession());
     for (let attempt = 0; ; attempt += 1) {
       if (pinned && session.session_id !== pinned) throw new Problem(410, SESSION_LOST);
       const { path, init } = request(session);
@@ -107,11 +132,20 @@ export function createApi({ base, store, fingerprint, signer, describe }) {
         return { response: await send(path, { ...init, session }), session };
       } catch (error) {
         if (!(error instanceof Problem) || attempt === 2) throw error;
-        // By a wrong clock, which is right now, or sent twice by the browser itself: the next one is signed anew.
-        if (error.code === 'proof_replayed' || (error.code === 'proof_invalid' && error.serverTime)) continue;
+        if (wantsAnew(error)) continue;
         if (!OVER.has(error.code)) throw error;
-        session = await renew(session, error.code === 'token_expired' && attempt === 0);
+        session = await renew(session);
       }
+    }
+  }
+
+  /** Once more, signed anew, where that is what was wrong. @param {string} path @param {Request} init @returns {Promise<Response>} */
+  async function sendAnew(path, init) {
+    try {
+      return await send(path, init);
+    } catch (error) {
+      if (!wantsAnew(error)) throw error;
+      return send(path, init);
     }
   }
 
@@ -131,7 +165,7 @@ export function createApi({ base, store, fingerprint, signer, describe }) {
   }
 
   /** @param {string} path @param {Request} init @returns {Promise<Response>} */
-  async function sendOnce(path, { method, body, session, headers = {}, signal }) {
+  async function sendOnce(path, { method, body, session, headers = {}, signal, keepalive = false }) {
     const abort = new AbortController();
     const forward = () => abort.abort(signal?.reason);
     if (signal?.aborted) forward();
@@ -148,6 +182,7 @@ export function createApi({ base, store, fingerprint, signer, describe }) {
         headers: { ...(body ? { 'Content-Type': 'application/json' } : {}), ...signed, ...headers },
         body: text,
         signal: abort.signal,
+        keepalive,
         // No cookies are set, and none of another application on this host are wanted.
         credentials: 'omit',
         cache: 'no-store',
@@ -202,13 +237,18 @@ export function createApi({ base, store, fingerprint, signer, describe }) {
       await call(() => ({ path: 'api/v1/chat/cancel', init: { method: 'POST', body: { message_id: messageId } } }), sessionId || undefined);
     },
 
-    /** Ends the session on the server too. Forgotten here at once, whatever comes of that. */
+    /** Ends the session on the server too, even if the page is left now. Forgotten here at once, whatever comes of that. */
     async end() {
       const session = store.session();
       store.keepSession(null);
-      if (session) await send('api/v1/session', { method: 'DELETE', session });
+      if (session) await sendAnew('api/v1/session', { method: 'DELETE', session, keepalive: true });
     },
   };
+}
+
+/** By a wrong clock, which is right now, or sent twice by the browser itself: the next one is good. @param {unknown} error */
+function wantsAnew(error) {
+  return error instanceof Problem && (error.code === 'proof_replayed' || (error.code === 'proof_invalid' && error.serverTime !== undefined));
 }
 
 /** @param {Response} response @returns {Promise<Problem>} */
