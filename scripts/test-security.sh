@@ -15,7 +15,7 @@ its figure; the last line is `N passed, N failed, N skipped`, and the exit code 
 
 Without --base it starts what it attacks, on free ports of the loopback: a nats-server, two edges, a worker and
 analytics, and an n8n that means harm. It ends what it started, and nothing else, also on Ctrl-C. What it sends goes
-to the loopback. At most 5 minutes.
+to the loopback. At most 5 minutes, and before the first run up to 3 more for the installation of schemathesis.
 
   --base URL     attacks that address instead: yours, or one whose owner asked you to. What can't be done from outside
                  is skipped and said. Sends a few hundred requests and waits where it is limited. Give the public

@@ -15,8 +15,8 @@ attacks of scripts/test-security.sh, and against a real n8n. Asks nothing, stops
 --no-n8n   leaves the real n8n out, which takes 10 minutes and 3.5 GB the first time
 
 What is missing is installed through apt (as root or with sudo that asks nothing) and npm, and said: a C++ compiler,
-make, curl, python3, php, nats-server, slowhttptest, chromium, node with npm; schemathesis for the attacks from PyPI, and
-where that can't be reached, its check is skipped and said. Rust is not: https://rustup.rs. A real n8n goes to
+make, curl, python3, php, nats-server, slowhttptest, openssl, chromium, node with npm; schemathesis for the attacks from
+PyPI, and where that can't be reached, its check is skipped and said. Rust is not: https://rustup.rs. A real n8n goes to
 ${FRONTDESK_N8N_CACHE:-$HOME/.cache/frontdesk-n8n}; where it can't be installed, its tests are left out with the
 line "real n8n: not run (why)". Everything else that can't run is a failure.
 
@@ -120,6 +120,7 @@ install_what_is_missing() {
   has php || packages+=(php-cli)
   has nats-server || packages+=(nats-server)
   has slowhttptest || packages+=(slowhttptest)
+  has openssl || packages+=(openssl)
   has_browser || packages+=(chromium)
   has node || packages+=(nodejs)
   has npm || packages+=(npm)

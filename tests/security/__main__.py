@@ -31,12 +31,17 @@ def main():
     cache = pathlib.Path(os.environ.get("FRONTDESK_TOOLS") or pathlib.Path.home() / ".cache" / "frontdesk-tools")
     for name in FILES:
         importlib.import_module(name)
+    openapi = sys.modules["openapi"]
     checks = CHECKS
     if given.only:
         checks = [known for known in checks if given.only in known["name"] or given.only == known["run"].__module__]
         if not checks:
             sys.exit(f"test-security.sh: no check and no file of checks is called {given.only}")
+    # Before the clock runs: PyPI's time is not Frontdesk's.
+    wanted = not given.quick and any(known["run"] is openapi.the_api_answers_as_it_says for known in checks)
+    no_schemathesis = openapi.install(cache) if wanted else None
     desk = Desk(os.environ.get("FRONTDESK_BIN"), given.base, given.edge2, given.quick, cache)
+    desk.no_schemathesis = no_schemathesis
     report = Report(given.base or "a Frontdesk of its own", given.quick)
     try:
         report.run(checks, desk, time.monotonic() + (60 if given.quick else 300))

@@ -116,6 +116,8 @@ class Desk:
         self.own = base is None
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="frontdesk-attacks."))
         self.started, self.n8n, self.spread_over = [], None, None
+        # Why the check that needs it can't be run.
+        self.no_schemathesis = None
         self.secrets = {name: f"{name.lower()}-{secrets.token_hex(24)}" for name in ("JWT_SECRET_KEY", "SESSION_SECRET_KEY", "N8N_API_KEY")}
         self.secrets["METRICS_TOKEN"] = f"metrics-{secrets.token_hex(16)}"
         self.passwords = {role: f"{role}-{secrets.token_hex(16)}" for role in ("edge", "worker", "analytics", "admin")}

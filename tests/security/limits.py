@@ -14,12 +14,17 @@ SPOOFS = ("X-Forwarded-For", "Forwarded", "X-Real-IP", "True-Client-IP", "CF-Con
 
 
 def _counted(edge, count, headers, source=None):
-    """Sends `count` calls with `headers(n)`; how many were not refused, and the last answer."""
-    taken, last = 0, None
+    """Sends `count` calls with `headers(n)`; how many were not refused, the last answer, and how many seconds it took."""
+    taken, last, began = 0, None, time.monotonic()
     for n in range(count):
         last = edge.ask("GET", VALIDATE, headers(n), source=source)
         taken += last.status != 429
-    return taken, last
+    return taken, last, time.monotonic() - began
+
+
+def _within(taken, limit, seconds):
+    """Whether that is a limit a minute at once, and what came free meanwhile: on a busy machine calls take their time."""
+    return limit <= taken <= limit + seconds * limit / 60 + 1
 
 
 @check("5", "without a trusted proxy no header changes who is counted", own=True)
@@ -29,14 +34,14 @@ def spoofed_addresses_change_nothing(desk):
             address = f"203.0.113.{n}"
             return {name: f"for={address}" if name == "Forwarded" else address for name in SPOOFS}
 
-        taken, last = _counted(edge, 60, spoof, "127.0.5.1")
-        assert 20 <= taken <= 21, f"{taken} of 60 were let through a limit of 20"
+        taken, last, seconds = _counted(edge, 60, spoof, "127.0.5.1")
+        assert _within(taken, 20, seconds), f"{taken} of 60 in {seconds:.1f} s were let through a limit of 20"
         same((last.status, last.code, last.json().get("scope")), (429, "rate_limited", "ip"))
         assert int(last.headers["retry-after"]) >= 1, "no Retry-After"
         hops = ", ".join(f"198.51.100.{n % 250}" for n in range(100))
         same(edge.ask("GET", VALIDATE, {"X-Forwarded-For": hops}, source="127.0.5.1").status, 429, "a list of 100 hops")
         same(edge.ask("GET", VALIDATE, source="127.0.5.2").status, 401, "another address")
-    return f"{len(SPOOFS)} headers: {taken} of 60 let through a limit of 20"
+    return f"{len(SPOOFS)} headers: {taken} of 60 let through a limit of 20 in {seconds:.1f} s"
 
 
 @check("5", "behind a trusted proxy the right-most foreign address counts, an IPv6 one by its /64", own=True)
@@ -58,15 +63,15 @@ def proxies_are_read_from_the_right(desk):
         ]
         wrong = []
         for name, headers in cases:
-            taken, _ = _counted(edge, 14, headers, proxy)
-            if not 10 <= taken <= 11:
-                wrong.append(f"{name}: {taken} of 14 through a limit of 10")
-        taken, _ = _counted(edge, 14, lambda n: {"X-Forwarded-For": f"2001:db8:1:{n:x}::1"}, proxy)
+            taken, _, seconds = _counted(edge, 14, headers, proxy)
+            if not _within(taken, 10, seconds):
+                wrong.append(f"{name}: {taken} of 14 through a limit of 10 in {seconds:.1f} s")
+        taken, *_ = _counted(edge, 14, lambda n: {"X-Forwarded-For": f"2001:db8:1:{n:x}::1"}, proxy)
         if taken != 14:
             wrong.append(f"each /64 is a caller of its own: {taken} of 14")
-        taken, _ = _counted(edge, 14, lambda n: {"X-Forwarded-For": f"203.0.113.{n}"}, "127.0.0.8")
-        if not 10 <= taken <= 11:
-            wrong.append(f"a neighbour of the proxy is no proxy: {taken} of 14")
+        taken, _, seconds = _counted(edge, 14, lambda n: {"X-Forwarded-For": f"203.0.113.{n}"}, "127.0.0.8")
+        if not _within(taken, 10, seconds):
+            wrong.append(f"a neighbour of the proxy is no proxy: {taken} of 14 in {seconds:.1f} s")
     assert not wrong, "; ".join(wrong)
     return f"{len(cases) + 2} ways to tell an address"
 
@@ -97,14 +102,15 @@ def limits_are_told_to_the_digit(desk):
 def edges_share_their_limits(desk):
     deployment = desk.deploy({"RATE_LIMIT_PER_MINUTE": "20"})
     edges = [desk.reach(process) for process in deployment["edges"]]
-    taken = 0
+    taken, began = 0, time.monotonic()
     for n in range(60):
         taken += edges[n % 2].ask("GET", VALIDATE, source="127.0.5.4").status != 429
         time.sleep(0.01)
+    seconds = time.monotonic() - began
     for process in (*deployment["edges"], deployment["worker"], deployment["analytics"]):
         process.stop()
     # What another edge let through is known after 50 ms.
-    assert taken <= 30, f"two edges let {taken} of 60 through a limit of 20"
+    assert taken <= 30 + seconds / 3, f"two edges let {taken} of 60 in {seconds:.1f} s through a limit of 20"
     return f"{taken} of 60 over two edges through a limit of 20"
 
 
