@@ -33,10 +33,11 @@ pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
     }
     settings.edge.check()?;
     long_enough(&settings.bus, &settings.worker)?;
+    remembers_ends(&settings.bus, &settings.edge)?;
     let (edge, session) = (&settings.edge, settings.worker.session_secret_key.as_ref());
     different("JWT_SECRET_KEY", edge.jwt_secret_key.as_ref(), session)?;
     different("IDENTITY_SECRET", edge.identity.secret.as_ref(), session)?;
-    edge.check()?;
+    allow_files(edge.listener.max_connections);
     let demo = match settings.worker.n8n.webhook_url {
         Some(_) => None,
         None => {
@@ -89,6 +90,8 @@ pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
 
 pub(crate) async fn edge(settings: EdgeRole) -> anyhow::Result<()> {
     settings.edge.check()?;
+    remembers_ends(&settings.over.bus, &settings.edge)?;
+    allow_files(settings.edge.listener.max_connections);
     let tasks = TaskTracker::new();
     let signal = stop::on_signal(&tasks)?;
     let process = Metrics::new(settings.edge.metrics_token.clone());
@@ -220,6 +223,33 @@ fn long_enough(bus: &bus::Config, worker: &worker::Config) -> anyhow::Result<()>
     Ok(())
 }
 
+/// While a session could still be refreshed, its end must not be forgotten.
+fn remembers_ends(bus: &bus::Config, edge: &edge::Config) -> anyhow::Result<()> {
+    let (ended, session) = (bus.ended_max_age, edge.session_max_age);
+    anyhow::ensure!(
+        ended >= session,
+        "ENDED_MAX_AGE ({ended:?}) must not be shorter than SESSION_MAX_AGE ({session:?})"
+    );
+    Ok(())
+}
+
+/// Each connection is an open file, and many systems allow a thousand unless they are asked for more.
+fn allow_files(connections: usize) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).ok();
+    // None is no limit at all.
+    if let Some(files) = getrlimit(Resource::Nofile).current
+        && usize::try_from(files).is_ok_and(|files| files <= connections)
+    {
+        tracing::warn!(
+            "this process may open {files} files, too few for MAX_CONNECTIONS ({connections}): raise the hard limit of \
+             open files (ulimit -Hn, LimitNOFILE=), or lower MAX_CONNECTIONS"
+        );
+    }
+}
+
 /// Makes a throw-away secret where there is none, and says of what.
 fn fill(name: &'static str, secret: &mut Option<Secret>) -> Option<&'static str> {
     if secret.is_some() {
@@ -258,7 +288,7 @@ async fn connect(over: &OverNats, role: &'static str, process: &Metrics) -> anyh
     }
     // Later ones are logged and counted; now they mean that this is not the role's own user.
     anyhow::ensure!(
-        bus.refusals() == 0,
+        !bus.denied(),
         "NATS refuses what the {role} needs (the log says what): give it the user of nats/nats-server.conf"
     );
     Ok(bus)

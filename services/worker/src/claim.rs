@@ -68,8 +68,8 @@ pub(crate) async fn claim(worker: &Worker, delivery: &Delivery) -> Claim {
 /// record that was read meanwhile is then handed back, where there is one.
 async fn claim_unread(worker: &Worker, delivery: &Delivery, run: &str) -> Result<Claim, Option<Stored>> {
     let session = &delivery.message.session;
-    if let Some(left) = worker.left.remove(session) {
-        return decide(worker, delivery, run, left).await.ok_or(None);
+    if let Some(left) = worker.left.remove(session).filter(|left| left.epoch == worker.bus.epoch()) {
+        return decide(worker, delivery, run, left.stored).await.ok_or(None);
     }
     let nothing = Stored { record: Record::new(session.clone()), revision: 0 };
     let (mut guess, mut read) =
@@ -171,7 +171,7 @@ mod tests {
     use protocol::MessageId;
 
     use super::*;
-    use crate::{metrics::Metrics, n8n, records};
+    use crate::{Left, metrics::Metrics, n8n, records};
 
     #[derive(clap::Parser)]
     struct Cli {
@@ -215,7 +215,7 @@ mod tests {
         ours.record.put(&ours.reply);
         let revision = worker.bus.put_record(&ours.record, ours.revision).await.unwrap();
         delivery.ack().await;
-        worker.leave(Stored { record: ours.record, revision });
+        worker.leave(Left { stored: Stored { record: ours.record, revision }, epoch: worker.bus.epoch() });
     }
 
     async fn recorded(bus: &Bus, delivery: &Delivery) -> Vec<MessageId> {
@@ -238,6 +238,25 @@ mod tests {
             assert_eq!(recorded(&bus, &delivery).await, expected);
             finish(worker, &delivery, ours).await;
         }
+    }
+
+    /// A store that lost everything gives the same revisions again: what was left before a reconnect is not built upon.
+    #[tokio::test]
+    async fn what_was_left_before_a_reconnect_is_not_used() {
+        let bus = Bus::local(&Config::default());
+        let worker = worker(&bus);
+        let mut messages = bus.messages().await.unwrap();
+        let first = deliver(&bus, &mut messages, "message-1").await;
+        let ours = claim_it(&worker, &first).await;
+        finish(&worker, &first, ours).await;
+
+        let session = first.message.session.clone();
+        let revision = bus.record(&session, Read::Exact).await.unwrap().revision;
+        let stored = Stored { record: Record::new(session), revision };
+        worker.leave(Left { stored, epoch: bus.epoch() + 1 });
+        let second = deliver(&bus, &mut messages, "message-2").await;
+        claim_it(&worker, &second).await;
+        assert_eq!(recorded(&bus, &second).await, ["message-1", "message-2"].map(|id| MessageId::new(id).unwrap()));
     }
 
     /// An edge ended the message while it was queued, and this worker still holds the record from before.

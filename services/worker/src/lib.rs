@@ -67,15 +67,25 @@ struct Worker {
     queue_timeout: Duration,
     /// Whether n8n answered the last time it was asked.
     n8n_answers: AtomicBool,
-    /// The records of sessions as this worker left them, so that the next message of a session needs no read. Old or
-    /// wrong ones do no harm: each write is compared with what is there.
-    left: Cache<SessionId, Stored>,
+    /// The records of sessions as this worker left them, so that the next message of a session needs no read. With
+    /// them replies' text stays in memory, for [`LEFT_FOR`] after the session's last message. Old ones do no harm, since
+    /// each write names the revision that it is upon; but only as long as the store gives no revision twice, hence the
+    /// epoch.
+    left: Cache<SessionId, Left>,
+}
+
+/// A session's record as it was left.
+#[derive(Clone)]
+struct Left {
+    stored: Stored,
+    /// The bus's, before the message was claimed: after a reconnect the store may be another one.
+    epoch: u64,
 }
 
 impl Worker {
     /// Keeps a session's record for its next message.
-    fn leave(&self, stored: Stored) {
-        self.left.insert(stored.record.session.clone(), stored);
+    fn leave(&self, left: Left) {
+        self.left.insert(left.stored.record.session.clone(), left);
     }
 }
 
@@ -84,12 +94,14 @@ const LEFT_BYTES: u64 = 16 * 1024 * 1024;
 /// A conversation that rests for so long is read again.
 const LEFT_FOR: Duration = Duration::from_secs(600);
 
-fn records() -> Cache<SessionId, Stored> {
-    let weigh = |_: &SessionId, stored: &Stored| {
-        let replies = stored.record.replies.iter();
+fn records() -> Cache<SessionId, Left> {
+    let weigh = |_: &SessionId, left: &Left| {
+        let record = &left.stored.record;
+        let replies = record.replies.iter();
         let text: usize =
             replies.map(|reply| 256 + reply.chunks.iter().map(|chunk| chunk.len() + 24).sum::<usize>()).sum();
-        u32::try_from(512 + text).unwrap_or(u32::MAX)
+        let older: usize = record.older.iter().map(|id| id.as_str().len() + 24).sum();
+        u32::try_from(512 + text + older).unwrap_or(u32::MAX)
     };
     Cache::builder().weigher(weigh).max_capacity(LEFT_BYTES).time_to_idle(LEFT_FOR).build()
 }

@@ -20,7 +20,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Worker,
+    Left, Worker,
     claim::{Claim, Ours, claim},
     lines::Piece,
     metrics::Outcome,
@@ -57,6 +57,7 @@ impl Drop for Room {
 pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &CancellationToken) {
     let message = &delivery.message;
     let sender = worker.bus.sender(&message.session);
+    let epoch = worker.bus.epoch();
     let Ours { record, revision, reply } = match claim(worker, &delivery).await {
         Claim::Ours(ours) => *ours,
         Claim::Over { terminal, just_now } => {
@@ -95,7 +96,7 @@ pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &C
     };
     worker.count(message, &terminal, run.first_text);
     drop(room);
-    worker.leave(Stored { record: run.record, revision: run.revision });
+    worker.leave(Left { stored: Stored { record: run.record, revision: run.revision }, epoch });
     let reply = run.reply;
     answer_latecomers(&reply, requests, cut).await;
 }

@@ -27,6 +27,9 @@ pub struct Config {
     /// Sessions that were ended by their visitors and are remembered at most; over NATS one more is answered 503.
     #[arg(long, env = "ENDED_MAX", default_value_t = 1_000_000)]
     pub ended_max: usize,
+    /// How long the end of a session is remembered over NATS; not shorter than SESSION_MAX_AGE.
+    #[arg(long, env = "ENDED_MAX_AGE", default_value = "24h", value_parser = some_time)]
+    pub ended_max_age: Duration,
 }
 
 impl Default for Config {
@@ -38,6 +41,7 @@ impl Default for Config {
             records_max_bytes: ByteSize::mib(256),
             proofs_max: 500_000,
             ended_max: 1_000_000,
+            ended_max_age: Duration::from_secs(24 * 3600),
         }
     }
 }

@@ -88,7 +88,7 @@ pub enum ConnectError {
     /// The settings can't be.
     #[error("{0}")]
     Settings(String),
-    /// The server is there, and won't have this role, or must not be trusted.
+    /// The server is there, and won't have this role, or must not be trusted, or won't do what was asked.
     #[error("NATS is there, but {0}")]
     Refused(String),
     /// What was asked of it failed.
@@ -339,6 +339,23 @@ impl Bus {
     /// limit of the server is reached. The log says which.
     pub fn refusals(&self) -> u64 {
         either!(&self.0, bus => bus.refusals())
+    }
+
+    /// Whether NATS refused something for want of a right. A limit that is reached may be over soon; this won't.
+    pub fn denied(&self) -> bool {
+        match &self.0 {
+            Variant::Local(_) => false,
+            Variant::Nats(bus) => bus.denied(),
+        }
+    }
+
+    /// Changes with every reconnect: behind it may be a store that lost what it held, and gives revisions anew. In the
+    /// process always 0.
+    pub fn epoch(&self) -> u64 {
+        match &self.0 {
+            Variant::Local(_) => 0,
+            Variant::Nats(bus) => bus.epoch(),
+        }
     }
 
     /// How long the bus takes to answer; an error when it doesn't within a second.

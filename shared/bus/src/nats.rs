@@ -12,7 +12,7 @@ mod setup;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -82,6 +82,7 @@ struct Shared {
     facts: mpsc::Sender<Fact>,
     dropped: Arc<AtomicU64>,
     refusals: Arc<AtomicU64>,
+    denied: Arc<AtomicBool>,
     roll_call: RollCall,
     tasks: TaskTracker,
     closing: CancellationToken,
@@ -89,13 +90,13 @@ struct Shared {
 
 impl Nats {
     pub(crate) async fn connect(_: &Config, nats: &NatsConfig, role: &'static str) -> Result<Self, ConnectError> {
-        let refusals = Arc::<AtomicU64>::default();
         let (connected, live_epoch) = watch::channel(0);
-        let live =
-            connect(nats, role, "live", ASK_TIMEOUT, &Heard { connected, refusals: Arc::clone(&refusals) }).await?;
+        let heard = Heard { connected, ..Heard::default() };
+        let live = connect(nats, role, "live", ASK_TIMEOUT, &heard).await?;
         let (connected, control_epoch) = watch::channel(0);
-        let control =
-            connect(nats, role, "control", ASK_TIMEOUT, &Heard { connected, refusals: Arc::clone(&refusals) }).await?;
+        let heard = Heard { connected, ..heard };
+        let control = connect(nats, role, "control", ASK_TIMEOUT, &heard).await?;
+        let Heard { refusals, denied, .. } = heard;
         let js =
             jetstream::ContextBuilder::new().timeout(JETSTREAM_TIMEOUT).ack_timeout(JETSTREAM_TIMEOUT).build(control);
         let (facts, told) = mpsc::channel(FACT_QUEUE);
@@ -107,6 +108,7 @@ impl Nats {
             facts,
             dropped: Arc::default(),
             refusals,
+            denied,
             roll_call: RollCall::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -271,6 +273,14 @@ impl Nats {
 
     pub(crate) fn refusals(&self) -> u64 {
         self.0.refusals.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn denied(&self) -> bool {
+        self.0.denied.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        *self.0.control_epoch.borrow()
     }
 
     pub(crate) async fn ping(&self) -> Result<Duration, Error> {

@@ -85,12 +85,7 @@ impl NatsServer {
 
     /// Makes the streams, as `frontdesk nats-setup` does.
     pub async fn set_up(&self, config: &Config) -> Vec<String> {
-        let wanted = Setup {
-            nats_replicas: 1,
-            snapshots_on_disk: true,
-            facts_max_bytes: bytesize::ByteSize::mib(64),
-            ended_max_age: Duration::from_secs(3600),
-        };
+        let wanted = Setup { nats_replicas: 1, snapshots_on_disk: true, facts_max_bytes: bytesize::ByteSize::mib(64) };
         setup(config, &self.config(), &wanted).await.expect("the streams can be made")
     }
 

@@ -578,8 +578,12 @@ async fn a_restart_of_nats_is_told() {
         let session = session();
         d.edge.submit(&message(&session, "message-1")).await.unwrap();
         let mut events = d.edge.listen(&session).await.unwrap();
+        let epoch = d.worker.epoch();
         server.restart(true).await;
         assert!(matches!(events.next().await, Live::Reread));
+        while d.worker.epoch() == epoch {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         // The control connection comes back by itself, a little earlier or later.
         while d.edge.ping().await.is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -4,9 +4,12 @@
 
 use std::time::Duration;
 
-use async_nats::{ConnectOptions, Event};
+use async_nats::{
+    ConnectOptions, Event,
+    jetstream::{self, stream},
+};
 use bus::{
-    Bus, Config, ConnectError,
+    Bus, Config, ConnectError, Setup,
     testing::{NatsServer, ROLES, SHIPPED, user},
 };
 use futures_util::StreamExt as _;
@@ -198,6 +201,7 @@ const FORBIDDEN: &[(&str, &[Act])] = &[
             Publish("$JS.API.STREAM.SNAPSHOT.SNAP"),
             Publish("$JS.API.STREAM.PURGE.FACTS"),
             Publish("$JS.API.STREAM.DELETE.FACTS"),
+            Publish("$JS.API.STREAM.DELETE.SNAP"),
             Publish("$JS.API.CONSUMER.CREATE.SNAP.mine"),
             Publish("$JS.API.CONSUMER.MSG.NEXT.REQ.workers"),
             Publish("$JS.API.CONSUMER.MSG.NEXT.FACTS.recorder"),
@@ -265,7 +269,14 @@ const ALLOWED: &[(&str, &[Act])] = &[
             Subscribe("limit.snapshot"),
         ],
     ),
-    ("admin", &[Publish("$JS.API.STREAM.INFO.REQ"), Publish("$JS.API.STREAM.CREATE.REQ")]),
+    (
+        "admin",
+        &[
+            Publish("$JS.API.STREAM.INFO.REQ"),
+            Publish("$JS.API.STREAM.CREATE.REQ"),
+            Publish("$JS.API.STREAM.DELETE.PROOF"),
+        ],
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -347,6 +358,46 @@ async fn an_answer_goes_only_to_who_asked() {
     assert!(worker.next_refusal().await.contains("Permissions Violation"));
 }
 
+/// Where a stream is kept can't be changed. `PROOF`, whose content is soon worthless, is made anew; `SNAP` is left to
+/// the operator, who is told what to do once all the rest is done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_in_another_storage_stops_nothing_else() {
+    let server = NatsServer::start_guarded().await;
+    let (admin, analytics) = (Client::of(&server, "admin").await, Client::of(&server, "analytics").await);
+    let (admin, analytics) = (jetstream::new(admin.nats), jetstream::new(analytics.nats));
+    let in_memory = async |name: &str, subject: &str| {
+        let (name, subjects) = (name.to_owned(), vec![subject.to_owned()]);
+        let storage = stream::StorageType::Memory;
+        admin.create_stream(stream::Config { name, subjects, storage, ..Default::default() }).await.unwrap();
+    };
+    in_memory("PROOF", "proof.*").await;
+    in_memory("SNAP", "chat.snap.*").await;
+    let set_up = async |snapshots_on_disk: bool, nats_replicas: usize| {
+        let facts_max_bytes = bytesize::ByteSize::mib(64);
+        let wanted = Setup { nats_replicas, snapshots_on_disk, facts_max_bytes };
+        bus::setup(&Config::default(), &server.config(), &wanted).await
+    };
+    let storage = async |name: &str| admin.get_stream(name).await.unwrap().cached_info().config.storage;
+
+    let told = set_up(true, 1).await.unwrap_err().to_string();
+    assert!(told.contains("`nats stream rm SNAP`") && !told.contains("reached"), "{told}");
+    assert_eq!(storage("SNAP").await, stream::StorageType::Memory);
+    for name in ["PROOF", "REQ", "ENDED", "FACTS"] {
+        assert_eq!(storage(name).await, stream::StorageType::File, "{name}");
+    }
+    let recorder: Result<jetstream::consumer::PullConsumer, _> =
+        analytics.get_consumer_from_stream("recorder", "FACTS").await;
+    assert!(recorder.is_ok(), "the consumers are made as well");
+
+    // With what SNAP is, there is nothing in the way.
+    admin.delete_stream("PROOF").await.unwrap();
+    in_memory("PROOF", "proof.*").await;
+    let said = set_up(false, 1).await.unwrap();
+    assert!(said.iter().any(|line| line.contains("PROOF was removed and created anew")), "{said:?}");
+    let told = set_up(false, 3).await.unwrap_err().to_string();
+    assert!(told.starts_with("NATS is there, but will not have the ") && told.contains("replicas"), "{told}");
+}
+
 /// A role that was given the wrong user, or none, does not start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_not_known_does_not_start() {
@@ -367,6 +418,7 @@ async fn who_is_not_known_does_not_start() {
         }
     };
     tokio::time::timeout(LIMIT, counted).await.expect("it is counted");
+    assert!(bus.denied());
 }
 
 #[test]

@@ -154,7 +154,7 @@ impl Server {
             stream.set_nodelay(true).ok();
             // A peer that vanished, or that stopped reading, would hold its place for a quarter of an hour.
             socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(limits.send_timeout)).ok();
-            counts.open.inc();
+            let open = counts.opened();
             let one = Connection { peer, app: app.clone(), limits: limits.clone(), counts: counts.clone() };
             let (tls, stop, cut, counts) = (tls.clone(), stop.clone(), cut.clone(), counts.clone());
             connections.spawn(async move {
@@ -162,8 +162,7 @@ impl Server {
                     () = one.open(stream, tls, stop) => {}
                     () = cut.cancelled() => counts.cut(Cut::Drain),
                 }
-                counts.open.dec();
-                drop(places);
+                drop((open, places));
             });
         }
         drop(listener);
@@ -199,7 +198,12 @@ struct Connection {
 impl Connection {
     async fn open(self, stream: TcpStream, tls: Option<Tls>, stop: CancellationToken) {
         let Some(tls) = tls else { return self.drive(stream, false, stop).await };
-        match tokio::time::timeout(self.limits.header_timeout, tls.accept(stream)).await {
+        let met = tokio::select! {
+            met = tokio::time::timeout(self.limits.header_timeout, tls.accept(stream)) => met,
+            // Nothing was asked yet.
+            () = stop.cancelled() => return,
+        };
+        match met {
             Ok(Ok(stream)) => self.drive(stream, true, stop).await,
             Ok(Err(_)) | Err(_) => self.counts.cut(Cut::Handshake),
         }
@@ -255,7 +259,8 @@ impl Connection {
 fn refused(refusal: Refusal, secure: bool) -> Response {
     let (status, code, title, detail) = refusal.face();
     let id = new_request_id();
-    tracing::info!(request.id = %id, status = status.as_u16(), detail, "refused a request");
+    // Counted; a line each would let anybody fill the log.
+    tracing::debug!(request.id = %id, status = status.as_u16(), detail, "refused a request");
     let mut response = (status, problem(status, code, title, detail, "", &id)).into_response();
     let headers = response.headers_mut();
     for (name, value) in PROBLEM_HEADERS {

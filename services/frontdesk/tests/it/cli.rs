@@ -52,6 +52,28 @@ fn bad_settings_are_told() {
     check("N8N_WEBHOOK_URL", "ftp://x", "http");
 }
 
+/// Settings that only make sense together are told by both names.
+#[test]
+fn settings_that_contradict_each_other_are_told() {
+    let check = |role: &[&str], settings: &[(&str, &str)], names: [&str; 2]| {
+        let rest = [
+            ("JWT_SECRET_KEY", "wq3rJm1v8Zt5yBn2Kx7cPd4fGh6jLs9a"),
+            ("SESSION_SECRET_KEY", "Tn5bVx2cRk8mWq4zHj7sLp1dFy6gAe3u"),
+            ("N8N_WEBHOOK_URL", "http://127.0.0.1:9/webhook/x"),
+            ("API_PORT", "0"),
+        ];
+        let output = run(role, &[&rest, settings].concat());
+        let said = error(&output);
+        assert!(!output.status.success() && names.iter().all(|name| said.contains(name)), "{role:?}: {said}");
+    };
+    let claims = [("RESUME_WINDOW", "1m"), ("N8N_TOTAL_TIMEOUT", "2m")];
+    check(&[], &claims, ["RESUME_WINDOW", "N8N_TOTAL_TIMEOUT"]);
+    check(&["worker"], &claims, ["RESUME_WINDOW", "N8N_TOTAL_TIMEOUT"]);
+    let ends = [("SESSION_MAX_AGE", "25h")];
+    check(&[], &ends, ["ENDED_MAX_AGE", "SESSION_MAX_AGE"]);
+    check(&["edge"], &ends, ["ENDED_MAX_AGE", "SESSION_MAX_AGE"]);
+}
+
 /// The keys are in `.env` form, fresh each time, and good enough for the roles.
 #[test]
 fn keys_can_be_used() {

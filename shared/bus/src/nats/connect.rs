@@ -7,7 +7,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -30,6 +30,8 @@ pub(crate) struct Heard {
     pub(crate) connected: watch::Sender<u64>,
     /// How often the server refused something.
     pub(crate) refusals: Arc<AtomicU64>,
+    /// Whether it did so for want of a right.
+    pub(crate) denied: Arc<AtomicBool>,
 }
 
 /// Connects, or goes on trying in the background where the server is away. A request gets `patience` for its answer.
@@ -79,6 +81,7 @@ fn options(
                 Event::Connected => heard.connected.send_modify(|epoch| *epoch += 1),
                 Event::ServerError(error) if is_refusal(error) => {
                     heard.refusals.fetch_add(1, Ordering::Relaxed);
+                    heard.denied.fetch_or(is_denial(error), Ordering::Relaxed);
                 }
                 _ => {}
             }
@@ -99,6 +102,12 @@ fn options(
 fn is_refusal(error: &ServerError) -> bool {
     let text = error.to_string().to_ascii_lowercase();
     text.contains("violation") || text.contains("exceeded")
+}
+
+/// A right that is missing: waiting won't help.
+fn is_denial(error: &ServerError) -> bool {
+    let text = error.to_string().to_ascii_lowercase();
+    text.contains("permissions violation") || text.contains("authorization violation")
 }
 
 fn settings(text: impl Into<String>) -> ConnectError {
@@ -198,4 +207,26 @@ pub fn new_nkey() -> (String, String) {
     let pair = nkeys::KeyPair::new_user();
     let seed = pair.seed().expect("a pair that was just made has its seed");
     (seed, pair.public_key())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The server's own words.
+    #[test]
+    fn a_limit_is_no_missing_right() {
+        let check = |text: &str, refusal: bool, denial: bool| {
+            let error = ServerError::Other(text.to_owned());
+            assert_eq!((is_refusal(&error), is_denial(&error)), (refusal, denial), "{text}");
+        };
+        check(r#"Permissions Violation for Publish to "chat.req.x""#, true, true);
+        check("Authorization Violation", true, true);
+        check("maximum connections exceeded", true, false);
+        check("maximum subscriptions exceeded", true, false);
+        check("Maximum Payload Violation", true, false);
+        check("Stale Connection", false, false);
+        let known = ServerError::AuthorizationViolation;
+        assert!(is_refusal(&known) && is_denial(&known));
+    }
 }

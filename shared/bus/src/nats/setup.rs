@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_nats::jetstream::{
     self,
     consumer::{AckPolicy, pull},
-    context::GetStreamErrorKind,
-    stream::{self, DiscardPolicy, RetentionPolicy, StorageType},
+    context::{CreateStreamError, CreateStreamErrorKind, GetStreamErrorKind},
+    stream::{self, ConsumerErrorKind, DiscardPolicy, RetentionPolicy, StorageType},
 };
 use bytesize::ByteSize;
 
@@ -14,13 +14,15 @@ use super::{
     connect::{Heard, connect},
     unavailable,
 };
-use crate::{ACK_WAIT, Config, ConnectError, DUPLICATE_WINDOW, Error, NatsConfig, PROOF_WINDOW};
+use crate::{ACK_WAIT, Config, ConnectError, DUPLICATE_WINDOW, NatsConfig, PROOF_WINDOW};
 
 /// A message may be in a worker's hands for this long: above any sensible `N8N_TOTAL_TIMEOUT`.
 const LONGEST_RUN: Duration = Duration::from_secs(3600);
 
 /// Making a stream writes to the server's disk, which may be slow; nobody waits for it as visitors do.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+const PROOF: &str = "PROOF";
 
 /// What the streams are to be like.
 #[derive(Clone, Debug, clap::Args)]
@@ -35,45 +37,79 @@ pub struct Setup {
     /// Bytes of facts that wait for analytics at most; the oldest go first.
     #[arg(long, env = "FACTS_MAX_BYTES", default_value = "1GiB")]
     pub facts_max_bytes: ByteSize,
-    /// How long the end of a session is remembered: at least as long as `SESSION_MAX_AGE`.
-    #[arg(long, env = "ENDED_MAX_AGE", default_value = "24h", value_parser = humantime::parse_duration)]
-    pub ended_max_age: Duration,
 }
 
-/// Makes what is missing, brings what differs in line, and says what it did, a line each.
+/// Makes what is missing, brings what differs in line, and says what it did, a line each. A stream that can't be kept
+/// otherwise than it is stops none of the rest: the error that tells of it comes last.
 pub async fn setup(config: &Config, nats: &NatsConfig, setup: &Setup) -> Result<Vec<String>, ConnectError> {
     let js = jetstream::new(connect(nats, "admin", "setup", PATIENCE, &Heard::default()).await?);
-    let mut said = Vec::new();
+    let (mut said, mut stuck) = (Vec::new(), None);
     for wanted in streams(config, setup) {
-        said.push(ensure_stream(&js, wanted).await?);
+        let (name, storage) = (wanted.name.clone(), wanted.storage);
+        match ensure_stream(&js, wanted).await? {
+            Some(line) => said.push(line),
+            None => stuck = Some((name, storage)),
+        }
     }
     for (stream, wanted) in consumers(config, setup) {
         let name = wanted.durable_name.clone().unwrap_or_default();
         // Creating a durable that is there updates it.
-        js.create_consumer_on_stream(wanted, stream).await.map_err(|e| unavailable(&e))?;
+        js.create_consumer_on_stream(wanted, stream).await.map_err(|e| match e.kind() {
+            ConsumerErrorKind::JetStream(why) => refused("consumer", &name, &why),
+            _ => unavailable(&e).into(),
+        })?;
         said.push(format!("consumer {name} on {stream} is in place"));
     }
-    Ok(said)
+    let Some((name, storage)) = stuck else { return Ok(said) };
+    let (is, wanted) = match storage {
+        StorageType::File => ("in memory", "on disk"),
+        StorageType::Memory => ("on disk", "in memory"),
+    };
+    Err(ConnectError::Refused(format!(
+        "keeps the stream {name} {is} and will not move it, though it is to be {wanted}. All else is in place. Stop edges and workers, \
+         remove it with what is in it (`nats stream rm {name}`), and run nats-setup again"
+    )))
 }
 
-async fn ensure_stream(js: &jetstream::Context, wanted: stream::Config) -> Result<String, Error> {
+/// Says what it did; `None` where the stream is there, is kept in another place, and is not ours to remove.
+async fn ensure_stream(js: &jetstream::Context, wanted: stream::Config) -> Result<Option<String>, ConnectError> {
     let name = wanted.name.clone();
-    match js.get_stream(&name).await {
+    let line = match js.get_stream(&name).await {
+        Ok(there) if there.cached_info().config.storage != wanted.storage => {
+            // What the others hold is worth more than a minute or two.
+            if name != PROOF {
+                return Ok(None);
+            }
+            js.delete_stream(&name).await.map_err(|e| unavailable(&e))?;
+            js.create_stream(wanted).await.map_err(|e| not_made(&name, &e))?;
+            format!(
+                "stream {name} was removed and created anew, in another storage: proofs of the last {} s are forgotten",
+                PROOF_WINDOW.as_secs()
+            )
+        }
         Ok(there) => {
             let before = there.cached_info().config.clone();
-            let after = js.update_stream(&wanted).await.map_err(|e| unavailable(&e))?.config;
-            Ok(if before == after {
-                format!("stream {name} is in place")
-            } else {
-                format!("stream {name} was changed")
-            })
+            let after = js.update_stream(&wanted).await.map_err(|e| not_made(&name, &e))?.config;
+            if before == after { format!("stream {name} is in place") } else { format!("stream {name} was changed") }
         }
         Err(error) if matches!(error.kind(), GetStreamErrorKind::JetStream(_)) => {
-            js.create_stream(wanted).await.map_err(|e| unavailable(&e))?;
-            Ok(format!("stream {name} was created"))
+            js.create_stream(wanted).await.map_err(|e| not_made(&name, &e))?;
+            format!("stream {name} was created")
         }
-        Err(error) => Err(unavailable(&error)),
+        Err(error) => return Err(unavailable(&error).into()),
+    };
+    Ok(Some(line))
+}
+
+fn not_made(name: &str, error: &CreateStreamError) -> ConnectError {
+    match error.kind() {
+        CreateStreamErrorKind::JetStream(why) => refused("stream", name, &why),
+        _ => unavailable(error).into(),
     }
+}
+
+fn refused(what: &str, name: &str, why: &jetstream::Error) -> ConnectError {
+    ConnectError::Refused(format!("will not have the {what} {name} like this: {why}"))
 }
 
 fn streams(config: &Config, setup: &Setup) -> [stream::Config; 5] {
@@ -111,7 +147,7 @@ fn streams(config: &Config, setup: &Setup) -> [stream::Config; 5] {
             max_messages_per_subject: 1,
             max_messages: i64::try_from(config.ended_max).unwrap_or(i64::MAX),
             discard: DiscardPolicy::New,
-            max_age: setup.ended_max_age,
+            max_age: config.ended_max_age,
             ..base("ENDED", "chat.end.*")
         },
         // On disk: a stream in memory is gone after a restart of the server, and signed calls would be refused until
@@ -121,7 +157,7 @@ fn streams(config: &Config, setup: &Setup) -> [stream::Config; 5] {
             discard: DiscardPolicy::New,
             max_age: PROOF_WINDOW,
             duplicate_window: PROOF_WINDOW,
-            ..base("PROOF", "proof.*")
+            ..base(PROOF, "proof.*")
         },
         stream::Config {
             max_bytes: i64::try_from(setup.facts_max_bytes.as_u64()).unwrap_or(i64::MAX),

@@ -11,7 +11,7 @@ use crate::metrics::Metrics;
 /// The counters of one listener. Cheap to clone; [`Counts::register`] makes them seen.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
-    pub(crate) open: Gauge,
+    open: Gauge,
     refused_connections: Family<Reason, Counter>,
     cut: Family<Reason, Counter>,
     refused_requests: Family<Status, Counter>,
@@ -56,6 +56,15 @@ pub(crate) enum Cut {
     Drain,
 }
 
+/// One open connection.
+pub(crate) struct Open(Gauge);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl Counts {
     /// Shows them among the process's metrics, as `frontdesk_http_…`.
     pub fn register(&self, process: &Metrics) {
@@ -76,6 +85,12 @@ impl Counts {
             http.register("accept_errors", "Times that no connection could be accepted", self.accept_errors.clone());
             http.register("tls_reloads", "Changes of the certificate's files, by result", self.reloads.clone());
         });
+    }
+
+    /// Counts a connection as open until it is dropped, in whatever way.
+    pub(crate) fn opened(&self) -> Open {
+        self.open.inc();
+        Open(self.open.clone())
     }
 
     pub(crate) fn full(&self, full: Full) {
@@ -102,6 +117,11 @@ impl Counts {
 
     pub(crate) fn reloaded(&self, good: bool) {
         self.reloads.get_or_create(&Outcome { result: if good { "taken" } else { "failed" } }).inc();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn open_now(&self) -> i64 {
+        self.open.get()
     }
 
     #[cfg(test)]

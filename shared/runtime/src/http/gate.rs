@@ -31,7 +31,7 @@ use super::{
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
 /// Read at once.
 const PIECE: usize = 4096;
-/// What is read and thrown away after a refusal, and for how long, so that the client finds our answer and not a reset.
+/// What is read and thrown away after the last answer, and for how long, so that the client finds our answer and not a reset.
 const DISCARD_BYTES: usize = 256 * 1024;
 const DISCARD_TIME: Duration = Duration::from_millis(500);
 
@@ -279,8 +279,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<S> {
         if self.linger.is_none() {
             let polled = Pin::new(&mut self.stream).poll_shutdown(cx);
             ready!(self.bounded(cx, polled))?;
-            if !matches!(self.state, State::Closed { .. }) {
-                return Poll::Ready(Ok(()));
+            match self.state {
+                State::Closed { .. } => {}
+                State::Head(_) => return Poll::Ready(Ok(())),
+                // Answered before its body was read.
+                State::Body(_) | State::Chunked(_) => self.close(),
             }
             self.linger = Some(alarm(DISCARD_TIME));
         }

@@ -16,6 +16,8 @@ fn app() -> Router {
     let endless = || async { Body::new(Endless(Bytes::from_static(&[b'x'; 1024]))) };
     Router::new()
         .route("/", get(|| async { "hi" }))
+        .route("/early", post(|| async { StatusCode::UNAUTHORIZED }))
+        .route("/panic", get(async || -> &'static str { panic!("a handler that panics") }))
         .route("/slow", get(|| async { sleep(Duration::from_secs(300)).await }))
         .route("/endless", get(endless))
         .route(
@@ -260,6 +262,51 @@ async fn a_refusal_is_not_lost_in_a_reset() {
     }
     stop.cancel();
     tasks.wait().await;
+}
+
+/// A handler may answer without a look at the body. What still comes of it is thrown away for a moment, since a close
+/// upon it would be a reset, which many clients report in the place of the answer.
+#[tokio::test(start_paused = true)]
+async fn an_early_answer_is_not_lost_in_a_reset() {
+    for framing in ["content-length: 100000\r\n\r\n", "transfer-encoding: chunked\r\n\r\n186a0\r\n"] {
+        let mut link = Link::open();
+        link.send(&format!("POST /early HTTP/1.1\r\nhost: x\r\n{framing}{}", "x".repeat(10_000))).await;
+        assert_eq!(statuses(&link.rest().await), [401], "{framing}");
+        link.send(&"x".repeat(80_000)).await;
+        link.tasks.wait().await;
+        assert_eq!(link.seconds(), 0, "for a moment only");
+        link.client.write_all(b"x").await.unwrap_err();
+    }
+}
+
+/// A connection is counted until its end, also when that is a panic; and a stop ends one that has not agreed on TLS.
+#[tokio::test]
+async fn no_connection_is_counted_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let pair = rcgen::generate_simple_self_signed(["chat.example".to_owned()]).unwrap();
+    std::fs::write(&certificate, pair.cert.pem()).unwrap();
+    std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+    for tls in [None, Some(Tls::load(&certificate, &key).unwrap())] {
+        let secure = tls.is_some();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (counts, stop) = (Counts::default(), CancellationToken::new());
+        let server = Server { tls, counts: counts.clone(), ..Server::default() };
+        let server = TaskTracker::new().spawn(server.run(listener, app(), stop.clone()));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        if secure {
+            while counts.open_now() == 0 {
+                tokio::task::yield_now().await;
+            }
+        } else {
+            client.write_all(b"GET /panic HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            assert_eq!(client.read(&mut [0; 1]).await.unwrap_or(0), 0, "it ends without an answer");
+        }
+        stop.cancel();
+        assert_eq!(server.await.unwrap(), 0);
+        assert_eq!((counts.open_now(), counts.cuts("handshake")), (0, 0), "tls: {secure}");
+    }
 }
 
 /// Half a kilobyte of text is our own; nothing of the request comes back.
