@@ -5,6 +5,7 @@
 //! - `session`, `visitor`, `token`, `proof`: sessions, who calls, and what proves it; `ended`: sessions that are over.
 //! - `identity`: which customer a visitor is, by the word of the shop's server.
 //! - `chat`: messages and streams; `handoff`: on to the workers; `clean`: what a visitor's text becomes.
+//! - `keyed`: keys that are derived from the one secret.
 //! - `limits`: how much of it; `body`: how large; `bots`: whether it looks like a program's, or like spam.
 //! - `problem`: what can go wrong for a caller.
 //! - `site`: shops; `assets`: the widget's files.
@@ -25,6 +26,7 @@ mod handoff;
 mod health;
 mod hub;
 mod identity;
+mod keyed;
 mod limits;
 mod metrics;
 mod openapi;

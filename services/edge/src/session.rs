@@ -22,7 +22,7 @@ use crate::{
     identity, openapi,
     problem::ApiError,
     proof::PublicKey,
-    request::Call,
+    request::{Call, text},
     site::{self, Site},
     state::State,
     time,
@@ -220,8 +220,7 @@ pub(crate) async fn validate(visitor: Visitor) -> Response {
     responses((status = 200, description = "The session", body = Session), openapi::Unproved, openapi::Refused))]
 pub(crate) async fn refresh(state: State, headers: HeaderMap, visitor: Visitor) -> Result<Response, ApiError> {
     // `Visitor` has compared it; the new token is bound to it under the present key.
-    let fingerprint = headers.get("x-fingerprint").and_then(|value| value.to_str().ok());
-    let fingerprint = fingerprint.ok_or(ApiError::FingerprintMismatch)?;
+    let fingerprint = text(&headers, "x-fingerprint").ok_or(ApiError::FingerprintMismatch)?;
     Ok(answer(&state, &visitor.site, visitor.claims.into(), fingerprint, None))
 }
 

@@ -18,7 +18,10 @@ use serde_json::value::RawValue;
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
-use crate::config::Config;
+use crate::{
+    config::Config,
+    keyed::{Purpose, derive},
+};
 
 const ISSUER: &str = "frontdesk";
 const SESSION: &str = "frontdesk-edge";
@@ -134,23 +137,14 @@ struct Key {
 
 impl Key {
     fn new(secret: &Secret) -> Self {
-        let secret = secret.expose().as_bytes();
-        let derive = |purpose: &[u8]| keyed(&keyed_once(secret, purpose));
+        let bytes = secret.expose().as_bytes();
         Self {
-            sign: EncodingKey::from_secret(secret),
-            check: DecodingKey::from_secret(secret),
-            fingerprints: derive(b"frontdesk fingerprints"),
-            texts: derive(b"frontdesk texts"),
+            sign: EncodingKey::from_secret(bytes),
+            check: DecodingKey::from_secret(bytes),
+            fingerprints: derive(secret, Purpose::Fingerprints),
+            texts: derive(secret, Purpose::Texts),
         }
     }
-}
-
-fn keyed(key: &[u8]) -> Hmac<Sha256> {
-    Hmac::new_from_slice(key).expect("HMAC takes a key of any length")
-}
-
-fn keyed_once(key: &[u8], text: &[u8]) -> Vec<u8> {
-    keyed(key).chain_update(text).finalize().into_bytes().to_vec()
 }
 
 /// 128 bits of the keyed hash of a session's `text`.
@@ -330,7 +324,8 @@ mod tests {
     fn forge(header: &Value, claims: &Value, secret: &str) -> String {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", part(header), part(claims));
-        let signature = URL_SAFE_NO_PAD.encode(keyed_once(secret.as_bytes(), signed.as_bytes()));
+        let signature = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap().chain_update(&signed).finalize();
+        let signature = URL_SAFE_NO_PAD.encode(signature.into_bytes());
         format!("{signed}.{signature}")
     }
 

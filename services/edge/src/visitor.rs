@@ -24,7 +24,7 @@ use crate::{
     metrics::Shown,
     problem::ApiError,
     proof::{self, Checked, Wanted},
-    request::Call,
+    request::{Call, text as header},
     site::Site,
     sse::LastEvent,
     state::State,
@@ -219,10 +219,6 @@ impl From<proof::Refused> for ApiError {
     fn from(refused: proof::Refused) -> Self {
         Self::ProofInvalid { about_time: refused == proof::Refused::Time }
     }
-}
-
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// How a token is shown.

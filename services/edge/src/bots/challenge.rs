@@ -14,6 +14,8 @@ use runtime::Secret;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::keyed::{Purpose, derive};
+
 const BODY: usize = 13;
 const TAG: usize = 16;
 /// Of a counter. More can't be needed: 10 digits are 33 bits, three more than the highest difficulty.
@@ -36,9 +38,7 @@ pub(super) enum Wrong {
 impl Challenges {
     /// `secret` is the one that signs tokens; the key is derived from it.
     pub(super) fn new(secret: &Secret, difficulty: u8, ttl: Duration) -> Self {
-        let hmac = |key: &[u8]| Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
-        let key = hmac(secret.expose().as_bytes()).chain_update("frontdesk challenges").finalize().into_bytes();
-        Self { key: hmac(&key), difficulty, ttl }
+        Self { key: derive(secret, Purpose::Challenges), difficulty, ttl }
     }
 
     /// A challenge for `subject`, as it stands in a problem document.

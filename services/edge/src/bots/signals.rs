@@ -128,7 +128,7 @@ pub(super) fn is_secure(base: &str) -> bool {
 
 /// A list header may come in several lines; none of these does from a browser.
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    crate::request::text(headers, name).unwrap_or_default()
 }
 
 fn version(agent: &str, product: &str) -> Option<u32> {

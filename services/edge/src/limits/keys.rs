@@ -11,13 +11,13 @@ use protocol::{SessionId, SiteId};
 use runtime::Secret;
 use sha2::Sha256;
 
+use crate::keyed::{Purpose, derive};
+
 pub(crate) struct Keys(Hmac<Sha256>);
 
 impl Keys {
     pub(crate) fn new(secret: &Secret) -> Self {
-        let keyed = |key: &[u8]| Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
-        let derived = keyed(secret.expose().as_bytes()).chain_update(b"frontdesk limits").finalize().into_bytes();
-        Self(keyed(&derived))
+        Self(derive(secret, Purpose::Limits))
     }
 
     /// An IPv4 address, or the /64 that one IPv6 subscriber has.
