@@ -9,6 +9,8 @@ HELD = [
     ("9", "no markup of a reply becomes HTML", "widget/test/markdown.test.js"),
     ("13", "tokens and fingerprints by clock and key", "time_and_fingerprint_decide"),
     ("17", "an IPv6 subscriber is one caller", "a_subscriber_is_one_caller"),
+    ("18", "analytics: kill -9 in mid-write loses and doubles nothing", "a_killed_writer_loses_nothing_and_counts_nothing_twice"),
+    ("18", "analytics: a full disk leaves nothing half done, and heals", "a_batch_that_fails_leaves_nothing_and_the_next_call_heals"),
     ("18", "analytics: each fact once, whatever dies", "services/analytics/tests/flow.rs"),
     ("19", "NATS goes and comes", "a_restart_of_nats_is_a_pause"),
     ("19", "without NATS: refused at once", "without_nats_submit_refuses_at_once"),

@@ -338,7 +338,8 @@ fn write(row: &impl Serialize) -> Result<Vec<u8>, Error> {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::{
-        io,
+        io::{self, BufRead as _, BufReader},
+        process::{Command, Stdio},
         sync::atomic::{AtomicBool, Ordering},
     };
 
@@ -467,6 +468,60 @@ pub(crate) mod tests {
         store.apply(&[end(), accepted(1)]).unwrap();
         store.apply(&[ended(1)]).unwrap();
         assert_eq!((row(&store), counted(&store)), (None, (1, 1, 1)), "and when the end is told first");
+    }
+
+    const FILE: &str = "FRONTDESK_TEST_STORE";
+    const FIRST: &str = "FRONTDESK_TEST_FIRST";
+
+    /// What the next test runs in a process of its own, and kills.
+    #[test]
+    #[ignore = "writes until it is killed"]
+    fn writes_until_it_is_killed() {
+        let (Ok(file), Ok(first)) = (std::env::var(FILE), std::env::var(FIRST)) else { return };
+        let store = Store::open(Path::new(&file)).unwrap();
+        for n in first.parse::<usize>().unwrap().. {
+            store.apply(&[accepted(n)]).unwrap();
+            println!("applied {n}");
+        }
+    }
+
+    /// kill -9 at any moment of a write: the file opens, what was acknowledged is there, and what is delivered again is
+    /// not counted again.
+    #[test]
+    fn a_killed_writer_loses_nothing_and_counts_nothing_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("facts.redb");
+        // How many facts were acknowledged, from 0 on.
+        let mut known = 0_usize;
+        for round in 0..200 {
+            let mut writer = Command::new(std::env::current_exe().unwrap())
+                .args(["--ignored", "--exact", "--nocapture", "store::tests::writes_until_it_is_killed"])
+                .env(FILE, &file)
+                .env(FIRST, known.saturating_sub(3).to_string())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines().map_while(Result::ok);
+            let mut told = |line: String| {
+                let n = line.rsplit_once("applied ").and_then(|(_, n)| n.parse::<usize>().ok());
+                known = n.map_or(known, |n| known.max(n + 1));
+                n.is_some()
+            };
+            // Not after the same number each time, so that the kill meets another place in the file.
+            let enough = 4 + round % 17;
+            assert_eq!(lines.by_ref().filter(|line| told(line.clone())).take(enough).count(), enough);
+            writer.kill().unwrap();
+            for line in lines {
+                told(line);
+            }
+            writer.wait().unwrap();
+            let row = Store::open(&file).unwrap().session(&site(), &session()).unwrap().unwrap();
+            let counted = usize::try_from(row.tally.messages).unwrap();
+            // One more may be on the disk whose acknowledgement was never heard.
+            assert!((known..=known + 1).contains(&counted), "{counted} of {known}");
+        }
+        assert!(known >= 200, "{known}");
     }
 
     #[test]
