@@ -23,13 +23,12 @@ use std::time::Instant;
 use axum::http::HeaderMap;
 use bus::{Bus, Proved};
 use protocol::Message;
-use runtime::Secret;
+use runtime::{Secret, http::neighbourhood};
 
 use crate::{
     Error,
     chat::away,
     config::{BotConfig, BotRules, Config},
-    limits::neighbourhood,
     metrics::{Asked, Judged, Metrics, Spoken},
     problem::{ApiError, Rejection},
     request::Call,

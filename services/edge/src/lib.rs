@@ -5,6 +5,7 @@
 //! - `session`, `visitor`, `token`, `proof`: sessions, who calls, and what proves it; `ended`: sessions that are over.
 //! - `identity`: which customer a visitor is, by the word of the shop's server.
 //! - `chat`: messages and streams; `handoff`: on to the workers; `clean`: what a visitor's text becomes.
+//! - `outbound`: the edge's own calls.
 //! - `keyed`: keys that are derived from the one secret.
 //! - `limits`: how much of it; `body`: how large; `bots`: whether it looks like a program's, or like spam.
 //! - `problem`: what can go wrong for a caller.
@@ -30,6 +31,7 @@ mod keyed;
 mod limits;
 mod metrics;
 mod openapi;
+mod outbound;
 mod problem;
 mod proof;
 mod request;

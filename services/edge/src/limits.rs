@@ -36,7 +36,6 @@ use crate::{
     metrics::{Limited, Metrics, Shared},
 };
 
-pub(crate) use keys::neighbourhood;
 pub(crate) use share::share;
 
 /// After so long a stream may have ended.

@@ -168,7 +168,7 @@ fn end_what_was_left_running(record: &mut Record, message: &Message, run: &str) 
 mod tests {
     use bus::{Bus, Config, Messages};
     use clap::Parser as _;
-    use protocol::MessageId;
+    use protocol::{MessageId, SessionId};
 
     use super::*;
     use crate::{Left, metrics::Metrics, n8n, records};
@@ -193,9 +193,14 @@ mod tests {
         }
     }
 
-    /// A message of the one session of these tests, as the queue hands it out.
+    /// The one session of these tests.
+    fn session() -> SessionId {
+        SessionId::new("sess_1767168909_9f86d081884c7d65").unwrap()
+    }
+
+    /// A message of it, as the queue hands it out.
     async fn deliver(bus: &Bus, messages: &mut Messages, id: &str) -> Delivery {
-        let message = serde_json::json!({"v":1,"site":"default","session":"sess_1767168909_9f86d081884c7d65",
+        let message = serde_json::json!({"v":1,"site":"default","session":session(),
             "message_id":id,"text":"hi","digest":"d","accepted_at":Millis::now()});
         bus.submit(&serde_json::from_value(message).unwrap()).await.unwrap();
         messages.next(1).await
@@ -216,6 +221,17 @@ mod tests {
         let revision = worker.bus.put_record(&ours.record, ours.revision).await.unwrap();
         delivery.ack().await;
         worker.leave(Left { stored: Stored { record: ours.record, revision }, epoch: worker.bus.epoch() });
+    }
+
+    /// A worker that has run and left `message-1`.
+    async fn after_one_message() -> (Bus, Worker, Messages) {
+        let bus = Bus::local(&Config::default());
+        let worker = worker(&bus);
+        let mut messages = bus.messages().await.unwrap();
+        let delivery = deliver(&bus, &mut messages, "message-1").await;
+        let ours = claim_it(&worker, &delivery).await;
+        finish(&worker, &delivery, ours).await;
+        (bus, worker, messages)
     }
 
     async fn recorded(bus: &Bus, delivery: &Delivery) -> Vec<MessageId> {
@@ -243,14 +259,9 @@ mod tests {
     /// A store that lost everything gives the same revisions again: what was left before a reconnect is not built upon.
     #[tokio::test]
     async fn what_was_left_before_a_reconnect_is_not_used() {
-        let bus = Bus::local(&Config::default());
-        let worker = worker(&bus);
-        let mut messages = bus.messages().await.unwrap();
-        let first = deliver(&bus, &mut messages, "message-1").await;
-        let ours = claim_it(&worker, &first).await;
-        finish(&worker, &first, ours).await;
+        let (bus, worker, mut messages) = after_one_message().await;
 
-        let session = first.message.session.clone();
+        let session = session();
         let revision = bus.record(&session, Read::Exact).await.unwrap().revision;
         let stored = Stored { record: Record::new(session), revision };
         worker.leave(Left { stored, epoch: bus.epoch() + 1 });
@@ -262,12 +273,7 @@ mod tests {
     /// An edge ended the message while it was queued, and this worker still holds the record from before.
     #[tokio::test]
     async fn what_was_ended_meanwhile_is_not_claimed_by_guess() {
-        let bus = Bus::local(&Config::default());
-        let worker = worker(&bus);
-        let mut messages = bus.messages().await.unwrap();
-        let first = deliver(&bus, &mut messages, "message-1").await;
-        let ours = claim_it(&worker, &first).await;
-        finish(&worker, &first, ours).await;
+        let (bus, worker, mut messages) = after_one_message().await;
 
         let second = deliver(&bus, &mut messages, "message-2").await;
         let mut stored = bus.record(&second.message.session, Read::Exact).await.unwrap();

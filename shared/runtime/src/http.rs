@@ -34,6 +34,7 @@ use tower::ServiceExt as _;
 pub use counts::Counts;
 use counts::{Cut, Full};
 use crowd::Crowd;
+pub use crowd::neighbourhood;
 use gate::{Gate, Patience};
 use head::{Bounds, Refusal};
 

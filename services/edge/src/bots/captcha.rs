@@ -16,6 +16,7 @@ use url::{Url, form_urlencoded};
 use crate::{
     Error,
     config::{BotConfig, Captcha as Provider},
+    outbound,
 };
 
 /// For everything, the wait for a free place too. A person waits for it.
@@ -64,15 +65,7 @@ impl Captcha {
             return Err(Error::NoCaptchaKeys);
         };
         let default = || Url::parse(config.captcha.verify_url()).expect("it is a good address");
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("frontdesk/", env!("CARGO_PKG_VERSION")))
-            .timeout(PATIENCE)
-            .pool_max_idle_per_host(CALLS)
-            // A redirect would carry the secret to wherever it points, and so would a proxy variable.
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .map_err(Error::Http)?;
+        let http = outbound::client(PATIENCE, CALLS).map_err(Error::Http)?;
         Ok(Some(Self {
             provider: config.captcha,
             site_key,
@@ -119,22 +112,14 @@ impl Captcha {
             // Not ours to say: whoever stands before the provider may refuse what a client made up.
             if response.status().is_client_error() && response.status() != StatusCode::TOO_MANY_REQUESTS {
                 tracing::warn!(status = response.status().as_u16(), "the captcha's provider refused an answer");
-                return Ok(Some(br#"{"success":false}"#.to_vec()));
+                return Ok(Some(false));
             }
-            let mut response = response.error_for_status()?;
-            let mut document = Vec::new();
-            while let Some(piece) = response.chunk().await? {
-                if document.len() + piece.len() > MAX_DOCUMENT {
-                    return Ok(None);
-                }
-                document.extend_from_slice(&piece);
-            }
-            Ok(Some(document))
+            let document = outbound::body(response.error_for_status()?, MAX_DOCUMENT).await?;
+            let document = document.and_then(|document| serde_json::from_slice::<Document>(&document).ok());
+            Ok(document.map(|document| document.success))
         };
         // Without its address: the error would name it, and it may hold a key.
-        let document = answer.await.map_err(reqwest::Error::without_url);
-        let document =
-            document.inspect_err(|error| tracing::warn!(%error, "the captcha's provider can't be asked")).ok()??;
-        serde_json::from_slice::<Document>(&document).ok().map(|document| document.success)
+        let said = answer.await.map_err(reqwest::Error::without_url);
+        said.inspect_err(|error| tracing::warn!(%error, "the captcha's provider can't be asked")).ok()?
     }
 }

@@ -23,6 +23,7 @@ use super::keys::{KeySet, NotKeys};
 use crate::{
     config::JwksSource,
     metrics::{KeyRefresh, Metrics},
+    outbound,
 };
 
 /// Largest document that is read.
@@ -72,7 +73,7 @@ impl Jwks {
     pub(crate) fn new(source: &JwksSource, every: Duration) -> Result<Self, Unread> {
         let (source, keys) = match source {
             JwksSource::Url(url) => {
-                let http = client(TIMEOUT).map_err(Unread::Http)?;
+                let http = outbound::client(TIMEOUT, 0).map_err(Unread::Http)?;
                 (Source::Url { http, url: url.clone() }, KeySet::default())
             }
             JwksSource::File(path) => {
@@ -164,33 +165,14 @@ async fn pace(every: Duration, pause: Duration, good: bool, wanted: &Notify, mut
     }
 }
 
-/// Speaks to one server only, and takes nothing from it but its answer.
-fn client(timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
-    reqwest::Client::builder()
-        .user_agent(concat!("frontdesk/", env!("CARGO_PKG_VERSION")))
-        .timeout(timeout)
-        // Wherever a redirect or a proxy variable of the environment leads, it is not where the operator pointed.
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .pool_max_idle_per_host(0)
-        .build()
-}
-
 async fn fetch(http: &reqwest::Client, url: &Url) -> Result<Vec<u8>, Unread> {
     let failed = |error: reqwest::Error| Unread::Http(error.without_url());
     let request = http.get(url.clone()).header(header::ACCEPT, "application/jwk-set+json, application/json");
-    let mut response = request.send().await.map_err(failed)?;
+    let response = request.send().await.map_err(failed)?;
     if response.status() != reqwest::StatusCode::OK {
         return Err(Unread::Status(response.status().as_u16()));
     }
-    let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(failed)? {
-        if body.len() + piece.len() > MAX_BYTES {
-            return Err(Unread::TooLarge);
-        }
-        body.extend_from_slice(&piece);
-    }
-    Ok(body)
+    outbound::body(response, MAX_BYTES).await.map_err(failed)?.ok_or(Unread::TooLarge)
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, Unread> {
@@ -278,7 +260,7 @@ mod tests {
                 }),
             );
         let address = serve(app).await;
-        let http = client(TIMEOUT).unwrap();
+        let http = outbound::client(TIMEOUT, 0).unwrap();
         let ask = async |http: &reqwest::Client, path: &str| {
             fetch(http, &Url::parse(&format!("http://{address}{path}")).unwrap()).await
         };
@@ -289,7 +271,7 @@ mod tests {
         assert!(matches!(ask(&http, "/empty").await, Err(Unread::Status(204))));
         assert!(matches!(ask(&http, "/large").await, Err(Unread::TooLarge)));
         assert!(matches!(ask(&http, "/endless").await, Err(Unread::TooLarge)));
-        let hasty = client(Duration::from_millis(20)).unwrap();
+        let hasty = outbound::client(Duration::from_millis(20), 0).unwrap();
         assert!(matches!(ask(&hasty, "/never").await, Err(Unread::Http(error)) if error.is_timeout()));
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let nobody = fetch(&http, &Url::parse(&format!("http://{closed}/keys?token=hunter2")).unwrap()).await;

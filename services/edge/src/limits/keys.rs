@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use hmac::{Hmac, Mac as _};
 use protocol::{SessionId, SiteId};
-use runtime::Secret;
+use runtime::{Secret, http::neighbourhood};
 use sha2::Sha256;
 
 use crate::keyed::{Purpose, derive};
@@ -39,14 +39,6 @@ impl Keys {
     fn hash(&self, kind: &[u8; 1], of: &[u8]) -> u64 {
         let hash = self.0.clone().chain_update(kind).chain_update(of).finalize().into_bytes();
         u64::from_be_bytes(hash[..8].try_into().expect("a hash has 32 bytes"))
-    }
-}
-
-/// Who counts as one caller: an IPv4 address, or the /64 that one IPv6 subscriber has.
-pub(crate) fn neighbourhood(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
-        v4 => v4,
     }
 }
 

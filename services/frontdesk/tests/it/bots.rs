@@ -331,11 +331,9 @@ fn whole(request: &[u8]) -> bool {
     body.len() >= length.unwrap_or(0)
 }
 
-/// The ladder whole: work, then a captcha whose answer the provider must confirm, then rest from it.
-#[tokio::test]
-async fn after_the_work_comes_the_captcha() {
-    let provider = Provider::start().await;
-    let desk = Desk::all_in_one(&[
+/// A desk that asks `provider` about those whom it suspects much.
+async fn with_captcha(provider: &Provider) -> Desk {
+    Desk::all_in_one(&[
         EASY,
         ("CAPTCHA", "turnstile"),
         ("CAPTCHA_SITE_KEY", "1x00AA"),
@@ -344,7 +342,14 @@ async fn after_the_work_comes_the_captcha() {
         // So that a program of score 60 is in the upper half.
         ("BOT_CHALLENGE_AT", "10"),
     ])
-    .await;
+    .await
+}
+
+/// The ladder whole: work, then a captcha whose answer the provider must confirm, then rest from it.
+#[tokio::test]
+async fn after_the_work_comes_the_captcha() {
+    let provider = Provider::start().await;
+    let desk = with_captcha(&provider).await;
     let program = Caller::program(&desk);
     let captcha = json!({"type": "turnstile", "site_key": "1x00AA"});
     assert_eq!(program.create("turnstile:good").await.challenge()["type"], "pow", "work comes first");
@@ -377,15 +382,7 @@ async fn after_the_work_comes_the_captcha() {
 #[tokio::test]
 async fn too_much_work_ends_in_a_captcha() {
     let provider = Provider::start().await;
-    let desk = Desk::all_in_one(&[
-        EASY,
-        ("CAPTCHA", "turnstile"),
-        ("CAPTCHA_SITE_KEY", "1x00AA"),
-        ("CAPTCHA_SECRET_KEY", "the secret"),
-        ("CAPTCHA_VERIFY_URL", &provider.url),
-        ("BOT_CHALLENGE_AT", "10"),
-    ])
-    .await;
+    let desk = with_captcha(&provider).await;
     let odd = Caller::new(&desk, &[("user-agent", "curl/8.5.0")]);
     let token = odd.begin().await;
     for n in 2..=5 {

@@ -36,7 +36,7 @@ impl Crowd {
         if self.most == 0 || is_own(peer) || self.exempt.iter().any(|network| network.contains(&peer)) {
             return place(None);
         }
-        let address = network(peer);
+        let address = neighbourhood(peer);
         let mut all = self.held.lock().expect("nothing panics while holding it");
         let held = all.entry(address).or_default();
         if *held >= self.most {
@@ -65,11 +65,11 @@ fn is_own(ip: IpAddr) -> bool {
     ip == IpAddr::V4(Ipv4Addr::LOCALHOST) || ip == IpAddr::V6(Ipv6Addr::LOCALHOST)
 }
 
-/// Who has one IPv6 address mostly has a whole /64.
-fn network(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),
+/// Who counts as one caller: an IPv4 address, or the /64 that one IPv6 subscriber mostly has.
+pub fn neighbourhood(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
+        v4 => v4,
     }
 }
 
