@@ -610,6 +610,10 @@ impl Task {
         let bus = &self.shared.bus;
         let Ok(stored) = bus.record(&self.watched.session, Read::Exact).await else { return };
         let Some(cut) = stored.record.find(message_id).filter(|reply| reply.state == State::Running) else { return };
+        // It needs a worker only for what comes late, and there may be one again by then.
+        if cut.waiting_until.is_some_and(|until| until.after(DEAD_AFTER) > Millis::now()) {
+            return;
+        }
         let mut dead = Reply { run: format!("buried-{:016x}", rand::random::<u64>()), ..cut.clone() };
         dead.finish(Terminal::Failed { chunks: dead.next, code: FailureCode::Interrupted });
         let mut record = stored.record;

@@ -111,7 +111,8 @@ async fn decide(worker: &Worker, delivery: &Delivery, run: &str, stored: Stored)
         // In our name from now on: a worker that was only frozen must see that it lost.
         Some(cut) => {
             let cut = Reply { run: run.to_owned(), attempt: delivery.attempt, ..cut.clone() };
-            failed(cut, FailureCode::Interrupted)
+            // One that only waits for its workflow can wait here: n8n isn't asked again.
+            if cut.waiting_until.is_some() { cut } else { failed(cut, FailureCode::Interrupted) }
         }
         // So old that its text is gone: it is over, and that is all that can be said.
         None if record.knows(&message.message_id) => {
@@ -188,6 +189,9 @@ mod tests {
             client: n8n::Client::new(&cli.n8n, &runtime::Secret::generate()).unwrap(),
             metrics: Metrics::new(&runtime::metrics::Metrics::new(None)),
             queue_timeout: Duration::from_secs(30),
+            late_reply_ttl: Duration::ZERO,
+            reply_max_bytes: 1024,
+            stopping: tokio_util::sync::CancellationToken::new(),
             n8n_answers: false.into(),
             left: records(),
         }

@@ -1,6 +1,7 @@
 //! Bus to n8n to bus.
 //!
-//! - [`run`](mod@run): the life of one message; [`claim`]: the fence before it.
+//! - [`run`](mod@run): the life of one message; [`claim`]: the fence before it; [`late`]: what its workflow says after
+//!   n8n's own answer broke off.
 //! - [`n8n`]: the client; [`lines`]: the pure decoder of its answers; [`token`]: what proves the visitor to n8n.
 //! - [`demo`]: a stand-in n8n, for the all-in-one mode and for tests.
 //! - [`config`], [`metrics`]: settings and figures.
@@ -11,6 +12,7 @@ pub mod demo;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
+mod late;
 pub mod lines;
 mod metrics;
 pub mod n8n;
@@ -65,6 +67,12 @@ struct Worker {
     metrics: metrics::Metrics,
     /// A message that waited longer is not run.
     queue_timeout: Duration,
+    /// A reply that broke off waits for so long; 0 is not at all.
+    late_reply_ttl: Duration,
+    /// Text of a reply, what came late included.
+    reply_max_bytes: usize,
+    /// Cancelled when the worker takes no more messages.
+    stopping: CancellationToken,
     /// Whether n8n answered the last time it was asked.
     n8n_answers: AtomicBool,
     /// The records of sessions as this worker left them, so that the next message of a session needs no read. With
@@ -124,6 +132,9 @@ pub async fn run(
         metrics: metrics::Metrics::new(process),
         bus: bus.clone(),
         queue_timeout,
+        late_reply_ttl: config.late_reply_ttl,
+        reply_max_bytes: config.n8n.reply_max_bytes,
+        stopping: stop.clone(),
         n8n_answers: AtomicBool::new(false),
         left: records(),
     });

@@ -12,6 +12,7 @@ pub(crate) struct Metrics {
     pub(crate) chunks: Counter,
     pub(crate) in_flight: Gauge,
     pub(crate) taken_over: Counter,
+    pub(crate) late_pieces: Counter,
     pub(crate) node_errors: Counter,
     pub(crate) odd_lines: Counter,
     pub(crate) first_text_seconds: Histogram,
@@ -33,6 +34,7 @@ impl Metrics {
             chunks: Counter::default(),
             in_flight: Gauge::default(),
             taken_over: Counter::default(),
+            late_pieces: Counter::default(),
             node_errors: Counter::default(),
             odd_lines: Counter::default(),
             first_text_seconds: Histogram::new(waits),
@@ -52,6 +54,7 @@ impl Metrics {
             "Replies that another worker took over, or whose session ended",
             self.taken_over.clone(),
         );
+        worker.register("late_pieces", "Pieces of replies that came late, by `reply_url`", self.late_pieces.clone());
         worker.register("node_errors", "Errors that nodes of the workflow told of", self.node_errors.clone());
         worker.register("odd_lines", "Lines of n8n that were not understood", self.odd_lines.clone());
         for (name, help, histogram) in [

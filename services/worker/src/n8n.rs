@@ -139,6 +139,7 @@ impl Client {
             tries: 0,
             status: None,
             ran: false,
+            goes_on: false,
             state: State::Waiting(now),
             decoder: Decoder::new(self.0.limits, Media::Missing),
             first_text,
@@ -198,6 +199,8 @@ pub struct Answer {
     status: Option<StatusCode>,
     /// Whether a workflow's own node made the response: then it ran, whatever the text says.
     ran: bool,
+    /// Whether the answer broke off in a way that says nothing of the workflow.
+    goes_on: bool,
     state: State,
     decoder: Decoder,
     first_text: Instant,
@@ -230,6 +233,12 @@ impl Answer {
     /// Whether the workflow may have begun to run. While not, another worker may ask instead.
     pub fn may_have_begun(&self) -> bool {
         self.sent.load(Ordering::Acquire)
+    }
+
+    /// Of an answer that failed: whether the workflow may go on without us, and say the rest by another way. So it is
+    /// when the connection broke, a gateway lost patience, or n8n said nothing of an error; not when it told of one.
+    pub fn may_go_on(&self) -> bool {
+        self.goes_on && self.may_have_begun() && !self.decoder.is_failing()
     }
 
     /// How often it was tried so far.
@@ -313,6 +322,8 @@ impl Answer {
         } else if status == StatusCode::NOT_FOUND && media == Media::Text {
             self.state = State::Page(response, Vec::new());
         } else {
+            // A gateway's, and those of Cloudflare, before n8n's own cloud: none of them knows how the workflow does.
+            self.goes_on = !self.ran && matches!(status.as_u16(), 502 | 504 | 520..=524);
             // The body is of no use: it may hold stack traces of n8n, and none of it is for the visitor.
             self.fail(match status.as_u16() {
                 401 | 403 => (FailureCode::UpstreamUnauthorized, "n8n refused the worker's key"),
@@ -334,6 +345,7 @@ impl Answer {
         if error.is_connect() || !self.may_have_begun() {
             return self.try_again(what);
         }
+        self.goes_on = true;
         self.fail((FailureCode::UpstreamError, what));
         Step::Next
     }
@@ -397,13 +409,21 @@ impl Answer {
                 }
                 Ok(None) => self.decoder.finish(sink),
                 Err(_) => {
+                    self.goes_on = true;
                     self.fail((FailureCode::UpstreamError, "n8n's answer was cut"));
                     return Poll::Ready(Step::Next);
                 }
             };
             match end {
                 Ok(Outcome::Complete) => self.complete(),
-                Ok(Outcome::Failed(code)) => self.fail((code, "n8n's answer holds no (whole) reply")),
+                Ok(Outcome::Failed(code)) => {
+                    self.goes_on = code == FailureCode::UpstreamEmpty;
+                    self.fail((code, "n8n's answer holds no (whole) reply"));
+                }
+                Ok(Outcome::Started) => {
+                    self.goes_on = true;
+                    self.fail((FailureCode::UpstreamInvalid, "n8n only said that it has started the workflow"));
+                }
                 Ok(Outcome::Starting) => {
                     return Poll::Ready(self.try_again("n8n is still starting"));
                 }
@@ -453,7 +473,11 @@ impl Answer {
             State::Sending(_) if !self.may_have_begun() => {
                 self.fail((FailureCode::UpstreamUnreachable, "n8n doesn't take the connection"));
             }
-            _ => self.fail((FailureCode::UpstreamTimeout, "n8n was silent for too long, or took too long")),
+            _ => {
+                // Not what goes on for ever.
+                self.goes_on = Instant::now() < self.total;
+                self.fail((FailureCode::UpstreamTimeout, "n8n was silent for too long, or took too long"));
+            }
         }
     }
 

@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use bus::{Answer as AskAnswer, Ask, Cancel, Delivery, PutError, Read, Request, Requests, Sender, Stored};
+use bus::{
+    Answer as AskAnswer, Ask, Cancel, Delivery, LateAnswer, PutError, Read, Request, Requests, Sender, Stored, Taken,
+};
 use protocol::{Event, Fact, FactKind, FailureCode, FinishReason, Message, Millis, Record, Reply, Terminal, What};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit},
@@ -73,7 +75,7 @@ pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &C
         }
         Claim::Later => return,
     };
-    let Ok(requests) = worker.bus.requests(&message.session).await else { return };
+    let Ok(mut requests) = worker.bus.requests(&message.session).await else { return };
     worker.metrics.in_flight.inc();
     let mut run = Run {
         worker,
@@ -86,13 +88,23 @@ pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &C
         saved: 0,
         save_at: None,
         saving: None,
+        waiting: None,
+        cancel_asked: false,
+        last_late: None,
     };
-    let ended = run.ask_n8n(&delivery, requests, cut).await;
+    let ended = run.through(&delivery, &mut requests, cut).await;
     worker.metrics.in_flight.dec();
-    let Some((terminal, requests)) = ended else {
-        worker.metrics.taken_over.inc();
-        tracing::warn!(message.id = %message.message_id, "another worker took over, or the visitor ended the session; saying nothing more");
-        return;
+    let terminal = match ended {
+        Ok(Ended::Over(terminal)) => terminal,
+        Ok(Ended::HandedOver) => {
+            tracing::info!(message.id = %message.message_id, "left a reply that waits to another worker");
+            return;
+        }
+        Err(TakenOver) => {
+            worker.metrics.taken_over.inc();
+            tracing::warn!(message.id = %message.message_id, "another worker took over, or the visitor ended the session; saying nothing more");
+            return;
+        }
     };
     worker.count(message, &terminal, run.first_text);
     drop(room);
@@ -102,20 +114,26 @@ pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &C
 }
 
 /// One running reply.
-struct Run<'a> {
-    worker: &'a Worker,
+pub(crate) struct Run<'a> {
+    pub(crate) worker: &'a Worker,
     message: &'a Message,
     sender: Sender,
     record: Record,
     revision: u64,
     /// The buffer: everything that was said.
-    reply: Reply,
+    pub(crate) reply: Reply,
     /// From the message's acceptance.
     first_text: Option<Duration>,
     /// How many chunks the last record write holds.
     saved: u32,
     save_at: Option<Instant>,
     saving: Option<Saving>,
+    /// n8n is read no more, and the workflow may send the rest until then.
+    pub(crate) waiting: Option<Instant>,
+    /// The visitor stopped the reply while something was being recorded.
+    pub(crate) cancel_asked: bool,
+    /// What ended the reply came late, and is answered once that is recorded: whose answer, and its first chunk.
+    pub(crate) last_late: Option<(LateAnswer, u32)>,
 }
 
 /// A record write on its way.
@@ -129,77 +147,128 @@ enum Turn {
     Progress,
     SaveDue,
     Saved(Result<u64, PutError>),
+    /// Nothing came late, in all the time there was.
+    TooLate,
+    /// The worker stops, and another one can wait as well.
+    HandOver,
     Cut,
 }
 
 /// Somebody else holds the message.
-struct TakenOver;
+pub(crate) struct TakenOver;
+
+/// How this worker's part in a message went.
+enum Ended {
+    /// The end is recorded and told.
+    Over(Terminal),
+    /// Another worker goes on waiting.
+    HandedOver,
+}
 
 impl Run<'_> {
-    /// Asks n8n and tells what comes, to the recorded and published end. `None` when somebody else took over.
-    async fn ask_n8n(
+    /// Asks n8n, unless that was done before, and tells what comes, to the recorded and published end.
+    async fn through(
         &mut self,
         delivery: &Delivery,
-        mut requests: Requests,
+        requests: &mut Requests,
         cut: &CancellationToken,
-    ) -> Option<(Terminal, Requests)> {
-        let mut answer = self.worker.client.ask(self.message);
+    ) -> Result<Ended, TakenOver> {
         let (mut beat, mut progress) = (every(HEARTBEAT), every(PROGRESS));
         // Edges learn that the message is taken.
-        self.send(What::Heartbeat { next: 0, begun: false });
+        self.send(What::Heartbeat { next: self.reply.next, begun: self.reply.begun_at.is_some() });
+        let mut answer = None;
+        match self.reply.waiting_until {
+            Some(until) => self.wait(until),
+            None => answer = Some(self.worker.client.ask(self.message)),
+        }
         let terminal = loop {
-            match self.turn(&mut answer, &mut requests, &mut beat, &mut progress, cut).await {
+            match self.turn(&mut answer, requests, &mut beat, &mut progress, cut).await {
                 Turn::Read(Step::More) => self.want_save(),
                 Turn::Read(Step::End(result)) => {
                     // Anything but silence: n8n is there.
                     let reached =
                         !matches!(result, Err(FailureCode::UpstreamUnreachable | FailureCode::UpstreamTimeout));
                     self.worker.n8n_answers.store(reached, Ordering::Relaxed);
-                    break match result {
-                        Ok(()) => self.end(FinishReason::Stop),
-                        Err(code) => self.failed(code),
-                    };
+                    let may_go_on = answer.take().is_some_and(|answer| self.read_to_its_end(&answer));
+                    match result {
+                        Ok(()) => break self.end(FinishReason::Stop),
+                        Err(_) if may_go_on && self.takes_late(self.message) => {
+                            self.wait(Millis::now().after(self.worker.late_reply_ttl));
+                        }
+                        Err(code) => break self.failed(code),
+                    }
                 }
                 Turn::Asked(Request::Ask(ask, to)) => answer_ask(&self.reply, &ask, to),
                 Turn::Asked(Request::Cancel(Cancel { message_id })) if message_id == self.reply.message_id => {
                     break self.end(FinishReason::Cancelled);
                 }
                 Turn::Asked(Request::Cancel(_)) => {}
+                Turn::Asked(Request::Late(late, to)) => {
+                    self.take_late(*late, to, delivery, requests).await?;
+                    if self.cancel_asked {
+                        break self.end(FinishReason::Cancelled);
+                    }
+                    if self.last_late.is_some() {
+                        break self.end(FinishReason::Stop);
+                    }
+                }
                 Turn::Beat => {
                     self.send(What::Heartbeat { next: self.reply.next, begun: self.reply.begun_at.is_some() });
                 }
                 Turn::Progress => delivery.progress().await,
                 Turn::SaveDue => self.start_save(),
-                Turn::Saved(result) => self.saved(result).await.ok()?,
-                Turn::Cut => break self.failed(FailureCode::Interrupted),
+                Turn::Saved(result) => {
+                    let written = result.is_ok();
+                    self.saved(result).await?;
+                    self.keep_recorded(written);
+                }
+                Turn::TooLate => break self.failed(FailureCode::UpstreamTimeout),
+                Turn::HandOver if self.hand_over(delivery, requests).await? => return Ok(Ended::HandedOver),
+                Turn::HandOver | Turn::Cut => break self.failed(FailureCode::Interrupted),
             }
         };
+        // Closes the connection where the answer was not read to its end.
+        if let Some(answer) = answer.take() {
+            self.read_to_its_end(&answer);
+        }
+        tracing::info!(message.id = %self.message.message_id, site = %self.message.site, ?terminal, "a reply is over");
+        self.reply.finish(terminal.clone());
+        let limit = if cut.is_cancelled() { RECORD_END_WHEN_CUT } else { RECORD_END_WITHIN };
+        if !self.record(delivery, requests, limit, |held| held.terminal.is_some()).await? {
+            tracing::error!(message.id = %self.message.message_id, "the end of a reply could not be recorded");
+            return Err(TakenOver);
+        }
+        // First, so that whoever answers this end at once finds the session free.
+        delivery.ack().await;
+        if let Some((to, first)) = self.last_late.take() {
+            self.tell_from(first);
+            to.send(Taken::Now);
+        }
+        self.send(What::Done(terminal.clone()));
+        Ok(Ended::Over(terminal))
+    }
+
+    /// Counts what n8n's answer was like, and says whether its workflow may go on.
+    fn read_to_its_end(&self, answer: &n8n::Answer) -> bool {
         self.worker.metrics.node_errors.inc_by(answer.errors().into());
         self.worker.metrics.odd_lines.inc_by(answer.odd_lines().into());
         tracing::info!(
-            message.id = %self.message.message_id, site = %self.message.site, ?terminal,
-            upstream.status = answer.status(), upstream.tries = answer.tries(), "a reply is over"
+            message.id = %self.message.message_id, site = %self.message.site,
+            upstream.status = answer.status(), upstream.tries = answer.tries(), "n8n is read no more"
         );
-        // Closes the connection where the answer was not read to its end.
-        drop(answer);
-        self.reply.finish(terminal.clone());
-        let limit = if cut.is_cancelled() { RECORD_END_WHEN_CUT } else { RECORD_END_WITHIN };
-        self.record_end(delivery, &mut requests, limit).await.ok()?;
-        // First, so that whoever answers this end at once finds the session free.
-        delivery.ack().await;
-        self.send(What::Done(terminal.clone()));
-        Some((terminal, requests))
+        answer.may_go_on()
     }
 
     async fn turn(
         &mut self,
-        answer: &mut n8n::Answer,
+        answer: &mut Option<n8n::Answer>,
         requests: &mut Requests,
         beat: &mut Interval,
         progress: &mut Interval,
         cut: &CancellationToken,
     ) -> Turn {
-        let Self { worker, message, sender, reply, first_text, save_at, saving, .. } = self;
+        let Self { worker, message, sender, reply, first_text, save_at, saving, waiting, .. } = self;
+        let may_leave = waiting.is_some() && worker.bus.outlives_process();
         let mut tell = |piece: Piece<'_>| {
             let what = match piece {
                 Piece::Begun => {
@@ -217,7 +286,8 @@ impl Run<'_> {
             sender.send(&Event { message_id: reply.message_id.clone(), attempt: reply.attempt, what });
         };
         tokio::select! {
-            step = answer.read(&mut tell) => Turn::Read(step),
+            step = async { answer.as_mut().expect("asked only while there is one").read(&mut tell).await },
+                if answer.is_some() => Turn::Read(step),
             request = requests.next() => Turn::Asked(request),
             _ = beat.tick() => Turn::Beat,
             _ = progress.tick() => Turn::Progress,
@@ -226,11 +296,14 @@ impl Run<'_> {
             }
             () = async { tokio::time::sleep_until(save_at.expect("asked only when set")).await },
                 if save_at.is_some() && saving.is_none() => Turn::SaveDue,
+            () = async { tokio::time::sleep_until(waiting.expect("asked only when set")).await },
+                if waiting.is_some() => Turn::TooLate,
+            () = worker.stopping.cancelled(), if may_leave => Turn::HandOver,
             () = cut.cancelled() => Turn::Cut,
         }
     }
 
-    fn send(&self, what: What<'_>) {
+    pub(crate) fn send(&self, what: What<'_>) {
         let (message_id, attempt) = (self.reply.message_id.clone(), self.reply.attempt);
         self.sender.send(&Event { message_id, attempt, what });
     }
@@ -242,6 +315,16 @@ impl Run<'_> {
 
     fn failed(&self, code: FailureCode) -> Terminal {
         Terminal::Failed { chunks: self.reply.next, code }
+    }
+
+    /// When text first came is known by whoever brings it.
+    pub(crate) fn note_text(&mut self) {
+        self.first_text.get_or_insert_with(|| self.message.accepted_at.age_at(Millis::now()));
+        self.worker.metrics.chunks.inc();
+    }
+
+    pub(crate) fn save_at(&mut self, at: Instant) {
+        self.save_at = Some(at);
     }
 
     /// The first chunk is recorded at once, what follows every second.
@@ -303,27 +386,34 @@ impl Run<'_> {
         }
     }
 
-    /// Writes the end into the record, through an outage of the bus if it must; edges are answered meanwhile.
-    async fn record_end(
+    /// Writes the reply into the record until what is there `holds`, through an outage of the bus if it must; edges are
+    /// answered meanwhile. `false` when that did not work out within `limit`.
+    pub(crate) async fn record(
         &mut self,
         delivery: &Delivery,
         requests: &mut Requests,
         limit: Duration,
-    ) -> Result<(), TakenOver> {
+        holds: impl Fn(&Reply) -> bool,
+    ) -> Result<bool, TakenOver> {
         let until = Instant::now() + limit;
         let (mut progress, mut pause) = (every(PROGRESS), Duration::from_millis(20));
         loop {
             if self.saving.is_none() {
                 self.start_save();
             }
-            // An earlier write may still be on its way; the end needs one of its own after it.
-            let holds_end = self.record.find(&self.reply.message_id).is_some_and(|held| held.terminal.is_some());
+            // An earlier write may still be on its way; what is new needs one of its own after it.
+            let is_new = self.record.find(&self.reply.message_id).is_some_and(&holds);
             let saving = self.saving.as_mut().expect("just started");
             let result = tokio::select! {
                 result = saving => result,
                 request = requests.next() => {
-                    if let Request::Ask(ask, to) = request {
-                        self.answer_unfinished(&ask, to);
+                    match request {
+                        Request::Ask(ask, to) => self.answer_unfinished(&ask, to),
+                        Request::Cancel(Cancel { message_id }) => {
+                            self.cancel_asked |= message_id == self.reply.message_id;
+                        }
+                        // Its edge tries again.
+                        Request::Late(..) => {}
                     }
                     continue;
                 }
@@ -334,13 +424,12 @@ impl Run<'_> {
             };
             let written = result.is_ok();
             self.saved(result).await?;
-            if written && holds_end {
-                return Ok(());
+            if written && is_new {
+                return Ok(true);
             }
             if !written {
                 if Instant::now() > until {
-                    tracing::error!(message.id = %self.message.message_id, "the end of a reply could not be recorded");
-                    return Err(TakenOver);
+                    return Ok(false);
                 }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(1));
@@ -371,8 +460,10 @@ async fn answer_latecomers(reply: &Reply, mut requests: Requests, cut: &Cancella
     loop {
         tokio::select! {
             request = requests.next() => {
-                if let Request::Ask(ask, to) = request {
-                    answer_ask(reply, &ask, to);
+                match request {
+                    Request::Ask(ask, to) => answer_ask(reply, &ask, to),
+                    Request::Late(_, to) => to.send(Taken::Over),
+                    Request::Cancel(_) => {}
                 }
             }
             () = &mut over => return,

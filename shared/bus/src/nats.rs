@@ -39,8 +39,9 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Answer, AnswerTo, Ask, Cancel, Config, ConnectError, Error, EventsFrom, FACT_QUEUE, Live, NatsConfig, Pending,
-    Presence, Proved, PutError, Read, Request, Said, Status, Stored, Submitted, roll_call::RollCall,
+    Answer, AnswerTo, Ask, Cancel, Config, ConnectError, Error, EventsFrom, FACT_QUEUE, LATE_WITHIN, Late, LateAnswer,
+    LateAnswerTo, Live, NatsConfig, Pending, Presence, Proved, PutError, Read, Request, Said, Status, Stored,
+    Submitted, Taken, roll_call::RollCall,
 };
 pub use connect::new_nkey;
 pub(crate) use connect::{Heard, connect};
@@ -67,6 +68,7 @@ fn subject(kind: &str, session: &SessionId) -> Subject {
 #[serde(rename_all = "snake_case")]
 enum Control {
     Cancel(Cancel),
+    Late(Late),
 }
 
 #[derive(Clone)]
@@ -198,6 +200,18 @@ impl Nats {
             Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Ok(false),
             Ok(Err(error)) => Err(unavailable(&error)),
             Err(_) => Ok(false),
+        }
+    }
+
+    pub(crate) async fn late(&self, session: &SessionId, late: &Late) -> Result<Option<Taken>, Error> {
+        let payload = serde_json::to_vec(&Control::Late(late.clone())).map_err(|e| Error::unreadable(&e))?;
+        let request = async_nats::Request::new().payload(payload.into()).timeout(Some(LATE_WITHIN));
+        match self.0.live.send_request(subject("ctl", session), request).await {
+            Ok(answer) => serde_json::from_slice(&answer.payload).map(Some).map_err(|e| Error::unreadable(&e)),
+            Err(error) if matches!(error.kind(), RequestErrorKind::NoResponders | RequestErrorKind::TimedOut) => {
+                Ok(None)
+            }
+            Err(error) => Err(unavailable(&error)),
         }
     }
 
@@ -389,14 +403,19 @@ impl Requests {
                     _ => tracing::warn!("dropped an ask that can't be read"),
                 },
                 Some(message) = self.controls.next() => {
-                    let Ok(Control::Cancel(cancel)) = serde_json::from_slice(&message.payload) else {
-                        tracing::warn!("dropped an order that can't be read");
-                        continue;
-                    };
-                    if let Some(to) = message.reply {
-                        publish_now(&self.client, to, Bytes::new());
+                    match (serde_json::from_slice(&message.payload), message.reply) {
+                        (Ok(Control::Cancel(cancel)), to) => {
+                            if let Some(to) = to {
+                                publish_now(&self.client, to, Bytes::new());
+                            }
+                            return Request::Cancel(cancel);
+                        }
+                        (Ok(Control::Late(late)), Some(to)) => {
+                            let to = LateAnswer(LateAnswerTo::Nats(self.client.clone(), to));
+                            return Request::Late(Box::new(late), to);
+                        }
+                        _ => tracing::warn!("dropped an order that can't be read"),
                     }
-                    return Request::Cancel(cancel);
                 }
                 else => std::future::pending().await,
             }
@@ -412,8 +431,8 @@ pub(crate) fn send(client: &Client, subject: &Subject, event: &Event<'_>) {
     }
 }
 
-pub(crate) fn answer(client: &Client, to: Subject, reply: &Reply) {
-    match serde_json::to_vec(reply) {
+pub(crate) fn answer(client: &Client, to: Subject, answer: &impl Serialize) {
+    match serde_json::to_vec(answer) {
         Ok(payload) => publish_now(client, to, payload.into()),
         Err(error) => tracing::error!(%error, "an answer can't be written"),
     }

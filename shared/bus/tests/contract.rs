@@ -5,8 +5,8 @@
 use std::{borrow::Cow, sync::atomic::AtomicU64, time::Duration};
 
 use bus::{
-    ACK_WAIT, Ask, Bus, Cancel, Config, Ending, Error, LIVE_BUFFER, Live, Proved, PutError, Read, Request, Status,
-    Submitted, testing::NatsServer,
+    ACK_WAIT, Ask, Bus, Cancel, Config, Ending, Error, LIVE_BUFFER, Late, Live, Proved, PutError, Read, Request,
+    Status, Submitted, Taken, testing::NatsServer,
 };
 use protocol::{
     Charges, Event, Fact, FactKind, FinishReason, Key, Message, MessageId, Millis, Record, Reply, SessionId, SiteId,
@@ -85,6 +85,7 @@ fn message(session: &SessionId, id: &str) -> Message {
         user_agent: None,
         client_ip: None,
         identity: None,
+        reply_url: None,
         accepted_at: Millis::now(),
         traceparent: None,
     }
@@ -331,7 +332,10 @@ promise!(
         let session = session();
         let ask = Ask { message_id: Some(MessageId::new("message-1").unwrap()), from: 3 };
         let cancel = Cancel { message_id: MessageId::new("message-1").unwrap() };
+        let message_id = MessageId::new("message-1").unwrap();
+        let late = Late { message_id, key: "k1".into(), content: "more".into(), last: true };
         let began = std::time::Instant::now();
+        assert_eq!(d.edge.late(&session, &late).await.unwrap(), None);
         assert_eq!(d.edge.ask(&session, &ask).await.unwrap(), None);
         assert!(!d.edge.cancel(&session, &cancel).await.unwrap());
         assert!(began.elapsed() < Duration::from_secs(1), "no worker is no reason to wait");
@@ -347,16 +351,30 @@ promise!(
                     assert_eq!(asked, ask);
                     answer.send(answered.clone());
                 }
-                Request::Cancel(_) => panic!("nothing was cancelled yet"),
+                Request::Cancel(_) | Request::Late(..) => panic!("nothing of that was said yet"),
             }
             match requests.next().await {
                 Request::Cancel(asked) => assert_eq!(asked, cancel),
-                Request::Ask(..) => panic!("nothing was asked again"),
+                Request::Ask(..) | Request::Late(..) => panic!("nothing of that was said"),
+            }
+            match requests.next().await {
+                Request::Late(came, answer) => {
+                    assert_eq!(*came, late);
+                    answer.send(Taken::Now);
+                }
+                Request::Ask(..) | Request::Cancel(_) => panic!("nothing of that was said"),
+            }
+            // One that nobody answers is not taken, as far as its edge knows.
+            match requests.next().await {
+                Request::Late(_, answer) => drop(answer),
+                Request::Ask(..) | Request::Cancel(_) => panic!("nothing of that was said"),
             }
         };
         let edge = async {
             assert_eq!(d.edge.ask(&session, &ask).await.unwrap(), Some(answered.clone()));
             assert!(d.edge.cancel(&session, &cancel).await.unwrap());
+            assert_eq!(d.edge.late(&session, &late).await.unwrap(), Some(Taken::Now));
+            assert_eq!(d.edge.late(&session, &late).await.unwrap(), None);
         };
         tokio::join!(worker, edge);
         drop(requests);

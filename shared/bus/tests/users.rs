@@ -80,7 +80,6 @@ const FORBIDDEN: &[(&str, &[Act])] = &[
         "edge",
         &[
             // Speaking for a worker, or for the server.
-            Publish("chat.ev.sess_1"),
             Publish("status.worker.w1"),
             Publish("status.analytics.a1"),
             Publish("_INBOX.worker.x"),
@@ -224,6 +223,7 @@ const ALLOWED: &[(&str, &[Act])] = &[
             Publish("chat.snap.sess_1"),
             Publish("chat.ask.sess_1"),
             Publish("chat.ctl.sess_1"),
+            Publish("chat.ev.sess_1"),
             Publish("chat.end.sess_1"),
             Publish("proof.0a1b"),
             Publish("limit.charge.ip"),

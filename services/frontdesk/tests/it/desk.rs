@@ -166,6 +166,7 @@ impl Desk {
             ("RATE_LIMIT_SESSION_PER_MINUTE", "0"),
             ("RATE_LIMIT_SITE_PER_MINUTE", "0"),
             ("RATE_LIMIT_CREATE_PER_MINUTE", "0"),
+            ("RATE_LIMIT_LATE_PER_MINUTE", "0"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();

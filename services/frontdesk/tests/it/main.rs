@@ -7,6 +7,7 @@ mod crash;
 mod desk;
 mod http;
 mod identity;
+mod late;
 mod limits;
 mod nats;
 mod privacy;
