@@ -33,10 +33,10 @@ mod roll_call;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use protocol::{Charges, Event, Fact, Message, MessageId, Millis, Record, Reply, SessionId};
+use protocol::{Charges, Event, Fact, Message, MessageId, Millis, Record, Reply, SessionId, SiteId};
 use serde::{Deserialize, Serialize};
 
 pub use config::{Config, NatsConfig};
@@ -215,7 +215,7 @@ pub enum Taken {
     Over,
 }
 
-/// What a worker says of itself every second.
+/// What a worker says of itself every second, and when a circuit changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Which process.
@@ -226,6 +226,22 @@ pub struct Status {
     pub running: u32,
     /// Whether its calls to n8n get through: `ok`, `open`, `half_open` or `unknown`.
     pub n8n: String,
+    /// The circuits of the sites that it calls n8n for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sites: BTreeMap<SiteId, Circuit>,
+}
+
+/// Whether a worker calls a site's n8n.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Circuit {
+    /// Not for now.
+    Open,
+    /// A call at a time, to see whether it is back.
+    HalfOpen,
+    /// It does. What a newer worker says otherwise is taken for this: a message is then not refused.
+    #[serde(other)]
+    Closed,
 }
 
 /// One live thing of a session.
@@ -419,6 +435,11 @@ impl Bus {
     /// Who has been heard within three seconds.
     pub fn presence(&self) -> Presence {
         either!(&self.0, bus => bus.presence())
+    }
+
+    /// Whether there is a worker, and none that would call this site's n8n now: a message would only be told so.
+    pub fn circuit_is_open(&self, site: &SiteId) -> bool {
+        either!(&self.0, bus => bus.roll_call()).circuit_is_open(site)
     }
 
     /// Says that this worker is there. To be repeated every second.

@@ -298,6 +298,10 @@ impl Local {
         self.0.roll_call.presence()
     }
 
+    pub(crate) fn roll_call(&self) -> &RollCall {
+        &self.0.roll_call
+    }
+
     pub(crate) fn announce_worker(&self, status: &Status) {
         self.0.roll_call.worker(status.clone());
     }

@@ -116,8 +116,15 @@ impl Nats {
             closing: CancellationToken::new(),
         }));
         bus.0.tasks.spawn(facts::publish(bus.0.js.clone(), told, Arc::clone(&bus.0.dropped), bus.0.closing.clone()));
-        if role == "edge" {
-            bus.0.tasks.spawn(listen_to_status(bus.0.live.clone(), bus.0.roll_call.clone(), bus.0.closing.clone()));
+        let kinds: &[Kind] = match role {
+            "edge" => &[Kind::Worker, Kind::Analytics],
+            // Whether another one gets through to n8n.
+            "worker" => &[Kind::Worker],
+            _ => &[],
+        };
+        for kind in kinds {
+            let (live, roll_call, closing) = (bus.0.live.clone(), bus.0.roll_call.clone(), bus.0.closing.clone());
+            bus.0.tasks.spawn(listen_to_status(*kind, live, roll_call, closing));
         }
         Ok(bus)
     }
@@ -315,6 +322,10 @@ impl Nats {
         self.0.roll_call.presence()
     }
 
+    pub(crate) fn roll_call(&self) -> &RollCall {
+        &self.0.roll_call
+    }
+
     pub(crate) fn announce_worker(&self, status: &Status) {
         if let Ok(payload) = serde_json::to_vec(status) {
             self.publish_now(format!("status.worker.{}", status.id).into(), payload.into());
@@ -491,23 +502,30 @@ pub(crate) fn unavailable(error: &(dyn std::error::Error + 'static)) -> Error {
     Error::Unavailable(text)
 }
 
+/// Who says that they are there.
+#[derive(Clone, Copy)]
+enum Kind {
+    Worker,
+    Analytics,
+}
+
 /// Follows who says that they are there.
-async fn listen_to_status(client: Client, roll_call: RollCall, closing: CancellationToken) {
-    let (workers, analytics) =
-        tokio::join!(client.subscribe("status.worker.*"), client.subscribe("status.analytics.*"));
-    let (Ok(mut workers), Ok(mut analytics)) = (workers, analytics) else {
+async fn listen_to_status(kind: Kind, client: Client, roll_call: RollCall, closing: CancellationToken) {
+    let subject = match kind {
+        Kind::Worker => "status.worker.*",
+        Kind::Analytics => "status.analytics.*",
+    };
+    let Ok(mut said) = client.subscribe(subject).await else {
         tracing::error!("can't listen to who is there");
         return;
     };
-    loop {
-        tokio::select! {
-            Some(message) = workers.next() => match serde_json::from_slice::<Status>(&message.payload) {
+    while let Some(Some(message)) = closing.run_until_cancelled(said.next()).await {
+        match kind {
+            Kind::Worker => match serde_json::from_slice::<Status>(&message.payload) {
                 Ok(status) => roll_call.worker(status),
                 Err(_) => tracing::debug!("dropped a status that can't be read"),
             },
-            Some(_) = analytics.next() => roll_call.analytics(),
-            () = closing.cancelled() => return,
-            else => return,
+            Kind::Analytics => roll_call.analytics(),
         }
     }
 }

@@ -5,8 +5,8 @@
 use std::{borrow::Cow, sync::atomic::AtomicU64, time::Duration};
 
 use bus::{
-    ACK_WAIT, Ask, Bus, Cancel, Config, Ending, Error, LIVE_BUFFER, Late, Live, Proved, PutError, Read, Request,
-    Status, Submitted, Taken, testing::NatsServer,
+    ACK_WAIT, Ask, Bus, Cancel, Circuit, Config, Ending, Error, LIVE_BUFFER, Late, Live, Proved, PutError, Read,
+    Request, Status, Submitted, Taken, testing::NatsServer,
 };
 use protocol::{
     Charges, Event, Fact, FactKind, FinishReason, Key, Message, MessageId, Millis, Record, Reply, SessionId, SiteId,
@@ -431,18 +431,27 @@ promise!(
 );
 
 promise!(
-    /// Edges know who is there.
+    /// Edges and workers know who is there, and whether any of them calls n8n.
     presence_is_known,
     Config::default(),
     |d| async move {
         assert!(d.edge.presence().workers.is_empty() && !d.edge.presence().analytics);
-        let status = Status { id: "w1".into(), capacity: 64, running: 0, n8n: "ok".into() };
-        while d.edge.presence().workers.is_empty() || !d.edge.presence().analytics {
+        let site = SiteId::new("default").unwrap();
+        assert!(!d.edge.circuit_is_open(&site));
+        let sites = [(site.clone(), Circuit::Open)].into();
+        let status = Status { id: "w1".into(), capacity: 64, running: 0, n8n: "open".into(), sites };
+        while d.edge.presence().workers.is_empty()
+            || !d.edge.presence().analytics
+            || d.worker.presence().workers.is_empty()
+        {
             d.worker.announce_worker(&status);
             d.analytics.announce_analytics("a1");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        assert_eq!(d.edge.presence().workers, [status]);
+        assert_eq!(d.edge.presence().workers, std::slice::from_ref(&status));
+        assert_eq!(d.worker.presence().workers, [status]);
+        assert!(d.edge.circuit_is_open(&site) && d.worker.circuit_is_open(&site));
+        assert!(!d.edge.circuit_is_open(&SiteId::new("another").unwrap()));
     }
 );
 

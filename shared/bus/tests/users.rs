@@ -155,6 +155,7 @@ const FORBIDDEN: &[(&str, &[Act])] = &[
             Subscribe("chat.snap.*"),
             Subscribe("chat.end.*"),
             Subscribe("limit.charge.*"),
+            Subscribe("status.analytics.*"),
             Subscribe("_INBOX.>"),
             Subscribe("_INBOX.edge.>"),
         ],
@@ -256,6 +257,7 @@ const ALLOWED: &[(&str, &[Act])] = &[
             Publish("$JS.ACK._.hash.REQ.workers.1.1.1.1.0.token"),
             Subscribe("chat.ask.sess_1"),
             Subscribe("chat.ctl.sess_1"),
+            Subscribe("status.worker.*"),
         ],
     ),
     (
@@ -326,6 +328,7 @@ async fn a_wider_subscription_hears_nothing_deeper() {
         ("edge", "chat.end.>", "chat.end.sess_1.deeper", "chat.end.sess_1"),
         ("edge", "limit.charge.>", "limit.charge.ip.deeper", "limit.charge.ip"),
         ("worker", "chat.ask.>", "chat.ask.sess_1.deeper", "chat.ask.sess_1"),
+        ("worker", "status.worker.>", "status.worker.w1.deeper", "status.worker.w1"),
         ("analytics", "limit.charge.>", "limit.charge.ip.deeper", "limit.charge.ip"),
     ] {
         let mut client = Client::of(&server, role).await;
