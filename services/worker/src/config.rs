@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use runtime::{Secret, secret, settings};
 
-use crate::n8n;
+use crate::{breaker, n8n};
 
 /// How a worker works.
 #[derive(Clone, Debug, clap::Args)]
@@ -13,6 +13,9 @@ pub struct Config {
     /// How n8n is called.
     #[command(flatten)]
     pub n8n: n8n::Config,
+    /// When it isn't called for a while.
+    #[command(flatten)]
+    pub breaker: breaker::Config,
     /// Signs the visitor's token for n8n (jwt_token). Only workers and n8n hold it.
     #[arg(long, env = "SESSION_SECRET_KEY", value_parser = secret::Hidden(secret::strong), hide_env_values = true)]
     pub session_secret_key: Option<Secret>,

@@ -4,12 +4,7 @@
 //! in it waits for the bus while n8n has something to say: events are sent without waiting, the record is written by a
 //! future that runs beside the reading, and what could not be sent is in the buffer, which is the truth.
 
-use std::{
-    borrow::Cow,
-    pin::Pin,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{borrow::Cow, pin::Pin, sync::Arc, time::Duration};
 
 use bus::{
     Answer as AskAnswer, Ask, Cancel, Delivery, LateAnswer, PutError, Read, Request, Requests, Sender, Stored, Taken,
@@ -23,9 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Left, Worker,
+    breaker::Call,
     claim::{Claim, Ours, claim},
     lines::Piece,
-    metrics::Outcome,
+    metrics::{Outcome, Site},
     n8n::{self, Read as Step},
 };
 
@@ -42,6 +38,10 @@ const RECORD_END_WITHIN: Duration = Duration::from_secs(60);
 /// The same when the process is to end.
 const RECORD_END_WHEN_CUT: Duration = Duration::from_secs(5);
 
+/// Up to this delivery a worker that doesn't call n8n leaves a message to one that does: not for long, and not so often
+/// that the message is taken for a bad one ([`LAST_ATTEMPT`](crate::claim::LAST_ATTEMPT)).
+const LEAVE_UNTIL: u32 = 2;
+
 /// The worker's room for one run; given back early, when only latecomers are still to be answered.
 pub(crate) struct Room {
     pub(crate) permit: Option<OwnedSemaphorePermit>,
@@ -55,12 +55,20 @@ impl Drop for Room {
     }
 }
 
-/// Runs one delivery to its end. `cut` ends it as `interrupted`.
+/// Runs one delivery to its end. `cut` ends it as `interrupted`. The breaker is asked before the claim, so that a message
+/// that n8n is not called for costs one write.
 pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &CancellationToken) {
     let message = &delivery.message;
     let sender = worker.bus.sender(&message.session);
     let epoch = worker.bus.epoch();
-    let Ours { record, revision, reply } = match claim(worker, &delivery).await {
+    let call = worker.breaker.admit();
+    if call.is_none() && delivery.attempt <= LEAVE_UNTIL && worker.another_may_call(&message.site) {
+        worker.metrics.circuit_given_back.get_or_create(&Site::of(&message.site)).inc();
+        delivery.give_back().await;
+        return;
+    }
+    let verdict = if call.is_none() { Some(FailureCode::CircuitOpen) } else { None };
+    let Ours { record, revision, reply } = match claim(worker, &delivery, verdict).await {
         Claim::Ours(ours) => *ours,
         Claim::Over { terminal, just_now } => {
             tracing::info!(message.id = %message.message_id, attempt = delivery.attempt, ?terminal, "nothing to run");
@@ -69,6 +77,9 @@ pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &C
             sender.send(&Event { message_id: message.message_id.clone(), attempt: delivery.attempt, what });
             delivery.ack().await;
             if just_now {
+                if matches!(terminal, Terminal::Failed { code: FailureCode::CircuitOpen, .. }) {
+                    worker.metrics.circuit_refused.get_or_create(&Site::of(&message.site)).inc();
+                }
                 worker.count(message, &terminal, None);
             }
             return;
@@ -92,7 +103,7 @@ pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &C
         cancel_asked: false,
         last_late: None,
     };
-    let ended = run.through(&delivery, &mut requests, cut).await;
+    let ended = run.through(&delivery, call, &mut requests, cut).await;
     worker.metrics.in_flight.dec();
     let terminal = match ended {
         Ok(Ended::Over(terminal)) => terminal,
@@ -170,6 +181,7 @@ impl Run<'_> {
     async fn through(
         &mut self,
         delivery: &Delivery,
+        mut call: Option<Call>,
         requests: &mut Requests,
         cut: &CancellationToken,
     ) -> Result<Ended, TakenOver> {
@@ -178,17 +190,25 @@ impl Run<'_> {
         self.send(What::Heartbeat { next: self.reply.next, begun: self.reply.begun_at.is_some() });
         let mut answer = None;
         match self.reply.waiting_until {
-            Some(until) => self.wait(until),
+            Some(until) => {
+                // n8n isn't called.
+                call = None;
+                self.wait(until);
+            }
             None => answer = Some(self.worker.client.ask(self.message)),
         }
         let terminal = loop {
             match self.turn(&mut answer, requests, &mut beat, &mut progress, cut).await {
-                Turn::Read(Step::More) => self.want_save(),
+                Turn::Read(Step::More) => {
+                    if self.first_text.is_some() {
+                        call.as_mut().map(Call::answering);
+                    }
+                    self.want_save();
+                }
                 Turn::Read(Step::End(result)) => {
-                    // Anything but silence: n8n is there.
-                    let reached =
-                        !matches!(result, Err(FailureCode::UpstreamUnreachable | FailureCode::UpstreamTimeout));
-                    self.worker.n8n_answers.store(reached, Ordering::Relaxed);
+                    if let (Some(call), Some(answer)) = (call.take(), &answer) {
+                        call.over(answer.is_outage());
+                    }
                     let may_go_on = answer.take().is_some_and(|answer| self.read_to_its_end(&answer));
                     match result {
                         Ok(()) => break self.end(FinishReason::Stop),
@@ -227,6 +247,8 @@ impl Run<'_> {
                 Turn::HandOver | Turn::Cut => break self.failed(FailureCode::Interrupted),
             }
         };
+        // One that was cancelled or cut says nothing of n8n, and another may try.
+        drop(call);
         // Closes the connection where the answer was not read to its end.
         if let Some(answer) = answer.take() {
             self.read_to_its_end(&answer);
@@ -252,6 +274,8 @@ impl Run<'_> {
     fn read_to_its_end(&self, answer: &n8n::Answer) -> bool {
         self.worker.metrics.node_errors.inc_by(answer.errors().into());
         self.worker.metrics.odd_lines.inc_by(answer.odd_lines().into());
+        self.worker.metrics.retries.inc_by(answer.tries().saturating_sub(1).into());
+        self.worker.metrics.retries_refused.inc_by(answer.out_of_budget().into());
         tracing::info!(
             message.id = %self.message.message_id, site = %self.message.site,
             upstream.status = answer.status(), upstream.tries = answer.tries(), "n8n is read no more"
