@@ -263,8 +263,9 @@ async fn listen(state: &State, visitor: &Visitor, message_id: Option<&MessageId>
         && let Heard::Nothing = hub.heard(message_id)
     {
         let pending = state.bus.pending(&visitor.session).await.map_err(|error| away(&error))?;
-        if let Some(pending) = pending.filter(|pending| pending.message.message_id == *message_id) {
-            hub.expect(&pending.message, true);
+        match pending.filter(|pending| pending.message.message_id == *message_id) {
+            Some(pending) => hub.expect(&pending.message, true),
+            None => state.hubs.read_again(&hub).await.map_err(|error| away(&error))?,
         }
     }
     Ok(hub)

@@ -89,8 +89,8 @@ pub(crate) struct Asked {
     pub(crate) result: &'static str,
 }
 
-/// What became of a message: `accepted`, `repeated`, `rejected`, `busy`, `conflict`, `overloaded`. What became of what a
-/// workflow sent late: `taken`, `pushed`, `repeated`, `refused`.
+/// What became of a message: `accepted`, `circuit_open` (accepted, and failed at once), `repeated`, `rejected`, `busy`,
+/// `conflict`, `overloaded`. What became of what a workflow sent late: `taken`, `pushed`, `repeated`, `refused`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Outcome {
     pub(crate) outcome: &'static str,
