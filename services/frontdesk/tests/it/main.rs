@@ -1,6 +1,7 @@
 //! Stories of visitors, told with real executables, a real nats-server and a scripted n8n.
 
 mod bots;
+mod breaker;
 mod chat;
 mod cli;
 mod crash;
