@@ -378,6 +378,7 @@ impl Run<'_> {
                 Ok(())
             }
             Err(PutError::Bus(error)) => {
+                self.worker.metrics.records_unwritten.inc();
                 tracing::debug!(%error, "a record was not written; the buffer holds it");
                 Ok(())
             }
