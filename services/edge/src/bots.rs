@@ -78,6 +78,11 @@ pub(crate) struct Request<'a> {
 }
 
 impl Bots {
+    /// How often something was forgotten before its time.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.spam.forgotten() + self.climbers.early()
+    }
+
     pub(crate) fn new(config: &Config, secret: &Secret, bus: Bus) -> Result<Self, Error> {
         let config = config.bots.clone();
         let now = Instant::now();

@@ -8,7 +8,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Mutex, MutexGuard},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -35,6 +38,7 @@ pub(crate) struct Ended {
     read_in: watch::Sender<bool>,
     max_age: Duration,
     most: usize,
+    forgotten: AtomicU64,
 }
 
 /// A session by its beginning and the random part of its id.
@@ -49,7 +53,13 @@ struct Known {
 
 impl Ended {
     pub(crate) fn new(max_age: Duration) -> Self {
-        Self { known: Mutex::default(), read_in: watch::Sender::new(false), max_age, most: MAX }
+        Self {
+            known: Mutex::default(),
+            read_in: watch::Sender::new(false),
+            max_age,
+            most: MAX,
+            forgotten: AtomicU64::new(0),
+        }
     }
 
     /// Refuses a session that was ended, and every session while it is not known which were.
@@ -69,6 +79,11 @@ impl Ended {
         *self.read_in.borrow()
     }
 
+    /// How many ends were forgotten for want of room, so that older sessions count as ended.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn has(&self, session: &SessionId) -> bool {
         let (known, key) = (self.known(), key(session));
         key.0 < known.over_before || known.sessions.contains(&key)
@@ -84,6 +99,7 @@ impl Ended {
         }
         if known.sessions.len() > self.most {
             known.sessions.pop_first();
+            self.forgotten.fetch_add(1, Ordering::Relaxed);
             known.over_before = known.sessions.first().map_or(0, |(began, _)| *began);
         }
     }
@@ -210,7 +226,7 @@ mod tests {
         for n in 0..5 {
             ended.add(&session(50 + n, 1), now);
         }
-        assert_eq!(ended.known().sessions.len(), 3);
+        assert_eq!((ended.known().sessions.len(), ended.forgotten()), (3, 2));
         for n in 0..5 {
             assert!(ended.has(&session(50 + n, 1)), "{n}");
         }

@@ -242,6 +242,11 @@ impl Limits {
         Tier::ALL.into_iter().filter_map(move |tier| Some((tier, self.table(tier)?.in_use(now))))
     }
 
+    /// How many callers were forgotten too early, for want of room.
+    pub(crate) fn forgotten(&self) -> u64 {
+        Tier::ALL.into_iter().filter_map(|tier| self.table(tier)).map(Table::forgotten).sum()
+    }
+
     fn count(&self, whom: &[(Tier, u64)]) -> Counted {
         match self.take(whom) {
             Ok(standing) => {

@@ -12,7 +12,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::limits::Limits;
+use crate::{bots::Bots, ended::Ended, limits::Limits};
 
 /// See the module.
 pub(crate) struct Metrics {
@@ -120,8 +120,24 @@ pub(crate) struct Trace {
     pub(crate) trace_id: String,
 }
 
-/// Adds how many callers each limit remembers, looked up when somebody asks.
-pub(crate) fn watch(process: &runtime::metrics::Metrics, limits: &Arc<Limits>) {
+/// Adds how many callers each limit remembers, and what is forgotten for want of room, looked up when somebody asks.
+pub(crate) fn watch(process: &runtime::metrics::Metrics, limits: &Arc<Limits>, bots: &Arc<Bots>, ended: &Arc<Ended>) {
+    fn count<T: Send + Sync + 'static>(
+        process: &runtime::metrics::Metrics,
+        name: &'static str,
+        help: &'static str,
+        what: &Arc<T>,
+        forgotten: fn(&T) -> u64,
+    ) {
+        let what = Arc::downgrade(what);
+        process.count(name, help, move || what.upgrade().map_or(0, |what| forgotten(&what)));
+    }
+    let help = "Callers that a limit forgot before what they used came back, for want of room";
+    count(process, "edge_limit_keys_forgotten", help, limits, Limits::forgotten);
+    let help = "Times that the bot rules forgot half of what they remember before its time, for want of room";
+    count(process, "edge_bot_forgotten", help, bots, Bots::forgotten);
+    let help = "Ends of sessions that were forgotten for want of room: sessions that are older count as ended";
+    count(process, "edge_ended_forgotten", help, ended, Ended::forgotten);
     let limits = Arc::downgrade(limits);
     process.register(|registry| {
         registry.sub_registry_with_prefix("edge").register_collector(Box::new(Remembered(limits)));
@@ -174,8 +190,27 @@ impl Metrics {
             resume: Family::default(),
             first_chunk_seconds: HistogramWithExemplars::new(waits.into_iter()),
         };
+        metrics.show_refusals();
         process.register(|registry| metrics.register(registry));
         metrics
+    }
+
+    /// What is refused, dropped or missed is shown from the beginning, as 0: an alarm can't watch what isn't there.
+    fn show_refusals(&self) {
+        for scope in ["ip", "session", "site", "create"] {
+            self.rate_limited.get_or_create(&Limited { scope, limit: "minute", mode: "enforce" }).inc_by(0);
+        }
+        for outcome in ["busy", "overloaded"] {
+            self.messages.get_or_create(&Outcome { outcome }).inc_by(0);
+        }
+        for result in ["invalid", "replayed", "overloaded"] {
+            self.proofs.get_or_create(&Shown { result }).inc_by(0);
+        }
+        self.limit_charges.get_or_create(&Shared { what: "dropped" }).inc_by(0);
+        self.bot_challenges.get_or_create(&Asked { result: "captcha_away" }).inc_by(0);
+        self.identity_tokens.get_or_create(&IdentityToken { result: "invalid" }).inc_by(0);
+        self.identity_key_refreshes.get_or_create(&KeyRefresh { result: "failed" }).inc_by(0);
+        self.resume.get_or_create(&Resumed { result: "gap" }).inc_by(0);
     }
 
     fn register(&self, registry: &mut Registry) {

@@ -77,9 +77,10 @@ impl State {
         let metrics = Arc::new(Metrics::new(&process));
         let ended = Arc::new(Ended::new(config.session_max_age));
         let limits = Arc::new(Limits::new(&config.limits, &secret, Arc::clone(&metrics)));
-        metrics::watch(&process, &limits);
+        let bots = Arc::new(Bots::new(&config, &secret, bus.clone())?);
+        metrics::watch(&process, &limits, &bots, &ended);
         Ok(Self {
-            bots: Arc::new(Bots::new(&config, &secret, bus.clone())?),
+            bots,
             hubs: Arc::new(Hubs::new(bus.clone(), queue_timeout, Arc::clone(&metrics), Arc::clone(&ended))),
             ended,
             bus,

@@ -196,6 +196,7 @@ fn end_what_was_left_running(record: &mut Record, message: &Message, run: &str) 
 mod tests {
     use bus::{Bus, Circuit, Config, Messages, Request};
     use clap::Parser as _;
+    use prometheus_client::metrics::counter::Counter;
     use protocol::{MessageId, SessionId};
 
     use super::*;
@@ -224,7 +225,7 @@ mod tests {
             late_reply_ttl: Duration::ZERO,
             reply_max_bytes: 1024,
             stopping: tokio_util::sync::CancellationToken::new(),
-            left: records(),
+            left: records(Counter::default()),
         }
     }
 

@@ -24,7 +24,8 @@ pub mod token;
 use std::{sync::Arc, time::Duration};
 
 use bus::{Bus, Circuit, Status, Stored};
-use moka::sync::Cache;
+use moka::{notification::RemovalCause, sync::Cache};
+use prometheus_client::metrics::counter::Counter;
 use protocol::{SessionId, SiteId};
 use runtime::metrics::Metrics as Process;
 use tokio::sync::{Notify, Semaphore};
@@ -124,7 +125,7 @@ const LEFT_BYTES: u64 = 16 * 1024 * 1024;
 /// A conversation that rests for so long is read again.
 const LEFT_FOR: Duration = Duration::from_secs(600);
 
-fn records() -> Cache<SessionId, Left> {
+fn records(evicted: Counter) -> Cache<SessionId, Left> {
     let weigh = |_: &SessionId, left: &Left| {
         let record = &left.stored.record;
         let replies = record.replies.iter();
@@ -133,7 +134,13 @@ fn records() -> Cache<SessionId, Left> {
         let older: usize = record.older.iter().map(|id| id.as_str().len() + 24).sum();
         u32::try_from(512 + text + older).unwrap_or(u32::MAX)
     };
-    Cache::builder().weigher(weigh).max_capacity(LEFT_BYTES).time_to_idle(LEFT_FOR).build()
+    let gone = move |_, _, why| {
+        if why == RemovalCause::Size {
+            evicted.inc();
+        }
+    };
+    let records = Cache::builder().weigher(weigh).eviction_listener(gone);
+    records.max_capacity(LEFT_BYTES).time_to_idle(LEFT_FOR).build()
 }
 
 /// A sign of life for the edges.
@@ -154,13 +161,13 @@ pub async fn run(
         id: format!("{:016x}", rand::random::<u64>()),
         client: n8n::Client::new(&config.n8n, secret)?,
         breaker: breaker::Breaker::new(&config.breaker, metrics.follow_circuit(&default_site())),
+        left: records(metrics.records_evicted.clone()),
         metrics,
         bus: bus.clone(),
         queue_timeout,
         late_reply_ttl: config.late_reply_ttl,
         reply_max_bytes: config.n8n.reply_max_bytes,
         stopping: stop.clone(),
-        left: records(),
     });
     let permits = Arc::new(Semaphore::new(config.worker_concurrency as usize));
     let freed = Arc::new(Notify::new());

@@ -24,6 +24,7 @@ pub(crate) struct Metrics {
     pub(crate) circuit_refused: Family<Site, Counter>,
     pub(crate) circuit_given_back: Family<Site, Counter>,
     pub(crate) records_unwritten: Counter,
+    pub(crate) records_evicted: Counter,
     pub(crate) first_text_seconds: Histogram,
     pub(crate) reply_seconds: Histogram,
 }
@@ -72,9 +73,14 @@ impl Metrics {
             circuit_refused: Family::default(),
             circuit_given_back: Family::default(),
             records_unwritten: Counter::default(),
+            records_evicted: Counter::default(),
             first_text_seconds: Histogram::new(waits),
             reply_seconds: Histogram::new(waits),
         };
+        // From the beginning, as 0: an alarm can't watch what isn't there.
+        for outcome in ["too_large", "upstream_timeout", "interrupted"] {
+            metrics.replies.get_or_create(&Outcome { outcome }).inc_by(0);
+        }
         process.register(|registry| metrics.register(registry));
         metrics
     }
@@ -126,6 +132,11 @@ impl Metrics {
             "records_unwritten",
             "Writes of a running reply's record that failed; the next one holds the same",
             self.records_unwritten.clone(),
+        );
+        worker.register(
+            "records_evicted",
+            "Records of finished replies that went from memory for want of room; they are read again",
+            self.records_evicted.clone(),
         );
         for (name, help, histogram) in [
             ("first_text", "From a message's acceptance to the first text of its reply", &self.first_text_seconds),

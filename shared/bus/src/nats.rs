@@ -101,8 +101,8 @@ impl Nats {
         let heard = Heard { connected, ..of_live.clone() };
         // Both at once: a server that does not answer is waited for once.
         let (live, control) = tokio::try_join!(
-            connect(nats, role, "live", ASK_TIMEOUT, &of_live),
-            connect(nats, role, "control", ASK_TIMEOUT, &heard)
+            Box::pin(connect(nats, role, "live", ASK_TIMEOUT, &of_live)),
+            Box::pin(connect(nats, role, "control", ASK_TIMEOUT, &heard))
         )?;
         let js =
             jetstream::ContextBuilder::new().timeout(JETSTREAM_TIMEOUT).ack_timeout(JETSTREAM_TIMEOUT).build(control);

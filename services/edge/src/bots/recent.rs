@@ -24,12 +24,14 @@ struct Generations<V> {
     young: HashMap<u64, V>,
     old: HashMap<u64, V>,
     changed: Instant,
+    /// How often the young became too many.
+    early: u64,
 }
 
 impl<V: Default> Recent<V> {
     /// At most `2 * max` entries.
     pub(super) fn new(period: Duration, max: usize, now: Instant) -> Self {
-        let generations = Generations { young: HashMap::new(), old: HashMap::new(), changed: now };
+        let generations = Generations { young: HashMap::new(), old: HashMap::new(), changed: now, early: 0 };
         Self { hasher: RandomState::new(), period, max, generations: Mutex::new(generations) }
     }
 
@@ -42,9 +44,10 @@ impl<V: Default> Recent<V> {
     pub(super) fn touch<T>(&self, key: &impl Hash, now: Instant, with: impl FnOnce(&mut V) -> T) -> T {
         let key = self.hash(key);
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
-        let Generations { young, old, changed } = &mut *generations;
+        let Generations { young, old, changed, early } = &mut *generations;
         let age = now.saturating_duration_since(*changed);
         if age >= self.period || (young.len() >= self.max && !young.contains_key(&key)) {
+            *early += u64::from(age < self.period && !old.is_empty());
             *old = mem::take(young);
             *changed = now;
             if age >= self.period * 2 {
@@ -52,6 +55,11 @@ impl<V: Default> Recent<V> {
             }
         }
         with(young.entry(key).or_insert_with(|| old.remove(&key).unwrap_or_default()))
+    }
+
+    /// How often entries were forgotten before their time, half of all at once.
+    pub(super) fn early(&self) -> u64 {
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner).early
     }
 
     #[cfg(test)]

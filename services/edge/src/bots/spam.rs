@@ -67,6 +67,11 @@ pub(super) struct Seen {
 }
 
 impl Spam {
+    /// How often sessions or texts were forgotten before their time.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.said.early() + self.texts.early()
+    }
+
     pub(super) fn new(config: &BotConfig, now: Instant) -> Self {
         let whole = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
         Self {

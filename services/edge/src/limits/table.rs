@@ -31,6 +31,8 @@ struct Sets {
     levels: Vec<Level>,
     /// Of each set the bucket of those who find no place in it.
     shared: Vec<Level>,
+    /// How often somebody who had used something was forgotten for a newcomer.
+    forgotten: u64,
 }
 
 enum Place {
@@ -41,7 +43,8 @@ enum Place {
 impl Table {
     pub(crate) fn new(quota: Quota, max_keys: usize) -> Self {
         let sets = max_keys.div_ceil(WAYS).max(1);
-        let sets = Sets { keys: vec![NOBODY; sets * WAYS], levels: vec![0; sets * WAYS], shared: vec![0; sets] };
+        let sets =
+            Sets { keys: vec![NOBODY; sets * WAYS], levels: vec![0; sets * WAYS], shared: vec![0; sets], forgotten: 0 };
         Self { quota, sets: Mutex::new(sets) }
     }
 
@@ -78,6 +81,11 @@ impl Table {
         self.sets().levels.iter().filter(|level| self.quota.used(**level, now) > 0).count()
     }
 
+    /// How many keys were forgotten before their bucket was full again.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.sets().forgotten
+    }
+
     fn sets(&self) -> MutexGuard<'_, Sets> {
         self.sets.lock().expect("nothing panics while holding it")
     }
@@ -109,6 +117,7 @@ impl Sets {
         if quota.is_exhausted(self.levels[place], now) {
             return Place::Shared(self.set(key));
         }
+        self.forgotten += u64::from(quota.used(self.levels[place], now) > 0);
         self.keys[place] = key;
         self.levels[place] = 0;
         Place::Own(place)
@@ -170,6 +179,7 @@ mod tests {
             }
             let places = 100_000_usize.div_ceil(WAYS) * WAYS;
             assert_eq!(table.in_use(SECOND), places, "all places are taken");
+            assert!(table.forgotten() > 900_000 - places as u64, "{}", table.forgotten());
             assert_eq!(table.sets().keys.len(), places, "and none is added");
         }
     }

@@ -240,7 +240,8 @@ impl Desk {
 
     /// The database of analytics.
     pub(crate) fn database(&self) -> &str {
-        let path = self.settings.iter().find(|(name, _)| name == "ANALYTICS_DB_PATH");
+        // A test's own setting comes after ours.
+        let path = self.settings.iter().rev().find(|(name, _)| name == "ANALYTICS_DB_PATH");
         path.map(|(_, path)| path.as_str()).expect("every desk has one")
     }
 

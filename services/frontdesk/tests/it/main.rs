@@ -1,11 +1,13 @@
 //! Stories of visitors, told with real executables, a real nats-server and a scripted n8n.
 
 mod bots;
+mod bounds;
 mod breaker;
 mod chat;
 mod cli;
 mod crash;
 mod desk;
+mod facts;
 mod http;
 mod identity;
 mod late;
@@ -15,5 +17,6 @@ mod outage;
 mod privacy;
 mod proofs;
 mod sessions;
+mod stop;
 mod visitor;
 mod wire;

@@ -68,6 +68,16 @@ impl Drop for Open {
 impl Counts {
     /// Shows them among the process's metrics, as `frontdesk_http_…`.
     pub fn register(&self, process: &Metrics) {
+        // From the beginning, as 0: an alarm can't watch what isn't there.
+        for reason in ["limit", "address"] {
+            self.refused_connections.get_or_create(&Reason { reason }).inc_by(0);
+        }
+        for reason in ["idle", "send", "handshake", "drain"] {
+            self.cut.get_or_create(&Reason { reason }).inc_by(0);
+        }
+        for status in [400, 408, 414, 431] {
+            self.refused_requests.get_or_create(&Status { status }).inc_by(0);
+        }
         process.register(|registry| {
             let http = registry.sub_registry_with_prefix("http");
             http.register("connections_open", "Connections open now", self.open.clone());
