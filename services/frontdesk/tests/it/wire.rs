@@ -1,4 +1,5 @@
-//! Networks in which something goes wrong: one of namespaces, where packets vanish, and a proxy that is slow or freezes.
+//! Networks in which something goes wrong: one of namespaces, where packets vanish, and a proxy that is slow or
+//! freezes.
 
 use std::{
     io::Write as _,
@@ -14,14 +15,15 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, tcp},
     sync::{mpsc, watch},
+    task::JoinSet,
     time::Instant,
 };
 
 /// Tells a test that it runs in namespaces of its own.
 const INSIDE: &str = "FRONTDESK_TEST_INSIDE";
 
-/// Near is where the test and the roles are, far is where NATS is; between them lies a router of which nothing comes back
-/// when it does not forward: no reset, and no word that nobody is there.
+/// Near is where the test and the roles are, far is where NATS is; between them lies a router. Nothing comes back from it
+/// while it does not forward: no reset, and no word that nobody is there.
 const LAY: &str = "set -e
 mount -t tmpfs none /run
 ip link set lo up
@@ -80,8 +82,8 @@ impl Wire {
     }
 }
 
-/// Runs a test again under `unshare` with these namespaces, if `trial` shows that it can; as root of this machine, or of a
-/// user namespace.
+/// Runs a test again under `unshare` with these namespaces, if `trial` shows that it can; as root of this machine, or of
+/// a user namespace.
 pub(crate) fn run_inside(test: &str, namespaces: &[&str], trial: &str) {
     let mut refused = String::new();
     for user in [&[][..], &["-Ur"][..]] {
@@ -120,6 +122,7 @@ pub(crate) struct Proxy {
     pub(crate) url: String,
     delay_ms: Arc<AtomicU64>,
     frozen: watch::Sender<bool>,
+    _connections: JoinSet<()>,
 }
 
 impl Proxy {
@@ -129,18 +132,20 @@ impl Proxy {
         let url = format!("nats://{}", listener.local_addr().expect("it listens"));
         let to = nats.strip_prefix("nats://").expect("an address of NATS").to_owned();
         let (delay_ms, frozen) = (Arc::new(AtomicU64::new(0)), watch::Sender::new(false));
-        tokio::spawn({
+        let mut connections = JoinSet::new();
+        connections.spawn({
             let (delay_ms, frozen) = (Arc::clone(&delay_ms), frozen.clone());
             async move {
+                let mut pumps = JoinSet::new();
                 while let Ok((near, _)) = listener.accept().await {
                     let Ok(far) = TcpStream::connect(&to).await else { continue };
                     let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
-                    tokio::spawn(pump(near_read, far_write, Arc::clone(&delay_ms), frozen.subscribe()));
-                    tokio::spawn(pump(far_read, near_write, Arc::clone(&delay_ms), frozen.subscribe()));
+                    pumps.spawn(pump(near_read, far_write, Arc::clone(&delay_ms), frozen.subscribe()));
+                    pumps.spawn(pump(far_read, near_write, Arc::clone(&delay_ms), frozen.subscribe()));
                 }
             }
         });
-        Self { url, delay_ms, frozen }
+        Self { url, delay_ms, frozen, _connections: connections }
     }
 
     /// Each way takes this much longer.
