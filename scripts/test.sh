@@ -15,10 +15,12 @@ attacks of scripts/test-security.sh, and against a real n8n. Asks nothing, stops
 --no-n8n   leaves the real n8n out, which takes 10 minutes and 3.5 GB the first time
 
 What is missing is installed through apt (as root or with sudo that asks nothing) and npm, and said: a C++ compiler,
-make, curl, python3, php, nats-server, slowhttptest, openssl, chromium, node with npm; schemathesis for the attacks from
-PyPI, and where that can't be reached, its check is skipped and said. Rust is not: https://rustup.rs. A real n8n goes to
+make, curl, python3, php, nats-server, iproute2, slowhttptest, openssl, chromium, node with npm; schemathesis for the
+attacks from PyPI, and where that can't be reached, its check is skipped and said. Rust is not: https://rustup.rs. A real
+n8n goes to
 ${FRONTDESK_N8N_CACHE:-$HOME/.cache/frontdesk-n8n}; where it can't be installed, its tests are left out with the
-line "real n8n: not run (why)". Everything else that can't run is a failure.
+line "real n8n: not run (why)". Where the machine gives no namespaces (a container, mostly), the stories of a network in
+which packets vanish and of a full disk say "not run (why)". Everything else that can't run is a failure.
 
 cargo-deny, which looks at what the crates depend on, is built by cargo into
 ${FRONTDESK_TOOLS:-$HOME/.cache/frontdesk-tools}, once, in two to six minutes; where it can't be, the line "cargo deny:
@@ -119,6 +121,8 @@ install_what_is_missing() {
   has_venv || packages+=(python3-venv)
   has php || packages+=(php-cli)
   has nats-server || packages+=(nats-server)
+  has ip || packages+=(iproute2)
+  has unshare || packages+=(util-linux)
   has slowhttptest || packages+=(slowhttptest)
   has openssl || packages+=(openssl)
   has_browser || packages+=(chromium)
