@@ -7,6 +7,7 @@ use bus::{
     Config, NatsConfig,
     testing::{NatsServer, SHIPPED},
 };
+use futures_util::future::join_all;
 use worker::demo::{Gate, Script};
 
 use crate::{
@@ -34,18 +35,14 @@ async fn check_refused(visitor: &Visitor, message_id: &str) {
 
 /// None of them is ready any more, in time from the fault on.
 async fn check_red<'a>(edges: impl IntoIterator<Item = &'a Process>, fault: Instant) {
-    for edge in edges {
-        edge.until_readiness(503).await;
-    }
+    join_all(edges.into_iter().map(|edge| edge.until_readiness(503))).await;
     assert!(fault.elapsed() < RED_WITHIN, "not ready after {:?}", fault.elapsed());
 }
 
 /// All of them become ready, in time from now on.
 async fn check_back<'a>(processes: impl IntoIterator<Item = &'a Process>) {
     let began = Instant::now();
-    for process in processes {
-        process.until_readiness(200).await;
-    }
+    join_all(processes.into_iter().map(|process| process.until_readiness(200))).await;
     assert!(began.elapsed() < BACK_WITHIN, "back after {:?}", began.elapsed());
 }
 

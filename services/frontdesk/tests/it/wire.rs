@@ -3,7 +3,7 @@
 
 use std::{
     io::Write as _,
-    process::{Command, Output},
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -56,8 +56,7 @@ impl Wire {
     /// which has nothing more to do; where the machine has no namespaces to give, it says so.
     pub(crate) fn lay(test: &str) -> Option<Self> {
         if std::env::var_os(INSIDE).is_some() {
-            let laid = sh(&mut Command::new("sh"), LAY);
-            assert!(laid.status.success(), "{}", String::from_utf8_lossy(&laid.stderr));
+            sh(&mut Command::new("sh"), LAY).expect("it could before");
             return Some(Self);
         }
         run_inside(test, &["-nm"], LAY);
@@ -92,9 +91,8 @@ pub(crate) fn run_inside(test: &str, namespaces: &[&str], trial: &str) {
             unshare.args(user).args(namespaces);
             unshare
         };
-        let tried = sh(unshare().arg("sh"), trial);
-        if !tried.status.success() {
-            refused = String::from_utf8_lossy(&tried.stderr).lines().last().unwrap_or("no word").to_owned();
+        if let Err(why) = sh(unshare().arg("sh"), trial) {
+            refused = why;
             continue;
         }
         let me = std::env::current_exe().expect("it runs");
@@ -113,8 +111,11 @@ pub(crate) fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
 
-fn sh(command: &mut Command, script: &str) -> Output {
-    command.args(["-c", script]).output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+/// Runs a script; an error is the last thing that it said.
+fn sh(command: &mut Command, script: &str) -> Result<(), String> {
+    let ran = command.args(["-c", script]).output().map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&ran.stderr);
+    if ran.status.success() { Ok(()) } else { Err(said.lines().last().unwrap_or("no word").to_owned()) }
 }
 
 /// A TCP proxy to NATS that can be slow, and can freeze.
