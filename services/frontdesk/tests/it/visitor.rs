@@ -41,10 +41,18 @@ impl Visitor {
 
     /// Begins with an identity token; the whole answer as well.
     pub(crate) async fn begin_as(edge: &str, identity_token: Option<&str>) -> (Self, Value) {
+        Self::begin_with(edge, &json!({"fingerprint": FINGERPRINT, "identity_token": identity_token})).await
+    }
+
+    /// Begins on a site.
+    pub(crate) async fn begin_on(edge: &str, site: &str) -> Self {
+        Self::begin_with(edge, &json!({"fingerprint": FINGERPRINT, "site": site})).await.0
+    }
+
+    async fn begin_with(edge: &str, body: &Value) -> (Self, Value) {
         use_ring();
         let http = Client::builder().no_proxy().timeout(LIMIT).build().expect("a client");
-        let body = json!({"fingerprint": FINGERPRINT, "identity_token": identity_token});
-        let created = http.post(format!("{edge}/api/v1/session/create")).json(&body);
+        let created = http.post(format!("{edge}/api/v1/session/create")).json(body);
         let created: Value = created.send().await.expect("the edge answers").json().await.expect("JSON");
         let text = |name: &str| created[name].as_str().unwrap_or_else(|| panic!("{name} in {created}")).to_owned();
         let visitor = Self { http, edge: edge.to_owned(), session: text("session_id"), token: text("token") };
