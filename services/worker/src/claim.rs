@@ -10,7 +10,7 @@ use crate::Worker;
 /// From this delivery on the message has been in so many hands that something about it is wrong: it is ended.
 const LAST_ATTEMPT: u32 = 4;
 /// Clocks of the queue's machine and ours may differ by this much before a message is refused as too old.
-const CLOCK_SKEW: Duration = Duration::from_secs(5);
+pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(5);
 /// Tries to write the claim: with their pauses and time limits together under the queue's `ack_wait`.
 const TRIES: u32 = 4;
 
@@ -24,6 +24,14 @@ pub(crate) enum Claim {
     Later,
 }
 
+/// Who decides.
+struct By {
+    /// The run's id.
+    run: String,
+    /// Why the message is not to be run, if it isn't.
+    refused: Option<FailureCode>,
+}
+
 /// A claimed message.
 pub(crate) struct Ours {
     pub(crate) record: Record,
@@ -33,10 +41,20 @@ pub(crate) struct Ours {
 
 /// Decides about one delivery.
 pub(crate) async fn claim(worker: &Worker, delivery: &Delivery) -> Claim {
+    decide_once(worker, delivery, None).await
+}
+
+/// Ends one delivery that is not to be run, unless it is over or in other hands already. Never [`Claim::Ours`].
+pub(crate) async fn end(worker: &Worker, delivery: &Delivery, code: FailureCode) -> Claim {
+    decide_once(worker, delivery, Some(code)).await
+}
+
+async fn decide_once(worker: &Worker, delivery: &Delivery, refused: Option<FailureCode>) -> Claim {
     let run = format!("{:016x}", rand::random::<u64>());
+    let by = By { run, refused };
     let mut known = None;
     if delivery.attempt == 1 {
-        match claim_unread(worker, delivery, &run).await {
+        match claim_unread(worker, delivery, &by).await {
             Ok(claim) => return claim,
             Err(read) => known = read,
         }
@@ -56,7 +74,7 @@ pub(crate) async fn claim(worker: &Worker, delivery: &Delivery) -> Claim {
                 }
             },
         };
-        if let Some(claim) = decide(worker, delivery, &run, stored).await {
+        if let Some(claim) = decide(worker, delivery, &by, stored).await {
             return claim;
         }
     }
@@ -66,14 +84,14 @@ pub(crate) async fn claim(worker: &Worker, delivery: &Delivery) -> Claim {
 /// Writes the claim upon what the record most likely is, which saves waiting for it to be read: what this worker left
 /// there, or nothing, as for the first message of a session. The compare-and-set finds out who guessed wrong; the
 /// record that was read meanwhile is then handed back, where there is one.
-async fn claim_unread(worker: &Worker, delivery: &Delivery, run: &str) -> Result<Claim, Option<Stored>> {
+async fn claim_unread(worker: &Worker, delivery: &Delivery, by: &By) -> Result<Claim, Option<Stored>> {
     let session = &delivery.message.session;
     if let Some(left) = worker.left.remove(session).filter(|left| left.epoch == worker.bus.epoch()) {
-        return decide(worker, delivery, run, left.stored).await.ok_or(None);
+        return decide(worker, delivery, by, left.stored).await.ok_or(None);
     }
     let nothing = Stored { record: Record::new(session.clone()), revision: 0 };
     let (mut guess, mut read) =
-        (pin!(decide(worker, delivery, run, nothing)), pin!(worker.bus.record(session, Read::Quick)));
+        (pin!(decide(worker, delivery, by, nothing)), pin!(worker.bus.record(session, Read::Quick)));
     let read = tokio::select! {
         biased;
         claim = &mut guess => match claim {
@@ -89,8 +107,9 @@ async fn claim_unread(worker: &Worker, delivery: &Delivery, run: &str) -> Result
 }
 
 /// Decides by the record, and writes the decision upon it. `None`: it moved, or was not written.
-async fn decide(worker: &Worker, delivery: &Delivery, run: &str, stored: Stored) -> Option<Claim> {
+async fn decide(worker: &Worker, delivery: &Delivery, by: &By, stored: Stored) -> Option<Claim> {
     let message = &delivery.message;
+    let run = by.run.as_str();
     let Stored { mut record, revision } = stored;
     // Nobody waits for it, and whoever would hear of it was told already.
     if record.ended {
@@ -118,7 +137,7 @@ async fn decide(worker: &Worker, delivery: &Delivery, run: &str, stored: Stored)
             let terminal = Terminal::Failed { chunks: 0, code: FailureCode::Interrupted };
             return Some(Claim::Over { terminal, just_now: false });
         }
-        None => new_reply(worker, delivery, run),
+        None => new_reply(worker, delivery, by),
     };
     end_what_was_left_running(&mut record, message, run);
     record.put(&decided);
@@ -135,9 +154,12 @@ async fn decide(worker: &Worker, delivery: &Delivery, run: &str, stored: Stored)
     }
 }
 
-fn new_reply(worker: &Worker, delivery: &Delivery, run: &str) -> Reply {
+fn new_reply(worker: &Worker, delivery: &Delivery, by: &By) -> Reply {
     let message = &delivery.message;
-    let reply = Reply::new(message.message_id.clone(), message.digest.clone(), delivery.attempt, run.to_owned());
+    let reply = Reply::new(message.message_id.clone(), message.digest.clone(), delivery.attempt, by.run.clone());
+    if let Some(code) = by.refused {
+        return failed(reply, code);
+    }
     if delivery.attempt >= LAST_ATTEMPT {
         return failed(reply, FailureCode::Interrupted);
     }
@@ -171,24 +193,26 @@ mod tests {
     use protocol::{MessageId, SessionId};
 
     use super::*;
-    use crate::{Left, metrics::Metrics, n8n, records};
+    use crate::{Left, metrics::Metrics, records, upstream::Upstreams};
 
     #[derive(clap::Parser)]
     struct Cli {
         #[command(flatten)]
-        n8n: n8n::Config,
+        worker: crate::Config,
     }
 
     fn worker(bus: &Bus) -> Worker {
         // Another test may have been quicker.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let cli = Cli::parse_from(["worker", "--n8n-webhook-url", "http://127.0.0.1:9/webhook/none"]);
+        let secret = runtime::Secret::generate();
+        let url = "http://127.0.0.1:9/webhook/none";
+        let cli = Cli::parse_from(["worker", "--n8n-webhook-url", url, "--session-secret-key", secret.expose()]);
+        let metrics = Metrics::new(&runtime::metrics::Metrics::new(None));
         Worker {
             bus: bus.clone(),
-            client: n8n::Client::new(&cli.n8n, &runtime::Secret::generate()).unwrap(),
-            metrics: Metrics::new(&runtime::metrics::Metrics::new(None)),
+            upstreams: Upstreams::new(&cli.worker, &metrics).unwrap(),
+            metrics,
             queue_timeout: Duration::from_secs(30),
-            n8n_answers: false.into(),
             left: records(),
         }
     }
@@ -284,5 +308,24 @@ mod tests {
 
         let Claim::Over { terminal, just_now: false } = claim(&worker, &second).await else { panic!("it was claimed") };
         assert_eq!(terminal, Terminal::Failed { chunks: 0, code: FailureCode::QueueTimeout });
+    }
+
+    /// A message that must not be run ends by the same fence, with its code, and only once.
+    #[tokio::test]
+    async fn what_is_not_to_be_run_is_ended_in_the_record() {
+        let bus = Bus::local(&Config::default());
+        let (here, there) = (worker(&bus), worker(&bus));
+        let mut messages = bus.messages().await.unwrap();
+        let delivery = deliver(&bus, &mut messages, "message-1").await;
+        let expected = Terminal::Failed { chunks: 0, code: FailureCode::QueueTimeout };
+        for (worker, first) in [(&here, true), (&there, false)] {
+            let claim = end(worker, &delivery, FailureCode::QueueTimeout).await;
+            let Claim::Over { terminal, just_now } = claim else { panic!("it was claimed") };
+            assert_eq!((terminal, just_now), (expected.clone(), first));
+        }
+        let Claim::Over { terminal, just_now: false } = claim(&there, &delivery).await else {
+            panic!("it was claimed")
+        };
+        assert_eq!(terminal, expected);
     }
 }

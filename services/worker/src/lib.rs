@@ -1,35 +1,33 @@
 //! Bus to n8n to bus.
 //!
+//! - [`intake`]: from the bus to a run, or to a place in the queue of a site; [`admission`]: who runs next.
 //! - [`run`](mod@run): the life of one message; [`claim`]: the fence before it.
+//! - [`upstream`]: the webhook of each site, and what is known of it.
 //! - [`n8n`]: the client; [`lines`]: the pure decoder of its answers; [`token`]: what proves the visitor to n8n.
 //! - [`demo`]: a stand-in n8n, for the all-in-one mode and for tests.
 //! - [`config`], [`metrics`]: settings and figures.
 
+mod admission;
 mod claim;
 mod config;
 pub mod demo;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
+mod intake;
 pub mod lines;
 mod metrics;
 pub mod n8n;
 mod run;
 pub mod token;
+mod upstream;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bus::{Bus, Status, Stored};
 use moka::sync::Cache;
 use protocol::SessionId;
 use runtime::metrics::Metrics as Process;
-use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use config::Config;
@@ -43,6 +41,9 @@ pub enum Error {
     /// Nothing to sign with.
     #[error("SESSION_SECRET_KEY is not set; make one with `frontdesk keys`")]
     NoSecret,
+    /// The file of sites can't be used.
+    #[error("N8N_SITES_FILE can't be used")]
+    Sites(#[from] runtime::sites::Error),
     /// Nothing to do.
     #[error(transparent)]
     Bus(#[from] bus::Error),
@@ -51,22 +52,20 @@ pub enum Error {
 impl Config {
     /// Whether a worker can start with these settings.
     pub fn check(&self) -> Result<(), Error> {
-        if self.n8n.webhook_url.is_none() {
-            return Err(n8n::Error::NoUrl.into());
+        if self.session_secret_key.is_none() {
+            return Err(Error::NoSecret);
         }
-        if self.session_secret_key.is_none() { Err(Error::NoSecret) } else { Ok(()) }
+        self.sites().map(drop)
     }
 }
 
 /// What the runs of one worker share.
 struct Worker {
     bus: Bus,
-    client: n8n::Client,
+    upstreams: upstream::Upstreams,
     metrics: metrics::Metrics,
     /// A message that waited longer is not run.
     queue_timeout: Duration,
-    /// Whether n8n answered the last time it was asked.
-    n8n_answers: AtomicBool,
     /// The records of sessions as this worker left them, so that the next message of a session needs no read. With
     /// them replies' text stays in memory, for [`LEFT_FOR`] after the session's last message. Old ones do no harm, since
     /// each write names the revision that it is upon; but only as long as the store gives no revision twice, hence the
@@ -118,51 +117,29 @@ pub async fn run(
     process: &Process,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let secret = config.session_secret_key.as_ref().ok_or(Error::NoSecret)?;
+    let metrics = metrics::Metrics::new(process);
     let worker = Arc::new(Worker {
-        client: n8n::Client::new(&config.n8n, secret)?,
-        metrics: metrics::Metrics::new(process),
+        upstreams: upstream::Upstreams::new(&config, &metrics)?,
+        metrics,
         bus: bus.clone(),
         queue_timeout,
-        n8n_answers: AtomicBool::new(false),
         left: records(),
     });
     let id = format!("{:016x}", rand::random::<u64>());
-    let permits = Arc::new(Semaphore::new(config.worker_concurrency as usize));
-    let freed = Arc::new(Notify::new());
     let (runs, cut) = (TaskTracker::new(), CancellationToken::new());
-    let mut messages = bus.messages().await?;
-    let mut announce = tokio::time::interval(ANNOUNCE);
-    tracing::info!(worker.id = id, concurrency = config.worker_concurrency, "taking messages");
-    loop {
-        let free = permits.available_permits();
-        tokio::select! {
-            delivery = messages.next(free), if free > 0 => {
-                // There was room for one when it was asked for; after a reconnect it may be asked for twice.
-                let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-                    delivery.give_back().await;
-                    continue;
-                };
-                let (worker, freed, cut) = (Arc::clone(&worker), Arc::clone(&freed), cut.clone());
-                runs.spawn(async move {
-                    let room = run::Room { permit: Some(permit), freed };
-                    run::run(&worker, delivery, room, &cut).await;
-                });
-            }
-            () = freed.notified() => {}
-            _ = announce.tick() => {
-                let running = config.worker_concurrency as usize - permits.available_permits();
-                bus.announce_worker(&Status {
-                    id: id.clone(),
-                    capacity: config.worker_concurrency,
-                    running: u32::try_from(running).unwrap_or(u32::MAX),
-                    n8n: if worker.n8n_answers.load(Ordering::Relaxed) { "ok" } else { "unknown" }.to_owned(),
-                });
-            }
-            () = stop.cancelled() => break,
-        }
-    }
-    messages.close().await;
+    let capacity = config.worker_concurrency;
+    let mut intake = intake::Intake::new(Arc::clone(&worker), capacity as usize, runs.clone(), cut.clone());
+    let messages = bus.messages().await?;
+    tracing::info!(worker.id = id, concurrency = capacity, "taking messages");
+    let announce = |intake: &intake::Intake| {
+        bus.announce_worker(&Status {
+            id: id.clone(),
+            capacity,
+            running: u32::try_from(intake.running()).unwrap_or(u32::MAX),
+            n8n: if worker.upstreams.answer() { "ok" } else { "unknown" }.to_owned(),
+        });
+    };
+    intake.run(messages, &stop, announce).await;
     runs.close();
     if tokio::time::timeout(config.drain_timeout, runs.wait()).await.is_err() {
         tracing::warn!(replies = runs.len(), "ending replies that did not finish in time");

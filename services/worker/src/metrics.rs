@@ -11,6 +11,12 @@ pub(crate) struct Metrics {
     pub(crate) replies: Family<Outcome, Counter>,
     pub(crate) chunks: Counter,
     pub(crate) in_flight: Gauge,
+    pub(crate) site_running: Family<Site, Gauge>,
+    pub(crate) site_waiting: Family<Site, Gauge>,
+    pub(crate) site_refused: Family<Site, Counter>,
+    pub(crate) site_timed_out: Family<Site, Counter>,
+    pub(crate) unknown_site: Counter,
+    pub(crate) given_up: Counter,
     pub(crate) taken_over: Counter,
     pub(crate) node_errors: Counter,
     pub(crate) odd_lines: Counter,
@@ -24,6 +30,12 @@ pub(crate) struct Outcome {
     pub(crate) outcome: &'static str,
 }
 
+/// A site of the settings.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Site {
+    pub(crate) site: String,
+}
+
 impl Metrics {
     pub(crate) fn new(process: &runtime::metrics::Metrics) -> Self {
         // From a demo's echo to a workflow that takes minutes.
@@ -32,6 +44,12 @@ impl Metrics {
             replies: Family::default(),
             chunks: Counter::default(),
             in_flight: Gauge::default(),
+            site_running: Family::default(),
+            site_waiting: Family::default(),
+            site_refused: Family::default(),
+            site_timed_out: Family::default(),
+            unknown_site: Counter::default(),
+            given_up: Counter::default(),
             taken_over: Counter::default(),
             node_errors: Counter::default(),
             odd_lines: Counter::default(),
@@ -47,6 +65,28 @@ impl Metrics {
         worker.register("replies", "Replies by how they ended", self.replies.clone());
         worker.register("chunks", "Chunks that n8n sent", self.chunks.clone());
         worker.register("in_flight", "Replies running now", self.in_flight.clone());
+        worker.register("site_running", "Places of a site that are taken now", self.site_running.clone());
+        worker.register("site_waiting", "Messages of a site that wait in this worker now", self.site_waiting.clone());
+        worker.register(
+            "site_refused",
+            "Messages that ended as queue_timeout because their site's queue was full",
+            self.site_refused.clone(),
+        );
+        worker.register(
+            "site_timed_out",
+            "Messages that waited in this worker for QUEUE_TIMEOUT",
+            self.site_timed_out.clone(),
+        );
+        worker.register(
+            "given_up",
+            "Messages that waited in this worker and were given back for another one with room",
+            self.given_up.clone(),
+        );
+        worker.register(
+            "unknown_site",
+            "Messages of sites that this worker has no settings for",
+            self.unknown_site.clone(),
+        );
         worker.register(
             "taken_over",
             "Replies that another worker took over, or whose session ended",

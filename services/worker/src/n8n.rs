@@ -6,7 +6,7 @@
 //! The workflow runs at most once per answer. A try is repeated only when nothing can have run: the request's body was
 //! never handed to a connection, or n8n (or the proxy before it) said that it is still starting.
 
-mod config;
+pub(crate) mod config;
 mod question;
 
 use std::{

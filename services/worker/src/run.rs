@@ -4,27 +4,21 @@
 //! in it waits for the bus while n8n has something to say: events are sent without waiting, the record is written by a
 //! future that runs beside the reading, and what could not be sent is in the buffer, which is the truth.
 
-use std::{
-    borrow::Cow,
-    pin::Pin,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{borrow::Cow, pin::Pin, sync::atomic::Ordering, time::Duration};
 
 use bus::{Answer as AskAnswer, Ask, Cancel, Delivery, PutError, Read, Request, Requests, Sender, Stored};
 use protocol::{Event, Fact, FactKind, FailureCode, FinishReason, Message, Millis, Record, Reply, Terminal, What};
-use tokio::{
-    sync::{Notify, OwnedSemaphorePermit},
-    time::{Instant, Interval, MissedTickBehavior, interval_at},
-};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Left, Worker,
-    claim::{Claim, Ours, claim},
+    claim::{self, Claim, Ours, claim},
+    intake::Room,
     lines::Piece,
     metrics::Outcome,
     n8n::{self, Read as Step},
+    upstream::Upstream,
 };
 
 /// Tells edges that the run lives and how far it is, so that a lost last event is noticed.
@@ -40,45 +34,43 @@ const RECORD_END_WITHIN: Duration = Duration::from_secs(60);
 /// The same when the process is to end.
 const RECORD_END_WHEN_CUT: Duration = Duration::from_secs(5);
 
-/// The worker's room for one run; given back early, when only latecomers are still to be answered.
-pub(crate) struct Room {
-    pub(crate) permit: Option<OwnedSemaphorePermit>,
-    pub(crate) freed: Arc<Notify>,
+/// Ends one delivery that is not to be run.
+pub(crate) async fn refuse(worker: &Worker, delivery: &Delivery, code: FailureCode) {
+    if let Claim::Over { terminal, just_now } = claim::end(worker, delivery, code).await {
+        tell_over(worker, delivery, &terminal, just_now).await;
+    }
 }
 
-impl Drop for Room {
-    fn drop(&mut self) {
-        drop(self.permit.take());
-        self.freed.notify_one();
+/// Tells the end of a reply that was not run here.
+async fn tell_over(worker: &Worker, delivery: &Delivery, terminal: &Terminal, just_now: bool) {
+    let message = &delivery.message;
+    tracing::info!(message.id = %message.message_id, attempt = delivery.attempt, ?terminal, "nothing to run");
+    // From a later attempt: edges show it over what they know.
+    let what = What::Done(terminal.clone());
+    let event = Event { message_id: message.message_id.clone(), attempt: delivery.attempt, what };
+    worker.bus.sender(&message.session).send(&event);
+    delivery.ack().await;
+    if just_now {
+        worker.count(message, terminal, None);
     }
 }
 
 /// Runs one delivery to its end. `cut` ends it as `interrupted`.
-pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &CancellationToken) {
+pub(crate) async fn run(worker: &Worker, upstream: &Upstream, delivery: Delivery, room: Room, cut: &CancellationToken) {
     let message = &delivery.message;
-    let sender = worker.bus.sender(&message.session);
     let epoch = worker.bus.epoch();
     let Ours { record, revision, reply } = match claim(worker, &delivery).await {
         Claim::Ours(ours) => *ours,
-        Claim::Over { terminal, just_now } => {
-            tracing::info!(message.id = %message.message_id, attempt = delivery.attempt, ?terminal, "nothing to run");
-            // From a later attempt: edges show it over what they know.
-            let what = What::Done(terminal.clone());
-            sender.send(&Event { message_id: message.message_id.clone(), attempt: delivery.attempt, what });
-            delivery.ack().await;
-            if just_now {
-                worker.count(message, &terminal, None);
-            }
-            return;
-        }
+        Claim::Over { terminal, just_now } => return tell_over(worker, &delivery, &terminal, just_now).await,
         Claim::Later => return,
     };
     let Ok(requests) = worker.bus.requests(&message.session).await else { return };
     worker.metrics.in_flight.inc();
     let mut run = Run {
         worker,
+        upstream,
         message,
-        sender,
+        sender: worker.bus.sender(&message.session),
         record,
         revision,
         reply,
@@ -104,6 +96,7 @@ pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &C
 /// One running reply.
 struct Run<'a> {
     worker: &'a Worker,
+    upstream: &'a Upstream,
     message: &'a Message,
     sender: Sender,
     record: Record,
@@ -143,7 +136,7 @@ impl Run<'_> {
         mut requests: Requests,
         cut: &CancellationToken,
     ) -> Option<(Terminal, Requests)> {
-        let mut answer = self.worker.client.ask(self.message);
+        let mut answer = self.upstream.client.ask(self.message);
         let (mut beat, mut progress) = (every(HEARTBEAT), every(PROGRESS));
         // Edges learn that the message is taken.
         self.send(What::Heartbeat { next: 0, begun: false });
@@ -154,7 +147,7 @@ impl Run<'_> {
                     // Anything but silence: n8n is there.
                     let reached =
                         !matches!(result, Err(FailureCode::UpstreamUnreachable | FailureCode::UpstreamTimeout));
-                    self.worker.n8n_answers.store(reached, Ordering::Relaxed);
+                    self.upstream.answers.store(reached, Ordering::Relaxed);
                     break match result {
                         Ok(()) => self.end(FinishReason::Stop),
                         Err(code) => self.failed(code),

@@ -315,6 +315,10 @@ impl Nats {
         publish_now(&self.0.live, subject, payload);
     }
 
+    pub(crate) async fn has_idle_worker(&self) -> bool {
+        pull::has_idle_worker(&self.0.js.client()).await
+    }
+
     pub(crate) async fn messages(&self) -> Result<Messages, Error> {
         Messages::new(self.0.js.clone(), self.0.control_epoch.clone()).await
     }

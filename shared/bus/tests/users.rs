@@ -87,6 +87,7 @@ const FORBIDDEN: &[(&str, &[Act])] = &[
             Publish("$SYS.REQ.SERVER.PING"),
             // Taking messages, or reading what is not an edge's.
             Publish("$JS.API.CONSUMER.MSG.NEXT.REQ.workers"),
+            Publish("$JS.API.CONSUMER.INFO.REQ.workers"),
             Publish("$JS.ACK.REQ.workers.1.1.1.1.0"),
             Publish("$JS.API.CONSUMER.MSG.NEXT.FACTS.recorder"),
             Publish("$JS.API.STREAM.MSG.GET.FACTS"),

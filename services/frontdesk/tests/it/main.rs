@@ -12,4 +12,5 @@ mod nats;
 mod privacy;
 mod proofs;
 mod sessions;
+mod sites;
 mod visitor;

@@ -115,7 +115,7 @@ pub struct Config {
     pub retry_backoff: Duration,
 }
 
-fn webhook_url(text: &str) -> Result<Url, String> {
+pub(crate) fn webhook_url(text: &str) -> Result<Url, String> {
     let url: Url = text.parse().map_err(|_| "write a URL such as https://n8n.example/webhook/shop-chat".to_owned())?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("must begin with http:// or https://".to_owned());
@@ -141,7 +141,7 @@ const TAKEN: [HeaderName; 8] = [
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-fn key_header(text: &str) -> Result<HeaderName, String> {
+pub(crate) fn key_header(text: &str) -> Result<HeaderName, String> {
     let name: HeaderName = text.parse().map_err(|_| "write a header's name such as X-API-Key".to_owned())?;
     if TAKEN.contains(&name) || name == IDEMPOTENCY_KEY || name == TRACEPARENT {
         return Err(format!("{name} has another meaning in the request"));

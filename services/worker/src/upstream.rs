@@ -1,0 +1,88 @@
+//! One n8n webhook for each site, and what a worker counts and knows of it.
+
+use std::{
+    collections::HashMap,
+    ops::Index,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+use protocol::SiteId;
+
+use crate::{
+    Config, Error,
+    admission::Share,
+    metrics::{Metrics, Site},
+    n8n,
+};
+
+/// The upstream of one site. What is shared by all messages of a site in this worker lives here.
+pub(crate) struct Upstream {
+    pub(crate) client: n8n::Client,
+    /// What the site may take of this worker.
+    pub(crate) share: Share,
+    /// Whether n8n answered the last time it was asked.
+    pub(crate) answers: AtomicBool,
+    pub(crate) running: Gauge,
+    pub(crate) waiting: Gauge,
+    pub(crate) refused: Counter,
+    pub(crate) timed_out: Counter,
+}
+
+/// All upstreams of a worker, by number and by site.
+pub(crate) struct Upstreams {
+    all: Vec<Upstream>,
+    by_site: HashMap<SiteId, usize>,
+}
+
+impl Upstreams {
+    /// Those of the settings. Fails where one of them can't be called with its settings.
+    pub(crate) fn new(config: &Config, metrics: &Metrics) -> Result<Self, Error> {
+        let secret = config.session_secret_key.as_ref().ok_or(Error::NoSecret)?;
+        let sites = config.sites()?;
+        let several = sites.len() > 1;
+        let (mut all, mut by_site) = (Vec::new(), HashMap::new());
+        for site in sites {
+            let of = Site { site: site.id.to_string() };
+            let running = match site.concurrency {
+                0 if several => config.worker_concurrency.div_ceil(2),
+                0 => config.worker_concurrency,
+                some => some.min(config.worker_concurrency),
+            };
+            let upstream = Upstream {
+                client: n8n::Client::new(&site.n8n, secret)?,
+                share: Share { running: running as usize, waiting: site.queue as usize },
+                answers: AtomicBool::new(false),
+                running: metrics.site_running.get_or_create_owned(&of),
+                waiting: metrics.site_waiting.get_or_create_owned(&of),
+                refused: metrics.site_refused.get_or_create_owned(&of),
+                timed_out: metrics.site_timed_out.get_or_create_owned(&of),
+            };
+            by_site.insert(site.id, all.len());
+            all.push(upstream);
+        }
+        Ok(Self { all, by_site })
+    }
+
+    /// The number of a site.
+    pub(crate) fn find(&self, site: &SiteId) -> Option<usize> {
+        self.by_site.get(site).copied()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Upstream> {
+        self.all.iter()
+    }
+
+    /// Whether any n8n answered the last time it was asked.
+    pub(crate) fn answer(&self) -> bool {
+        self.all.iter().any(|upstream| upstream.answers.load(Ordering::Relaxed))
+    }
+}
+
+impl Index<usize> for Upstreams {
+    type Output = Upstream;
+
+    fn index(&self, site: usize) -> &Upstream {
+        &self.all[site]
+    }
+}
