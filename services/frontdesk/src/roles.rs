@@ -47,6 +47,7 @@ pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
             Some(demo)
         }
     };
+    settings.worker.check()?;
     let bus = Bus::local(&settings.bus);
     let process = Metrics::new(settings.edge.metrics_token.clone());
     let listener = listen(settings.edge.address()).await?;

@@ -211,6 +211,7 @@ mod tests {
         Worker {
             bus: bus.clone(),
             upstreams: Upstreams::new(&cli.worker, &metrics).unwrap(),
+            stopper: crate::stopper::Stopper::new(metrics.stops.clone()),
             metrics,
             queue_timeout: Duration::from_secs(30),
             left: records(),

@@ -2,6 +2,7 @@
 //!
 //! - [`intake`]: from the bus to a run, or to a place in the queue of a site; [`admission`]: who runs next.
 //! - [`run`](mod@run): the life of one message; [`claim`]: the fence before it.
+//! - [`stopper`]: stops n8n's executions whose visitors cancelled.
 //! - [`upstream`]: the webhook of each site, and what is known of it.
 //! - [`n8n`]: the client; [`lines`]: the pure decoder of its answers; [`token`]: what proves the visitor to n8n.
 //! - [`demo`]: a stand-in n8n, for the all-in-one mode and for tests.
@@ -19,6 +20,7 @@ pub mod lines;
 mod metrics;
 pub mod n8n;
 mod run;
+mod stopper;
 pub mod token;
 mod upstream;
 
@@ -63,6 +65,7 @@ impl Config {
 struct Worker {
     bus: Bus,
     upstreams: upstream::Upstreams,
+    stopper: stopper::Stopper,
     metrics: metrics::Metrics,
     /// A message that waited longer is not run.
     queue_timeout: Duration,
@@ -105,6 +108,8 @@ fn records() -> Cache<SessionId, Left> {
     Cache::builder().weigher(weigh).max_capacity(LEFT_BYTES).time_to_idle(LEFT_FOR).build()
 }
 
+/// At the end of the process, executions that are being stopped get this long.
+const STOPPED_WITHIN: Duration = Duration::from_secs(3);
 /// A sign of life for the edges.
 const ANNOUNCE: Duration = Duration::from_secs(1);
 
@@ -120,6 +125,7 @@ pub async fn run(
     let metrics = metrics::Metrics::new(process);
     let worker = Arc::new(Worker {
         upstreams: upstream::Upstreams::new(&config, &metrics)?,
+        stopper: stopper::Stopper::new(metrics.stops.clone()),
         metrics,
         bus: bus.clone(),
         queue_timeout,
@@ -146,5 +152,6 @@ pub async fn run(
         cut.cancel();
         runs.wait().await;
     }
+    worker.stopper.close(STOPPED_WITHIN).await;
     Ok(())
 }

@@ -17,6 +17,7 @@ pub(crate) struct Metrics {
     pub(crate) site_timed_out: Family<Site, Counter>,
     pub(crate) unknown_site: Counter,
     pub(crate) given_up: Counter,
+    pub(crate) stops: Family<Stop, Counter>,
     pub(crate) taken_over: Counter,
     pub(crate) node_errors: Counter,
     pub(crate) odd_lines: Counter,
@@ -28,6 +29,12 @@ pub(crate) struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Outcome {
     pub(crate) outcome: &'static str,
+}
+
+/// What became of an execution that was to be stopped: `stopped`, `not_found`, `failed`, `dropped`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Stop {
+    pub(crate) result: &'static str,
 }
 
 /// A site of the settings.
@@ -50,6 +57,7 @@ impl Metrics {
             site_timed_out: Family::default(),
             unknown_site: Counter::default(),
             given_up: Counter::default(),
+            stops: Family::default(),
             taken_over: Counter::default(),
             node_errors: Counter::default(),
             odd_lines: Counter::default(),
@@ -76,6 +84,11 @@ impl Metrics {
             "site_timed_out",
             "Messages that waited in this worker for QUEUE_TIMEOUT",
             self.site_timed_out.clone(),
+        );
+        worker.register(
+            "execution_stops",
+            "Executions of n8n that were to be stopped, by what became of it",
+            self.stops.clone(),
         );
         worker.register(
             "given_up",

@@ -163,7 +163,14 @@ impl Run<'_> {
                 }
                 Turn::Progress => delivery.progress().await,
                 Turn::SaveDue => self.start_save(),
-                Turn::Saved(result) => self.saved(result).await.ok()?,
+                Turn::Saved(result) => {
+                    if self.saved(result).await.is_err() {
+                        if self.record.ended {
+                            self.stop_execution(answer);
+                        }
+                        return None;
+                    }
+                }
                 Turn::Cut => break self.failed(FailureCode::Interrupted),
             }
         };
@@ -174,7 +181,11 @@ impl Run<'_> {
             upstream.status = answer.status(), upstream.tries = answer.tries(), "a reply is over"
         );
         // Closes the connection where the answer was not read to its end.
-        drop(answer);
+        if matches!(terminal, Terminal::End { finish_reason: FinishReason::Cancelled, .. }) {
+            self.stop_execution(answer);
+        } else {
+            drop(answer);
+        }
         self.reply.finish(terminal.clone());
         let limit = if cut.is_cancelled() { RECORD_END_WHEN_CUT } else { RECORD_END_WITHIN };
         self.record_end(delivery, &mut requests, limit).await.ok()?;
@@ -220,6 +231,15 @@ impl Run<'_> {
             () = async { tokio::time::sleep_until(save_at.expect("asked only when set")).await },
                 if save_at.is_some() && saving.is_none() => Turn::SaveDue,
             () = cut.cancelled() => Turn::Cut,
+        }
+    }
+
+    /// The visitor wants no more of it: n8n need not go on either.
+    fn stop_execution(&self, answer: n8n::Answer) {
+        let may_run = answer.may_have_begun();
+        drop(answer);
+        if let Some(executions) = self.upstream.executions.as_ref().filter(|_| may_run) {
+            self.worker.stopper.stop(executions, self.message);
         }
     }
 
@@ -289,7 +309,10 @@ impl Run<'_> {
                     self.revision = 0;
                     Ok(())
                 }
-                _ => Err(TakenOver),
+                _ => {
+                    self.record = stored.record;
+                    Err(TakenOver)
+                }
             },
             // Not known yet: the next write will tell.
             Err(_) => Ok(()),

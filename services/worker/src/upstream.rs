@@ -13,12 +13,14 @@ use crate::{
     Config, Error,
     admission::Share,
     metrics::{Metrics, Site},
-    n8n,
+    n8n::{self, executions, executions::Executions},
 };
 
 /// The upstream of one site. What is shared by all messages of a site in this worker lives here.
 pub(crate) struct Upstream {
     pub(crate) client: n8n::Client,
+    /// Where executions can be stopped.
+    pub(crate) executions: Option<Executions>,
     /// What the site may take of this worker.
     pub(crate) share: Share,
     /// Whether n8n answered the last time it was asked.
@@ -40,6 +42,7 @@ impl Upstreams {
     pub(crate) fn new(config: &Config, metrics: &Metrics) -> Result<Self, Error> {
         let secret = config.session_secret_key.as_ref().ok_or(Error::NoSecret)?;
         let sites = config.sites()?;
+        let http = executions::client().map_err(n8n::Error::Http)?;
         let several = sites.len() > 1;
         let (mut all, mut by_site) = (Vec::new(), HashMap::new());
         for site in sites {
@@ -51,6 +54,7 @@ impl Upstreams {
             };
             let upstream = Upstream {
                 client: n8n::Client::new(&site.n8n, secret)?,
+                executions: executions(&site.n8n, &http)?,
                 share: Share { running: running as usize, waiting: site.queue as usize },
                 answers: AtomicBool::new(false),
                 running: metrics.site_running.get_or_create_owned(&of),
@@ -76,6 +80,16 @@ impl Upstreams {
     /// Whether any n8n answered the last time it was asked.
     pub(crate) fn answer(&self) -> bool {
         self.all.iter().any(|upstream| upstream.answers.load(Ordering::Relaxed))
+    }
+}
+
+fn executions(config: &n8n::Config, http: &reqwest::Client) -> Result<Option<Executions>, n8n::Error> {
+    match (&config.api_url, &config.api_token) {
+        (Some(url), Some(token)) => {
+            Executions::new(http.clone(), url.clone(), token).map(Some).ok_or(n8n::Error::Token)
+        }
+        (None, None) => Ok(None),
+        _ => Err(n8n::Error::HalfAnApi),
     }
 }
 

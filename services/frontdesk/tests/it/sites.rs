@@ -341,6 +341,69 @@ async fn each_site_has_its_own_settings() {
     assert!(desk.workers[0].log().lines().any(|line| line.contains("ERROR") && line.contains("site=loud")));
 }
 
+/// Whoever cancels a reply, replaces it or ends the session stops n8n's run of it, and no other; the reply does not wait
+/// for that.
+async fn a_cancelled_reply_stops_its_execution(edges: usize, on_busy: &str) {
+    let api = worker::demo::Demo::scripted(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let base = api.url().join("/api/v1").unwrap();
+    let settings = [("N8N_API_URL", base.as_str()), ("N8N_API_TOKEN", "the-token"), ("ON_BUSY", on_busy)];
+    let files = Files::two_shops();
+    let desk = files.desk(edges, 1, &settings).await;
+    desk.n8n.when("hang", Script::lines().begin().items(["one "]).hang());
+    desk.n8n.when("hi", Script::says(["done"]));
+    let visitor = desk.visitor().await;
+    let execution = |id: &str, session: &str, message: &str| {
+        let body = json!({"json": {"body": {"sessionId": session, "message_id": message}}});
+        json!({"id": id, "mode": "webhook", "data": {"executionData": {"nodeExecutionStack": [{"data": {"main": [[body]]}}]}}})
+    };
+    let mut stopped = 0;
+    for (message, id) in [("message-1", "41"), ("message-2", "42"), ("message-3", "43")] {
+        let gate = Gate::new();
+        let list =
+            [execution("7", "sess_1767168909_0000000000000000", message), execution(id, &visitor.session, message)];
+        api.will(Script::json(&json!({"data": list, "nextCursor": null}).to_string()).hold(&gate));
+        api.will(Script::json("{}"));
+        let mut reply = visitor.say(message, "hang").await;
+        reply.chunks(1).await;
+        match message {
+            "message-1" => visitor.cancel(message).await,
+            "message-2" if on_busy == "replace" => {
+                assert_eq!(text(&visitor.hear("message-9", "hi").await), "done");
+            }
+            "message-2" => visitor.cancel(message).await,
+            _ => assert_eq!(visitor.delete("/api/v1/session").send().await.unwrap().status(), 204),
+        }
+        let rest = reply.rest().await;
+        assert_eq!(rest.last().unwrap().data["finish_reason"], "cancelled");
+        // The reply is over, and the connection closed, before the API has answered.
+        desk.n8n.left_at_least(stopped + 1).await;
+        gate.open();
+        stopped += 1;
+        api.asked_at_least(2 * stopped).await;
+        let asked = api.requests();
+        let last = asked.last().unwrap();
+        assert_eq!(
+            (last.uri.path(), &last.headers["x-n8n-api-key"]),
+            (&*format!("/api/v1/executions/{id}/stop"), &"the-token".parse().unwrap())
+        );
+    }
+    metrics_say(workers(&desk), r#"frontdesk_worker_execution_stops_total{result="stopped"}"#, 3).await;
+    // One that n8n has finished meanwhile.
+    let finished = desk.visitor().await;
+    assert_eq!(text(&finished.hear("message-1", "hi").await), "done");
+    assert_eq!(api.asked(), 6, "what came to its end is not stopped");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_reply_stops_its_execution_all_in_one() {
+    a_cancelled_reply_stops_its_execution(0, "reject").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_reply_stops_its_execution_spread() {
+    a_cancelled_reply_stops_its_execution(1, "replace").await;
+}
+
 /// The files that are shipped as examples work.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_examples_are_good() {

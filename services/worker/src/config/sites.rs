@@ -71,6 +71,17 @@ impl SiteConfig {
         if let Some(name) = entry.text("api_key_header", config::key_header)?.flatten() {
             n8n.api_key_header = name;
         }
+        if let Some(url) = entry.text("api_url", config::api_url)? {
+            // That of another n8n is not said to this one.
+            n8n.api_token = n8n.api_token.take().filter(|_| url == n8n.api_url);
+            n8n.api_url = url;
+        }
+        if let Some(token) = entry.text("api_token", secret::any)? {
+            n8n.api_token = token;
+        }
+        if n8n.api_url.is_some() != n8n.api_token.is_some() {
+            return Err(entry.wrong("api_token", "and `api_url` go together; that of N8N_API_TOKEN is for N8N_API_URL"));
+        }
         site.concurrency = entry.number("concurrency", 1)?.unwrap_or(site.concurrency);
         site.queue = entry.number("queue", 0)?.unwrap_or(site.queue);
         entry.end(&OF_THE_EDGE, "SITES_FILE of the edge")?;
@@ -128,6 +139,29 @@ mod tests {
         assert_eq!(all[1].n8n.api_key_header, "x-b");
     }
 
+    /// A token goes to the API that it was given for, and to no other.
+    #[test]
+    fn the_api_of_one_n8n_is_not_anothers() {
+        let file = r#"[{"id":"same"},{"id":"other","api_url":"https://b.example/api/v1","api_token":"b-token"},
+            {"id":"none","api_url":null}]"#;
+        let settings = ["--n8n-api-url", "https://n8n.example/api/v1", "--n8n-api-token", "a-token"];
+        let all = sites(file, &[&URL[..], &settings].concat()).unwrap();
+        let api = |site: &SiteConfig| {
+            let token = site.n8n.api_token.as_ref().map(|token| token.expose().to_owned());
+            (site.n8n.api_url.as_ref().and_then(|url| url.host_str().map(str::to_owned)), token)
+        };
+        let some = |host: &str, token: &str| (Some(host.to_owned()), Some(token.to_owned()));
+        let expected = [
+            some("n8n.example", "a-token"),
+            some("b.example", "b-token"),
+            (None, None),
+            some("n8n.example", "a-token"),
+        ];
+        assert_eq!(all.iter().map(api).collect::<Vec<_>>(), expected);
+        let other = sites(r#"[{"id":"a","api_url":"https://b.example/api/v1"}]"#, &[&URL[..], &settings].concat());
+        assert!(other.unwrap_err().contains("`api_token`"));
+    }
+
     #[test]
     fn the_default_site_may_stand_in_the_file_or_be_missing() {
         let check = |file: &str, settings: &[&str], expected: &[(&str, &str)]| {
@@ -161,6 +195,10 @@ mod tests {
         check(
             r#"[{"id":"a","api_key_header":"Content-Type"}]"#,
             "site `a`: `api_key_header` content-type has another meaning in the request",
+        );
+        check(
+            r#"[{"id":"a","api_url":"https://n8n.example/api/v1"}]"#,
+            "site `a`: `api_token` and `api_url` go together; that of N8N_API_TOKEN is for N8N_API_URL",
         );
         check(r#"[{"id":"a","concurrency":0}]"#, "site `a`: `concurrency` is not a whole number of 1 or more");
         check(
