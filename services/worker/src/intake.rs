@@ -26,8 +26,10 @@ const ENDINGS: usize = 64;
 const SPARE: usize = 16;
 /// A sign of life of those that wait, three in every `ack_wait`.
 const PROGRESS: Duration = Duration::from_secs(3);
-/// How often a worker in which messages wait looks for another one with room.
+/// How often a worker in which a message has waited for [`PATIENT`] looks for another one with room.
 const LOOK_FOR_ROOM: Duration = Duration::from_millis(250);
+/// In a burst all workers fill up within this time; before, others only seem to have room.
+const PATIENT: Duration = Duration::from_secs(1);
 /// While the bus does not take them, they are left out: a wait here would hold up everybody.
 const PROGRESS_WITHIN: Duration = Duration::from_millis(500);
 
@@ -93,18 +95,20 @@ impl Intake {
         }
         loop {
             let deadline = self.admission.deadline();
-            let look_for_room = deadline.is_some() && !self.looking && !messages.asked_ahead();
             let free = self.admission.free();
-            let take = self.endings < ENDINGS && (free > 0 || !self.resting);
+            // A pull of our own would look like that of a worker with room.
+            let take = self.endings < ENDINGS && (free > 0 || !(self.resting || self.looking));
             tokio::select! {
                 delivery = next(&mut messages, free), if take => self.came(delivery),
                 Some(freed) = self.freed.1.recv() => self.freed(freed, stop).await,
                 () = async { tokio::time::sleep_until(deadline.expect("asked only when there is one")).await },
                     if deadline.is_some() && self.endings < ENDINGS => self.end_late(),
                 _ = progress.tick(), if deadline.is_some() => self.show_life().await,
-                _ = look.tick(), if look_for_room || self.resting => {
+                _ = look.tick(), if deadline.is_some() || self.resting => {
                     self.resting = false;
-                    if look_for_room {
+                    let patient = self.worker.queue_timeout.saturating_sub(PATIENT);
+                    let waited = deadline.is_some_and(|deadline| deadline <= Instant::now() + patient);
+                    if waited && !self.looking && !messages.has_asked() {
                         self.look_for_room();
                     }
                 }

@@ -39,7 +39,10 @@ impl Stopper {
     pub(crate) fn stop(&self, executions: &Executions, message: &Message) {
         let Ok(place) = Arc::clone(&self.at_most).try_acquire_owned() else {
             count(&self.stops, "dropped");
-            tracing::warn!(message.id = %message.message_id, site = %message.site, "too many executions are to be stopped; this one runs on");
+            tracing::warn!(
+                message.id = %message.message_id, site = %message.site,
+                "too many executions are to be stopped; this one runs on"
+            );
             return;
         };
         let task = Task {

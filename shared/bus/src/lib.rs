@@ -385,7 +385,7 @@ impl Bus {
     }
 
     /// Whether a worker has room, and waits in [`Messages::next`]: what is given back goes to it at once. Asked by a
-    /// worker that does not wait there itself. In the process there is no other.
+    /// worker that has asked for none itself ([`Messages::has_asked`]). In the process there is no other.
     pub async fn has_idle_worker(&self) -> bool {
         match &self.0 {
             Variant::Local(_) => false,
@@ -532,10 +532,10 @@ impl Messages {
     }
 
     /// Whether messages were asked for that may still come, whatever room there is by then.
-    pub fn asked_ahead(&self) -> bool {
+    pub fn has_asked(&self) -> bool {
         match &self.0 {
             MessagesFrom::Local(_) => false,
-            MessagesFrom::Nats(messages) => messages.asked_ahead(),
+            MessagesFrom::Nats(messages) => messages.has_asked(),
         }
     }
 

@@ -225,7 +225,7 @@ async fn what_an_idle_worker_can_take_is_not_to_spare() {
         assert!(!d.other_worker.has_idle_worker().await);
         d.edge.submit(&message(&session(), "message-1")).await.unwrap();
         idle.next(4).await.ack().await;
-        assert!(idle.asked_ahead() && !full.asked_ahead());
+        assert!(idle.has_asked() && !full.has_asked());
         assert!(d.other_worker.has_idle_worker().await);
         for _ in 0..50 {
             d.edge.submit(&message(&session(), "message-1")).await.unwrap();

@@ -253,6 +253,7 @@ const ALLOWED: &[(&str, &[Act])] = &[
             Publish("fact.default.reply_ended"),
             Publish("fact.default.reply_failed"),
             Publish("$JS.API.CONSUMER.MSG.NEXT.REQ.workers"),
+            Publish("$JS.API.CONSUMER.INFO.REQ.workers"),
             Publish("$JS.ACK.REQ.workers.1.1.1.1.0"),
             Publish("$JS.ACK._.hash.REQ.workers.1.1.1.1.0.token"),
             Subscribe("chat.ask.sess_1"),

@@ -83,9 +83,9 @@ impl Messages {
         self.take(most, true).await
     }
 
-    pub(crate) fn asked_ahead(&self) -> bool {
+    pub(crate) fn has_asked(&self) -> bool {
         let now = Instant::now();
-        self.pulls.values().any(|pull| !pull.spare && pull.left > 0 && pull.until > now)
+        self.pulls.values().any(|pull| pull.left > 0 && pull.until > now)
     }
 
     async fn take(&mut self, wanted: usize, spare: bool) -> Delivery {
