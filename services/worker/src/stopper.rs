@@ -115,3 +115,35 @@ impl Task {
 fn count(stops: &Family<Stop, Counter>, result: &'static str) {
     stops.get_or_create(&Stop { result }).inc();
 }
+
+#[cfg(test)]
+mod tests {
+    use protocol::Millis;
+    use runtime::Secret;
+    use tokio::{net::TcpListener, time::Instant};
+
+    use super::*;
+    use crate::n8n::executions::client;
+
+    /// An API that takes connections and never answers: only so many wait for it, and the process does not.
+    #[tokio::test]
+    async fn a_silent_api_holds_up_nobody() {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}/api/v1", silent.local_addr().unwrap()).parse().unwrap();
+        let executions = Executions::new(client().unwrap(), base, &Secret::any("token")).unwrap();
+        let message: Message = serde_json::from_value(serde_json::json!({"v":1,"site":"default","text":"hi",
+            "session":"sess_1767168909_9f86d081884c7d65","message_id":"message-1","digest":"d",
+            "accepted_at":Millis::now()}))
+        .unwrap();
+        let stopper = Stopper::new(Family::default());
+        for _ in 0..AT_MOST + 6 {
+            stopper.stop(&executions, &message);
+        }
+        let dropped = stopper.stops.get_or_create(&Stop { result: "dropped" }).get();
+        assert_eq!((stopper.tasks.len(), dropped), (AT_MOST, 6));
+        let began = Instant::now();
+        stopper.close(Duration::from_millis(10)).await;
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    }
+}

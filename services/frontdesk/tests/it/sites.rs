@@ -250,7 +250,7 @@ async fn what_waits_goes_to_another_worker() {
 
 /// A worker that comes later gets what waits in another one, which keeps what it runs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_worker_helps_at_once() {
+async fn a_new_worker_helps() {
     let mut desk = Desk::spread(1, 1, &[("WORKER_CONCURRENCY", "1")]).await;
     let gate = Gate::new();
     desk.n8n.will(Script::lines().begin().items(["first "]).wait(&gate).items(["last"]).end());
