@@ -47,6 +47,8 @@ pub struct Tally {
     pub cancelled: u64,
     /// Replies that failed, by the public code. Text, so that a code of a later version can be read.
     pub failed: BTreeMap<String, u64>,
+    /// Messages that workflows sent by themselves.
+    pub pushed: u64,
     /// Chunks of all replies.
     pub chunks: u64,
     /// Replies that had a first chunk; those that failed don't tell.
@@ -82,6 +84,7 @@ impl Tally {
         match kind {
             FactKind::SessionStarted { .. } | FactKind::SessionEnded => {}
             FactKind::MessageAccepted { .. } => add(&mut self.messages, 1),
+            FactKind::MessagePushed { .. } => add(&mut self.pushed, 1),
             FactKind::ReplyEnded { chunks, finish_reason, first_chunk_ms, duration_ms, .. } => {
                 match finish_reason {
                     FinishReason::Stop => add(&mut self.ended, 1),

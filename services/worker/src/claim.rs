@@ -8,7 +8,7 @@ use protocol::{FailureCode, FinishReason, Message, Millis, Record, Reply, State,
 use crate::Worker;
 
 /// From this delivery on the message has been in so many hands that something about it is wrong: it is ended.
-const LAST_ATTEMPT: u32 = 4;
+pub(crate) const LAST_ATTEMPT: u32 = 4;
 /// Clocks of the queue's machine and ours may differ by this much before a message is refused as too old.
 pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(5);
 /// Tries to write the claim: with their pauses and time limits together under the queue's `ack_wait`.
@@ -24,14 +24,6 @@ pub(crate) enum Claim {
     Later,
 }
 
-/// Who decides.
-struct By {
-    /// The run's id.
-    run: String,
-    /// Why the message is not to be run, if it isn't.
-    refused: Option<FailureCode>,
-}
-
 /// A claimed message.
 pub(crate) struct Ours {
     pub(crate) record: Record,
@@ -39,22 +31,12 @@ pub(crate) struct Ours {
     pub(crate) reply: Reply,
 }
 
-/// Decides about one delivery.
-pub(crate) async fn claim(worker: &Worker, delivery: &Delivery) -> Claim {
-    decide_once(worker, delivery, None).await
-}
-
-/// Ends one delivery that is not to be run, unless it is over or in other hands already. Never [`Claim::Ours`].
-pub(crate) async fn end(worker: &Worker, delivery: &Delivery, code: FailureCode) -> Claim {
-    decide_once(worker, delivery, Some(code)).await
-}
-
-async fn decide_once(worker: &Worker, delivery: &Delivery, refused: Option<FailureCode>) -> Claim {
+/// Decides about one delivery. `verdict`: how a message that may be run is ended instead, if it is.
+pub(crate) async fn claim(worker: &Worker, delivery: &Delivery, verdict: Option<FailureCode>) -> Claim {
     let run = format!("{:016x}", rand::random::<u64>());
-    let by = By { run, refused };
     let mut known = None;
     if delivery.attempt == 1 {
-        match claim_unread(worker, delivery, &by).await {
+        match claim_unread(worker, delivery, &run, verdict).await {
             Ok(claim) => return claim,
             Err(read) => known = read,
         }
@@ -74,7 +56,7 @@ async fn decide_once(worker: &Worker, delivery: &Delivery, refused: Option<Failu
                 }
             },
         };
-        if let Some(claim) = decide(worker, delivery, &by, stored).await {
+        if let Some(claim) = decide(worker, delivery, &run, verdict, stored).await {
             return claim;
         }
     }
@@ -84,14 +66,19 @@ async fn decide_once(worker: &Worker, delivery: &Delivery, refused: Option<Failu
 /// Writes the claim upon what the record most likely is, which saves waiting for it to be read: what this worker left
 /// there, or nothing, as for the first message of a session. The compare-and-set finds out who guessed wrong; the
 /// record that was read meanwhile is then handed back, where there is one.
-async fn claim_unread(worker: &Worker, delivery: &Delivery, by: &By) -> Result<Claim, Option<Stored>> {
+async fn claim_unread(
+    worker: &Worker,
+    delivery: &Delivery,
+    run: &str,
+    verdict: Option<FailureCode>,
+) -> Result<Claim, Option<Stored>> {
     let session = &delivery.message.session;
     if let Some(left) = worker.left.remove(session).filter(|left| left.epoch == worker.bus.epoch()) {
-        return decide(worker, delivery, by, left.stored).await.ok_or(None);
+        return decide(worker, delivery, run, verdict, left.stored).await.ok_or(None);
     }
     let nothing = Stored { record: Record::new(session.clone()), revision: 0 };
-    let (mut guess, mut read) =
-        (pin!(decide(worker, delivery, by, nothing)), pin!(worker.bus.record(session, Read::Quick)));
+    let mut guess = pin!(decide(worker, delivery, run, verdict, nothing));
+    let mut read = pin!(worker.bus.record(session, Read::Quick));
     let read = tokio::select! {
         biased;
         claim = &mut guess => match claim {
@@ -107,9 +94,14 @@ async fn claim_unread(worker: &Worker, delivery: &Delivery, by: &By) -> Result<C
 }
 
 /// Decides by the record, and writes the decision upon it. `None`: it moved, or was not written.
-async fn decide(worker: &Worker, delivery: &Delivery, by: &By, stored: Stored) -> Option<Claim> {
+async fn decide(
+    worker: &Worker,
+    delivery: &Delivery,
+    run: &str,
+    verdict: Option<FailureCode>,
+    stored: Stored,
+) -> Option<Claim> {
     let message = &delivery.message;
-    let run = by.run.as_str();
     let Stored { mut record, revision } = stored;
     // Nobody waits for it, and whoever would hear of it was told already.
     if record.ended {
@@ -117,8 +109,9 @@ async fn decide(worker: &Worker, delivery: &Delivery, by: &By, stored: Stored) -
         return Some(Claim::Over { terminal, just_now: false });
     }
     let decided = match record.find(&message.message_id) {
-        Some(Reply { terminal: Some(terminal), .. }) => {
-            return Some(Claim::Over { terminal: terminal.clone(), just_now: false });
+        // Perhaps by this very call, whose answer got lost: it is to be told of all the same.
+        Some(Reply { terminal: Some(terminal), run: by, .. }) => {
+            return Some(Claim::Over { terminal: terminal.clone(), just_now: by == run });
         }
         // Written by this very call, whose answer got lost.
         Some(ours) if ours.run == run => {
@@ -130,14 +123,15 @@ async fn decide(worker: &Worker, delivery: &Delivery, by: &By, stored: Stored) -
         // In our name from now on: a worker that was only frozen must see that it lost.
         Some(cut) => {
             let cut = Reply { run: run.to_owned(), attempt: delivery.attempt, ..cut.clone() };
-            failed(cut, FailureCode::Interrupted)
+            // One that only waits for its workflow can wait here: n8n isn't asked again.
+            if cut.waiting_until.is_some() { cut } else { failed(cut, FailureCode::Interrupted) }
         }
         // So old that its text is gone: it is over, and that is all that can be said.
         None if record.knows(&message.message_id) => {
             let terminal = Terminal::Failed { chunks: 0, code: FailureCode::Interrupted };
             return Some(Claim::Over { terminal, just_now: false });
         }
-        None => new_reply(worker, delivery, by),
+        None => new_reply(worker, delivery, run, verdict),
     };
     end_what_was_left_running(&mut record, message, run);
     record.put(&decided);
@@ -154,12 +148,9 @@ async fn decide(worker: &Worker, delivery: &Delivery, by: &By, stored: Stored) -
     }
 }
 
-fn new_reply(worker: &Worker, delivery: &Delivery, by: &By) -> Reply {
+fn new_reply(worker: &Worker, delivery: &Delivery, run: &str, verdict: Option<FailureCode>) -> Reply {
     let message = &delivery.message;
-    let reply = Reply::new(message.message_id.clone(), message.digest.clone(), delivery.attempt, by.run.clone());
-    if let Some(code) = by.refused {
-        return failed(reply, code);
-    }
+    let reply = Reply::new(message.message_id.clone(), message.digest.clone(), delivery.attempt, run.to_owned());
     if delivery.attempt >= LAST_ATTEMPT {
         return failed(reply, FailureCode::Interrupted);
     }
@@ -167,7 +158,10 @@ fn new_reply(worker: &Worker, delivery: &Delivery, by: &By) -> Reply {
     if delivery.attempt == 1 && delivery.queued_at.age_at(Millis::now()) > worker.queue_timeout + CLOCK_SKEW {
         return failed(reply, FailureCode::QueueTimeout);
     }
-    reply
+    match verdict {
+        Some(code) => failed(reply, code),
+        None => reply,
+    }
 }
 
 fn failed(mut reply: Reply, code: FailureCode) -> Reply {
@@ -188,12 +182,12 @@ fn end_what_was_left_running(record: &mut Record, message: &Message, run: &str) 
 
 #[cfg(test)]
 mod tests {
-    use bus::{Bus, Config, Messages};
+    use bus::{Bus, Circuit, Config, Messages};
     use clap::Parser as _;
-    use protocol::{MessageId, SessionId};
+    use protocol::{MessageId, SessionId, SiteId};
 
     use super::*;
-    use crate::{Left, metrics::Metrics, records, upstream::Upstreams};
+    use crate::{Left, intake::Room, metrics::Metrics, records, upstream::Upstreams};
 
     #[derive(clap::Parser)]
     struct Cli {
@@ -209,13 +203,21 @@ mod tests {
         let cli = Cli::parse_from(["worker", "--n8n-webhook-url", url, "--session-secret-key", secret.expose()]);
         let metrics = Metrics::new(&runtime::metrics::Metrics::new(None));
         Worker {
+            id: "here".into(),
             bus: bus.clone(),
             upstreams: Upstreams::new(&cli.worker, &metrics).unwrap(),
             stopper: crate::stopper::Stopper::new(metrics.stops.clone()),
             metrics,
             queue_timeout: Duration::from_secs(30),
+            late_reply_ttl: Duration::ZERO,
+            reply_max_bytes: 1024,
+            stopping: tokio_util::sync::CancellationToken::new(),
             left: records(),
         }
+    }
+
+    fn site() -> SiteId {
+        SiteId::new("default").unwrap()
     }
 
     /// The one session of these tests.
@@ -232,7 +234,7 @@ mod tests {
     }
 
     async fn claim_it(worker: &Worker, delivery: &Delivery) -> Ours {
-        match claim(worker, delivery).await {
+        match claim(worker, delivery, None).await {
             Claim::Ours(ours) => *ours,
             Claim::Over { terminal, .. } => panic!("it is over: {terminal:?}"),
             Claim::Later => panic!("it can't be claimed"),
@@ -307,8 +309,83 @@ mod tests {
         stored.record.put(&ended);
         bus.put_record(&stored.record, stored.revision).await.unwrap();
 
-        let Claim::Over { terminal, just_now: false } = claim(&worker, &second).await else { panic!("it was claimed") };
+        let Claim::Over { terminal, just_now: false } = claim(&worker, &second, None).await else {
+            panic!("it was claimed")
+        };
         assert_eq!(terminal, Terminal::Failed { chunks: 0, code: FailureCode::QueueTimeout });
+    }
+
+    /// A verdict ends what would be run, once: whoever gets the message again finds that end, whatever it would say.
+    #[tokio::test]
+    async fn a_verdict_ends_a_message_that_may_be_run() {
+        let (bus, worker, mut messages) = after_one_message().await;
+        let open = Terminal::Failed { chunks: 0, code: FailureCode::CircuitOpen };
+
+        let second = deliver(&bus, &mut messages, "message-2").await;
+        for (verdict, first) in [(Some(FailureCode::CircuitOpen), true), (None, false)] {
+            let Claim::Over { terminal, just_now } = claim(&worker, &second, verdict).await else { panic!("it runs") };
+            assert_eq!((&terminal, just_now), (&open, first));
+        }
+        assert_eq!(recorded(&bus, &second).await, ["message-1", "message-2"].map(|id| MessageId::new(id).unwrap()));
+        second.ack().await;
+
+        // Of what was claimed before it says nothing: that run was cut.
+        let mut third = deliver(&bus, &mut messages, "message-3").await;
+        claim_it(&worker, &third).await;
+        third.attempt = 2;
+        let verdict = Some(FailureCode::CircuitOpen);
+        let Claim::Over { terminal, .. } = claim(&worker, &third, verdict).await else { panic!("it runs") };
+        assert_eq!(terminal, Terminal::Failed { chunks: 0, code: FailureCode::Interrupted });
+    }
+
+    /// A status of another worker, and whether messages are left to it.
+    #[tokio::test]
+    async fn messages_are_left_only_to_whom_may_call() {
+        let check = |id: &str, circuit: Option<Circuit>, expected: bool| {
+            let bus = Bus::local(&Config::default());
+            let sites = circuit.into_iter().map(|circuit| (site(), circuit)).collect();
+            let said = bus::Status { id: id.into(), capacity: 1, running: 0, n8n: "ok".into(), sites };
+            bus.announce_worker(&said);
+            assert_eq!(worker(&bus).another_may_call(&site()), expected, "{said:?}");
+        };
+        check("there", Some(Circuit::Closed), true);
+        check("there", Some(Circuit::HalfOpen), true);
+        check("there", None, true);
+        check("there", Some(Circuit::Open), false);
+        check("here", Some(Circuit::Closed), false);
+    }
+
+    /// A worker that doesn't call n8n leaves a message to one that does, twice; then it ends it.
+    #[tokio::test]
+    async fn a_message_is_not_left_to_others_for_ever() {
+        let bus = Bus::local(&Config::default());
+        let worker = worker(&bus);
+        (0..10).for_each(|_| worker.upstreams[0].breaker.admit().unwrap().over(true));
+        bus.announce_worker(&bus::Status {
+            id: "there".into(),
+            capacity: 1,
+            running: 0,
+            n8n: "ok".into(),
+            sites: [(site(), Circuit::Closed)].into(),
+        });
+        let mut messages = bus.messages().await.unwrap();
+        let mut delivery = deliver(&bus, &mut messages, "message-1").await;
+        let run = async |delivery| {
+            let room = Room::none();
+            crate::run::run(&worker, &worker.upstreams[0], delivery, room, &tokio_util::sync::CancellationToken::new())
+                .await;
+        };
+        for attempt in 1..=2 {
+            assert_eq!(delivery.attempt, attempt);
+            run(delivery).await;
+            assert_eq!(bus.record(&session(), Read::Exact).await.unwrap().revision, 0, "nothing was decided");
+            delivery = messages.next(1).await;
+        }
+        run(delivery).await;
+        let record = bus.record(&session(), Read::Exact).await.unwrap().record;
+        let expected = Terminal::Failed { chunks: 0, code: FailureCode::CircuitOpen };
+        assert_eq!(record.replies[0].terminal, Some(expected));
+        assert!(bus.pending(&session()).await.unwrap().is_none(), "the session is free");
     }
 
     /// A message that must not be run ends by the same fence, with its code, and only once.
@@ -320,11 +397,11 @@ mod tests {
         let delivery = deliver(&bus, &mut messages, "message-1").await;
         let expected = Terminal::Failed { chunks: 0, code: FailureCode::QueueTimeout };
         for (worker, first) in [(&here, true), (&there, false)] {
-            let claim = end(worker, &delivery, FailureCode::QueueTimeout).await;
+            let claim = claim(worker, &delivery, Some(FailureCode::QueueTimeout)).await;
             let Claim::Over { terminal, just_now } = claim else { panic!("it was claimed") };
             assert_eq!((terminal, just_now), (expected.clone(), first));
         }
-        let Claim::Over { terminal, just_now: false } = claim(&there, &delivery).await else {
+        let Claim::Over { terminal, just_now: false } = claim(&there, &delivery, None).await else {
             panic!("it was claimed")
         };
         assert_eq!(terminal, expected);

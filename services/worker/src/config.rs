@@ -6,7 +6,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use runtime::{Secret, secret, settings};
 
-use crate::n8n;
+use crate::{breaker, n8n};
 
 /// How a worker works.
 #[derive(Clone, Debug, clap::Args)]
@@ -15,6 +15,9 @@ pub struct Config {
     /// How n8n is called.
     #[command(flatten)]
     pub n8n: n8n::Config,
+    /// When it isn't called for a while.
+    #[command(flatten)]
+    pub breaker: breaker::Config,
     /// Signs the visitor's token for n8n (jwt_token). Only workers and n8n hold it.
     #[arg(long, env = "SESSION_SECRET_KEY", value_parser = secret::Hidden(secret::strong), hide_env_values = true)]
     pub session_secret_key: Option<Secret>,
@@ -31,6 +34,10 @@ pub struct Config {
     /// Messages of one site that wait in this process, for up to `QUEUE_TIMEOUT`; one more fails at once.
     #[arg(long, env = "SITE_QUEUE", default_value_t = 256)]
     pub site_queue: u32,
+    /// How long a reply waits for text that its workflow sends late, by `reply_url`, once n8n's own answer broke off:
+    /// the connection was cut, a gateway lost patience, or n8n only said that the workflow runs. 0s: it fails at once.
+    #[arg(long, env = "LATE_REPLY_TTL", default_value = "0s", value_parser = settings::duration)]
+    pub late_reply_ttl: Duration,
     /// Where health and metrics of the worker are served.
     #[arg(long, env = "WORKER_ADDR", default_value = "127.0.0.1:8001")]
     pub worker_addr: SocketAddr,

@@ -41,20 +41,33 @@ enum Freed {
     Ending,
     /// A message that came again turned out to be in nobody's hands: it is to be run after all.
     Unclaimed(Box<Delivery>),
+    /// A message that came again only waits for what its workflow sends late: n8n isn't called for it.
+    Late(Box<Delivery>),
     /// Whether another worker has room.
     Elsewhere(bool),
 }
 
 /// A run's place. It is given back early, when only latecomers are still to be answered.
 pub(crate) struct Room {
-    site: usize,
+    /// `None`: it took none.
+    site: Option<usize>,
     freed: mpsc::Sender<Freed>,
+}
+
+#[cfg(test)]
+impl Room {
+    /// No place of any intake.
+    pub(crate) fn none() -> Self {
+        Self { site: None, freed: mpsc::channel(1).0 }
+    }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        // Never full: there is room for all that may run and end at once.
-        self.freed.try_send(Freed::Place(self.site)).ok();
+        if let Some(site) = self.site {
+            // Never full: there is room for all that may run and end at once.
+            self.freed.try_send(Freed::Place(site)).ok();
+        }
     }
 }
 
@@ -86,20 +99,35 @@ impl Intake {
     }
 
     /// Takes messages until `stop`, then gives back what waits. `tick` is called every second.
-    pub(crate) async fn run(&mut self, mut messages: Messages, stop: &CancellationToken, mut tick: impl FnMut(&Self)) {
+    pub(crate) async fn run(&mut self, messages: Messages, stop: &CancellationToken, mut tick: impl FnMut(&Self)) {
+        let worker = Arc::clone(&self.worker);
         let mut second = tokio::time::interval(crate::ANNOUNCE);
         let mut progress = tokio::time::interval(PROGRESS);
         let mut look = tokio::time::interval(LOOK_FOR_ROOM);
         for interval in [&mut progress, &mut look] {
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
+        let mut messages = Some(messages);
         loop {
+            // A worker that alone is cut off from n8n must not draw messages to itself by being done with them so
+            // quickly. It doesn't ask for any until a circuit is half-open, or nobody else is there; the next second
+            // looks.
+            let leaves = worker.leaves_all();
+            messages = match messages {
+                Some(messages) if leaves => {
+                    messages.close().await;
+                    None
+                }
+                None if !leaves => self.worker.bus.messages().await.ok(),
+                same => same,
+            };
             let deadline = self.admission.deadline();
             let free = self.admission.free();
             // A pull of our own would look like that of a worker with room.
             let take = self.endings < ENDINGS && (free > 0 || !(self.resting || self.looking));
             tokio::select! {
-                delivery = next(&mut messages, free), if take => self.came(delivery),
+                delivery = async { next(messages.as_mut().expect("asked only while there are any"), free).await },
+                    if take && messages.is_some() => self.came(delivery),
                 Some(freed) = self.freed.1.recv() => self.freed(freed, stop).await,
                 () = async { tokio::time::sleep_until(deadline.expect("asked only when there is one")).await },
                     if deadline.is_some() && self.endings < ENDINGS => self.end_late(),
@@ -108,15 +136,19 @@ impl Intake {
                     self.resting = false;
                     let patient = self.worker.queue_timeout.saturating_sub(PATIENT);
                     let waited = deadline.is_some_and(|deadline| deadline <= Instant::now() + patient);
-                    if waited && !self.looking && !messages.has_asked() {
+                    if waited && !self.looking && messages.as_ref().is_some_and(|messages| !messages.has_asked()) {
                         self.look_for_room();
                     }
                 }
                 _ = second.tick() => tick(self),
+                // At once: until edges know, they hand on what will only fail, or refuse what would be answered.
+                () = worker.upstreams.changed() => tick(self),
                 () = stop.cancelled() => break,
             }
         }
-        messages.close().await;
+        if let Some(messages) = messages {
+            messages.close().await;
+        }
         for delivery in self.admission.drain() {
             delivery.give_back().await;
         }
@@ -163,9 +195,13 @@ impl Intake {
     }
 
     fn start(&mut self, site: usize, delivery: Delivery) {
-        let room = Room { site, freed: self.freed.0.clone() };
+        self.worker.upstreams[site].running.inc();
+        self.run_in(Some(site), site, delivery);
+    }
+
+    fn run_in(&mut self, place: Option<usize>, site: usize, delivery: Delivery) {
+        let room = Room { site: place, freed: self.freed.0.clone() };
         let (worker, cut) = (Arc::clone(&self.worker), self.cut.clone());
-        worker.upstreams[site].running.inc();
         self.runs.spawn(async move { run::run(&worker, &worker.upstreams[site], delivery, room, &cut).await });
     }
 
@@ -186,7 +222,11 @@ impl Intake {
         self.runs.spawn(async move {
             let message = &delivery.message;
             let stored = worker.bus.record(&message.session, Read::Exact).await;
-            if stored.is_ok_and(|stored| stored.record.ended || stored.record.knows(&message.message_id)) {
+            let record = stored.map(|stored| stored.record).ok();
+            let reply = record.as_ref().and_then(|record| record.find(&message.message_id));
+            if reply.is_some_and(|reply| reply.terminal.is_none() && reply.waiting_until.is_some()) {
+                freed.try_send(Freed::Late(Box::new(delivery))).ok();
+            } else if record.is_some_and(|record| record.ended || record.knows(&message.message_id)) {
                 run::refuse(&worker, &delivery, FailureCode::Interrupted).await;
                 freed.try_send(Freed::Ending).ok();
             } else {
@@ -206,6 +246,13 @@ impl Intake {
                 }
             }
             Freed::Ending => self.endings -= 1,
+            Freed::Late(delivery) => {
+                self.endings -= 1;
+                match self.worker.upstreams.find(&delivery.message.site) {
+                    Some(site) if !stop.is_cancelled() => self.run_in(None, site, *delivery),
+                    _ => delivery.give_back().await,
+                }
+            }
             Freed::Elsewhere(has_room) => {
                 self.looking = false;
                 if has_room {

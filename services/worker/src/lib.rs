@@ -1,7 +1,9 @@
 //! Bus to n8n to bus.
 //!
 //! - [`intake`]: from the bus to a run, or to a place in the queue of a site; [`admission`]: who runs next.
-//! - [`run`](mod@run): the life of one message; [`claim`]: the fence before it.
+//! - [`run`](mod@run): the life of one message; [`claim`]: the fence before it; [`late`]: what its workflow says after
+//!   n8n's own answer broke off.
+//! - [`breaker`]: whether n8n is called at all.
 //! - [`stopper`]: stops n8n's executions whose visitors cancelled.
 //! - [`upstream`]: the webhook of each site, and what is known of it.
 //! - [`n8n`]: the client; [`lines`]: the pure decoder of its answers; [`token`]: what proves the visitor to n8n.
@@ -9,6 +11,7 @@
 //! - [`config`], [`metrics`]: settings and figures.
 
 mod admission;
+mod breaker;
 mod claim;
 mod config;
 pub mod demo;
@@ -16,6 +19,7 @@ pub mod demo;
 #[doc(hidden)]
 pub mod fuzz;
 mod intake;
+mod late;
 pub mod lines;
 mod metrics;
 pub mod n8n;
@@ -26,12 +30,13 @@ mod upstream;
 
 use std::{sync::Arc, time::Duration};
 
-use bus::{Bus, Status, Stored};
+use bus::{Bus, Circuit, Status, Stored};
 use moka::sync::Cache;
-use protocol::SessionId;
+use protocol::{SessionId, SiteId};
 use runtime::metrics::Metrics as Process;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use breaker::Config as BreakerConfig;
 pub use config::Config;
 
 /// Why a worker can't start.
@@ -63,12 +68,20 @@ impl Config {
 
 /// What the runs of one worker share.
 struct Worker {
+    /// Which process.
+    id: String,
     bus: Bus,
     upstreams: upstream::Upstreams,
     stopper: stopper::Stopper,
     metrics: metrics::Metrics,
     /// A message that waited longer is not run.
     queue_timeout: Duration,
+    /// A reply that broke off waits for so long; 0 is not at all.
+    late_reply_ttl: Duration,
+    /// Text of a reply, what came late included.
+    reply_max_bytes: usize,
+    /// Cancelled when the worker takes no more messages.
+    stopping: CancellationToken,
     /// The records of sessions as this worker left them, so that the next message of a session needs no read. With
     /// them replies' text stays in memory, for [`LEFT_FOR`] after the session's last message. Old ones do no harm, since
     /// each write names the revision that it is upon; but only as long as the store gives no revision twice, hence the
@@ -88,6 +101,31 @@ impl Worker {
     /// Keeps a session's record for its next message.
     fn leave(&self, left: Left) {
         self.left.insert(left.stored.record.session.clone(), left);
+    }
+
+    /// Whether another worker was heard that may call this site's n8n.
+    fn another_may_call(&self, site: &SiteId) -> bool {
+        let workers = self.bus.presence().workers;
+        workers.iter().any(|worker| worker.id != self.id && worker.sites.get(site) != Some(&Circuit::Open))
+    }
+
+    /// Whether messages are better left to others: n8n is not called for any site, and for each another worker may.
+    fn leaves_all(&self) -> bool {
+        self.upstreams
+            .iter()
+            .all(|upstream| upstream.breaker.circuit() == Circuit::Open && self.another_may_call(&upstream.id))
+    }
+
+    /// Says how it is.
+    fn announce(&self, capacity: u32, running: usize) {
+        let sites = self.upstreams.iter().map(|upstream| (upstream.id.clone(), upstream.breaker.circuit()));
+        self.bus.announce_worker(&Status {
+            id: self.id.clone(),
+            capacity,
+            running: u32::try_from(running).unwrap_or(u32::MAX),
+            n8n: self.upstreams.word().to_owned(),
+            sites: sites.collect(),
+        });
     }
 }
 
@@ -124,28 +162,27 @@ pub async fn run(
 ) -> Result<(), Error> {
     let metrics = metrics::Metrics::new(process);
     let worker = Arc::new(Worker {
+        id: format!("{:016x}", rand::random::<u64>()),
         upstreams: upstream::Upstreams::new(&config, &metrics)?,
         stopper: stopper::Stopper::new(metrics.stops.clone()),
         metrics,
         bus: bus.clone(),
         queue_timeout,
+        late_reply_ttl: config.late_reply_ttl,
+        reply_max_bytes: config.n8n.reply_max_bytes,
+        stopping: stop.clone(),
         left: records(),
     });
-    let id = format!("{:016x}", rand::random::<u64>());
     let (runs, cut) = (TaskTracker::new(), CancellationToken::new());
     let capacity = config.worker_concurrency;
+    for site in 0..worker.upstreams.iter().count() {
+        let (worker, stop) = (Arc::clone(&worker), stop.clone());
+        runs.spawn(async move { stop.run_until_cancelled(worker.upstreams.follow(site)).await });
+    }
     let mut intake = intake::Intake::new(Arc::clone(&worker), capacity as usize, runs.clone(), cut.clone());
     let messages = bus.messages().await?;
-    tracing::info!(worker.id = id, concurrency = capacity, "taking messages");
-    let announce = |intake: &intake::Intake| {
-        bus.announce_worker(&Status {
-            id: id.clone(),
-            capacity,
-            running: u32::try_from(intake.running()).unwrap_or(u32::MAX),
-            n8n: if worker.upstreams.answer() { "ok" } else { "unknown" }.to_owned(),
-        });
-    };
-    intake.run(messages, &stop, announce).await;
+    tracing::info!(worker.id, concurrency = capacity, "taking messages");
+    intake.run(messages, &stop, |intake| worker.announce(capacity, intake.running())).await;
     runs.close();
     if tokio::time::timeout(config.drain_timeout, runs.wait()).await.is_err() {
         tracing::warn!(replies = runs.len(), "ending replies that did not finish in time");

@@ -4,19 +4,22 @@
 //! in it waits for the bus while n8n has something to say: events are sent without waiting, the record is written by a
 //! future that runs beside the reading, and what could not be sent is in the buffer, which is the truth.
 
-use std::{borrow::Cow, pin::Pin, sync::atomic::Ordering, time::Duration};
+use std::{borrow::Cow, pin::Pin, time::Duration};
 
-use bus::{Answer as AskAnswer, Ask, Cancel, Delivery, PutError, Read, Request, Requests, Sender, Stored};
+use bus::{
+    Answer as AskAnswer, Ask, Cancel, Delivery, LateAnswer, PutError, Read, Request, Requests, Sender, Stored, Taken,
+};
 use protocol::{Event, Fact, FactKind, FailureCode, FinishReason, Message, Millis, Record, Reply, Terminal, What};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Left, Worker,
-    claim::{self, Claim, Ours, claim},
+    breaker::Call,
+    claim::{Claim, Ours, claim},
     intake::Room,
     lines::Piece,
-    metrics::Outcome,
+    metrics::{Outcome, Site},
     n8n::{self, Read as Step},
     upstream::Upstream,
 };
@@ -34,9 +37,13 @@ const RECORD_END_WITHIN: Duration = Duration::from_secs(60);
 /// The same when the process is to end.
 const RECORD_END_WHEN_CUT: Duration = Duration::from_secs(5);
 
+/// Up to this delivery a worker that doesn't call n8n leaves a message to one that does: not for long, and not so often
+/// that the message is taken for a bad one ([`LAST_ATTEMPT`](crate::claim::LAST_ATTEMPT)).
+const LEAVE_UNTIL: u32 = 2;
+
 /// Ends one delivery that is not to be run.
 pub(crate) async fn refuse(worker: &Worker, delivery: &Delivery, code: FailureCode) {
-    if let Claim::Over { terminal, just_now } = claim::end(worker, delivery, code).await {
+    if let Claim::Over { terminal, just_now } = claim(worker, delivery, Some(code)).await {
         tell_over(worker, delivery, &terminal, just_now).await;
     }
 }
@@ -51,20 +58,31 @@ async fn tell_over(worker: &Worker, delivery: &Delivery, terminal: &Terminal, ju
     worker.bus.sender(&message.session).send(&event);
     delivery.ack().await;
     if just_now {
+        if matches!(terminal, Terminal::Failed { code: FailureCode::CircuitOpen, .. }) {
+            worker.metrics.circuit_refused.get_or_create(&Site::of(&message.site)).inc();
+        }
         worker.count(message, terminal, None);
     }
 }
 
-/// Runs one delivery to its end. `cut` ends it as `interrupted`.
+/// Runs one delivery to its end. `cut` ends it as `interrupted`. The breaker is asked before the claim, so that a message
+/// that n8n is not called for costs one write.
 pub(crate) async fn run(worker: &Worker, upstream: &Upstream, delivery: Delivery, room: Room, cut: &CancellationToken) {
     let message = &delivery.message;
     let epoch = worker.bus.epoch();
-    let Ours { record, revision, reply } = match claim(worker, &delivery).await {
+    let call = upstream.breaker.admit();
+    if call.is_none() && delivery.attempt <= LEAVE_UNTIL && worker.another_may_call(&message.site) {
+        worker.metrics.circuit_given_back.get_or_create(&Site::of(&message.site)).inc();
+        delivery.give_back().await;
+        return;
+    }
+    let verdict = if call.is_none() { Some(FailureCode::CircuitOpen) } else { None };
+    let Ours { record, revision, reply } = match claim(worker, &delivery, verdict).await {
         Claim::Ours(ours) => *ours,
         Claim::Over { terminal, just_now } => return tell_over(worker, &delivery, &terminal, just_now).await,
         Claim::Later => return,
     };
-    let Ok(requests) = worker.bus.requests(&message.session).await else { return };
+    let Ok(mut requests) = worker.bus.requests(&message.session).await else { return };
     worker.metrics.in_flight.inc();
     let mut run = Run {
         worker,
@@ -78,13 +96,23 @@ pub(crate) async fn run(worker: &Worker, upstream: &Upstream, delivery: Delivery
         saved: 0,
         save_at: None,
         saving: None,
+        waiting: None,
+        cancel_asked: false,
+        last_late: None,
     };
-    let ended = run.ask_n8n(&delivery, requests, cut).await;
+    let ended = run.through(&delivery, call, &mut requests, cut).await;
     worker.metrics.in_flight.dec();
-    let Some((terminal, requests)) = ended else {
-        worker.metrics.taken_over.inc();
-        tracing::warn!(message.id = %message.message_id, "another worker took over, or the visitor ended the session; saying nothing more");
-        return;
+    let terminal = match ended {
+        Ok(Ended::Over(terminal)) => terminal,
+        Ok(Ended::HandedOver) => {
+            tracing::info!(message.id = %message.message_id, "left a reply that waits to another worker");
+            return;
+        }
+        Err(TakenOver) => {
+            worker.metrics.taken_over.inc();
+            tracing::warn!(message.id = %message.message_id, "another worker took over, or the visitor ended the session; saying nothing more");
+            return;
+        }
     };
     worker.count(message, &terminal, run.first_text);
     drop(room);
@@ -94,21 +122,27 @@ pub(crate) async fn run(worker: &Worker, upstream: &Upstream, delivery: Delivery
 }
 
 /// One running reply.
-struct Run<'a> {
-    worker: &'a Worker,
+pub(crate) struct Run<'a> {
+    pub(crate) worker: &'a Worker,
     upstream: &'a Upstream,
     message: &'a Message,
     sender: Sender,
     record: Record,
     revision: u64,
     /// The buffer: everything that was said.
-    reply: Reply,
+    pub(crate) reply: Reply,
     /// From the message's acceptance.
     first_text: Option<Duration>,
     /// How many chunks the last record write holds.
     saved: u32,
     save_at: Option<Instant>,
     saving: Option<Saving>,
+    /// n8n is read no more, and the workflow may send the rest until then.
+    pub(crate) waiting: Option<Instant>,
+    /// The visitor stopped the reply while something was being recorded.
+    pub(crate) cancel_asked: bool,
+    /// What ended the reply came late, and is answered once that is recorded: whose answer, and its first chunk.
+    pub(crate) last_late: Option<(LateAnswer, u32)>,
 }
 
 /// A record write on its way.
@@ -122,88 +156,149 @@ enum Turn {
     Progress,
     SaveDue,
     Saved(Result<u64, PutError>),
+    /// Nothing came late, in all the time there was.
+    TooLate,
+    /// The worker stops, and another one can wait as well.
+    HandOver,
     Cut,
 }
 
 /// Somebody else holds the message.
-struct TakenOver;
+pub(crate) struct TakenOver;
+
+/// How this worker's part in a message went.
+enum Ended {
+    /// The end is recorded and told.
+    Over(Terminal),
+    /// Another worker goes on waiting.
+    HandedOver,
+}
 
 impl Run<'_> {
-    /// Asks n8n and tells what comes, to the recorded and published end. `None` when somebody else took over.
-    async fn ask_n8n(
+    /// Asks n8n, unless that was done before, and tells what comes, to the recorded and published end.
+    async fn through(
         &mut self,
         delivery: &Delivery,
-        mut requests: Requests,
+        mut call: Option<Call>,
+        requests: &mut Requests,
         cut: &CancellationToken,
-    ) -> Option<(Terminal, Requests)> {
-        let mut answer = self.upstream.client.ask(self.message);
+    ) -> Result<Ended, TakenOver> {
         let (mut beat, mut progress) = (every(HEARTBEAT), every(PROGRESS));
         // Edges learn that the message is taken.
-        self.send(What::Heartbeat { next: 0, begun: false });
+        self.send(What::Heartbeat { next: self.reply.next, begun: self.reply.begun_at.is_some() });
+        let mut answer = None;
+        match self.reply.waiting_until {
+            Some(until) => {
+                // n8n isn't called.
+                call = None;
+                self.wait(until);
+            }
+            None => answer = Some(self.upstream.client.ask(self.message)),
+        }
         let terminal = loop {
-            match self.turn(&mut answer, &mut requests, &mut beat, &mut progress, cut).await {
-                Turn::Read(Step::More) => self.want_save(),
+            match self.turn(&mut answer, requests, &mut beat, &mut progress, cut).await {
+                Turn::Read(Step::More) => {
+                    if self.first_text.is_some() {
+                        call.as_mut().map(Call::answering);
+                    }
+                    self.want_save();
+                }
                 Turn::Read(Step::End(result)) => {
-                    // Anything but silence: n8n is there.
-                    let reached =
-                        !matches!(result, Err(FailureCode::UpstreamUnreachable | FailureCode::UpstreamTimeout));
-                    self.upstream.answers.store(reached, Ordering::Relaxed);
-                    break match result {
-                        Ok(()) => self.end(FinishReason::Stop),
-                        Err(code) => self.failed(code),
-                    };
+                    if let (Some(call), Some(answer)) = (call.take(), &answer) {
+                        call.over(answer.is_outage());
+                    }
+                    let may_go_on = answer.take().is_some_and(|answer| self.read_to_its_end(&answer));
+                    match result {
+                        Ok(()) => break self.end(FinishReason::Stop),
+                        Err(_) if may_go_on && self.takes_late(self.message) => {
+                            self.wait(Millis::now().after(self.worker.late_reply_ttl));
+                        }
+                        Err(code) => break self.failed(code),
+                    }
                 }
                 Turn::Asked(Request::Ask(ask, to)) => answer_ask(&self.reply, &ask, to),
                 Turn::Asked(Request::Cancel(Cancel { message_id })) if message_id == self.reply.message_id => {
                     break self.end(FinishReason::Cancelled);
                 }
                 Turn::Asked(Request::Cancel(_)) => {}
+                Turn::Asked(Request::Late(late, to)) => {
+                    self.take_late(*late, to, delivery, requests).await?;
+                    if self.cancel_asked {
+                        break self.end(FinishReason::Cancelled);
+                    }
+                    if self.last_late.is_some() {
+                        break self.end(FinishReason::Stop);
+                    }
+                }
                 Turn::Beat => {
                     self.send(What::Heartbeat { next: self.reply.next, begun: self.reply.begun_at.is_some() });
                 }
                 Turn::Progress => delivery.progress().await,
                 Turn::SaveDue => self.start_save(),
                 Turn::Saved(result) => {
-                    if self.saved(result).await.is_err() {
+                    let written = result.is_ok();
+                    if let Err(lost) = self.saved(result).await {
                         if self.record.ended {
-                            self.stop_execution(answer);
+                            self.stop_execution(answer.as_ref());
                         }
-                        return None;
+                        return Err(lost);
                     }
+                    self.keep_recorded(written);
                 }
-                Turn::Cut => break self.failed(FailureCode::Interrupted),
+                Turn::TooLate => break self.failed(FailureCode::UpstreamTimeout),
+                Turn::HandOver if self.hand_over(delivery, requests).await? => return Ok(Ended::HandedOver),
+                Turn::HandOver | Turn::Cut => break self.failed(FailureCode::Interrupted),
             }
         };
-        self.worker.metrics.node_errors.inc_by(answer.errors().into());
-        self.worker.metrics.odd_lines.inc_by(answer.odd_lines().into());
-        tracing::info!(
-            message.id = %self.message.message_id, site = %self.message.site, ?terminal,
-            upstream.status = answer.status(), upstream.tries = answer.tries(), "a reply is over"
-        );
+        // One that was cancelled or cut says nothing of n8n, and another may try.
+        drop(call);
         // Closes the connection where the answer was not read to its end.
-        if matches!(terminal, Terminal::End { finish_reason: FinishReason::Cancelled, .. }) {
-            self.stop_execution(answer);
-        } else {
-            drop(answer);
+        if let Some(answer) = answer.take() {
+            self.read_to_its_end(&answer);
+            if matches!(terminal, Terminal::End { finish_reason: FinishReason::Cancelled, .. }) {
+                self.stop_execution(Some(&answer));
+            }
         }
+        tracing::info!(message.id = %self.message.message_id, site = %self.message.site, ?terminal, "a reply is over");
         self.reply.finish(terminal.clone());
         let limit = if cut.is_cancelled() { RECORD_END_WHEN_CUT } else { RECORD_END_WITHIN };
-        self.record_end(delivery, &mut requests, limit).await.ok()?;
+        if !self.record(delivery, requests, limit, |held| held.terminal.is_some()).await? {
+            tracing::error!(message.id = %self.message.message_id, "the end of a reply could not be recorded");
+            return Err(TakenOver);
+        }
         // First, so that whoever answers this end at once finds the session free.
         delivery.ack().await;
+        if let Some((to, first)) = self.last_late.take() {
+            self.tell_from(first);
+            to.send(Taken::Now);
+        }
         self.send(What::Done(terminal.clone()));
-        Some((terminal, requests))
+        Ok(Ended::Over(terminal))
+    }
+
+    /// Counts what n8n's answer was like, and says whether its workflow may go on.
+    fn read_to_its_end(&self, answer: &n8n::Answer) -> bool {
+        self.worker.metrics.node_errors.inc_by(answer.errors().into());
+        self.worker.metrics.odd_lines.inc_by(answer.odd_lines().into());
+        self.worker.metrics.retries.inc_by(answer.tries().saturating_sub(1).into());
+        self.worker.metrics.retries_refused.inc_by(answer.out_of_budget().into());
+        tracing::info!(
+            message.id = %self.message.message_id, site = %self.message.site,
+            upstream.status = answer.status(), upstream.tries = answer.tries(), "n8n is read no more"
+        );
+        answer.may_go_on()
     }
 
     async fn turn(
         &mut self,
-        answer: &mut n8n::Answer,
+        answer: &mut Option<n8n::Answer>,
         requests: &mut Requests,
         beat: &mut Interval,
         progress: &mut Interval,
         cut: &CancellationToken,
     ) -> Turn {
-        let Self { worker, message, sender, reply, first_text, save_at, saving, .. } = self;
+        let Self { worker, message, sender, reply, first_text, save_at, saving, waiting, .. } = self;
+        let may_leave = waiting.is_some() && worker.bus.outlives_process();
         let mut tell = |piece: Piece<'_>| {
             let what = match piece {
                 Piece::Begun => {
@@ -221,7 +316,8 @@ impl Run<'_> {
             sender.send(&Event { message_id: reply.message_id.clone(), attempt: reply.attempt, what });
         };
         tokio::select! {
-            step = answer.read(&mut tell) => Turn::Read(step),
+            step = async { answer.as_mut().expect("asked only while there is one").read(&mut tell).await },
+                if answer.is_some() => Turn::Read(step),
             request = requests.next() => Turn::Asked(request),
             _ = beat.tick() => Turn::Beat,
             _ = progress.tick() => Turn::Progress,
@@ -230,20 +326,22 @@ impl Run<'_> {
             }
             () = async { tokio::time::sleep_until(save_at.expect("asked only when set")).await },
                 if save_at.is_some() && saving.is_none() => Turn::SaveDue,
+            () = async { tokio::time::sleep_until(waiting.expect("asked only when set")).await },
+                if waiting.is_some() => Turn::TooLate,
+            () = worker.stopping.cancelled(), if may_leave => Turn::HandOver,
             () = cut.cancelled() => Turn::Cut,
         }
     }
 
     /// The visitor wants no more of it: n8n need not go on either.
-    fn stop_execution(&self, answer: n8n::Answer) {
-        let may_run = answer.may_have_begun();
-        drop(answer);
+    fn stop_execution(&self, answer: Option<&n8n::Answer>) {
+        let may_run = answer.is_some_and(n8n::Answer::may_have_begun);
         if let Some(executions) = self.upstream.executions.as_ref().filter(|_| may_run) {
             self.worker.stopper.stop(executions, self.message);
         }
     }
 
-    fn send(&self, what: What<'_>) {
+    pub(crate) fn send(&self, what: What<'_>) {
         let (message_id, attempt) = (self.reply.message_id.clone(), self.reply.attempt);
         self.sender.send(&Event { message_id, attempt, what });
     }
@@ -255,6 +353,16 @@ impl Run<'_> {
 
     fn failed(&self, code: FailureCode) -> Terminal {
         Terminal::Failed { chunks: self.reply.next, code }
+    }
+
+    /// When text first came is known by whoever brings it.
+    pub(crate) fn note_text(&mut self) {
+        self.first_text.get_or_insert_with(|| self.message.accepted_at.age_at(Millis::now()));
+        self.worker.metrics.chunks.inc();
+    }
+
+    pub(crate) fn save_at(&mut self, at: Instant) {
+        self.save_at = Some(at);
     }
 
     /// The first chunk is recorded at once, what follows every second.
@@ -319,27 +427,34 @@ impl Run<'_> {
         }
     }
 
-    /// Writes the end into the record, through an outage of the bus if it must; edges are answered meanwhile.
-    async fn record_end(
+    /// Writes the reply into the record until what is there `holds`, through an outage of the bus if it must; edges are
+    /// answered meanwhile. `false` when that did not work out within `limit`.
+    pub(crate) async fn record(
         &mut self,
         delivery: &Delivery,
         requests: &mut Requests,
         limit: Duration,
-    ) -> Result<(), TakenOver> {
+        holds: impl Fn(&Reply) -> bool,
+    ) -> Result<bool, TakenOver> {
         let until = Instant::now() + limit;
         let (mut progress, mut pause) = (every(PROGRESS), Duration::from_millis(20));
         loop {
             if self.saving.is_none() {
                 self.start_save();
             }
-            // An earlier write may still be on its way; the end needs one of its own after it.
-            let holds_end = self.record.find(&self.reply.message_id).is_some_and(|held| held.terminal.is_some());
+            // An earlier write may still be on its way; what is new needs one of its own after it.
+            let is_new = self.record.find(&self.reply.message_id).is_some_and(&holds);
             let saving = self.saving.as_mut().expect("just started");
             let result = tokio::select! {
                 result = saving => result,
                 request = requests.next() => {
-                    if let Request::Ask(ask, to) = request {
-                        self.answer_unfinished(&ask, to);
+                    match request {
+                        Request::Ask(ask, to) => self.answer_unfinished(&ask, to),
+                        Request::Cancel(Cancel { message_id }) => {
+                            self.cancel_asked |= message_id == self.reply.message_id;
+                        }
+                        // Its edge tries again.
+                        Request::Late(..) => {}
                     }
                     continue;
                 }
@@ -350,13 +465,12 @@ impl Run<'_> {
             };
             let written = result.is_ok();
             self.saved(result).await?;
-            if written && holds_end {
-                return Ok(());
+            if written && is_new {
+                return Ok(true);
             }
             if !written {
                 if Instant::now() > until {
-                    tracing::error!(message.id = %self.message.message_id, "the end of a reply could not be recorded");
-                    return Err(TakenOver);
+                    return Ok(false);
                 }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(1));
@@ -387,8 +501,10 @@ async fn answer_latecomers(reply: &Reply, mut requests: Requests, cut: &Cancella
     loop {
         tokio::select! {
             request = requests.next() => {
-                if let Request::Ask(ask, to) = request {
-                    answer_ask(reply, &ask, to);
+                match request {
+                    Request::Ask(ask, to) => answer_ask(reply, &ask, to),
+                    Request::Late(_, to) => to.send(Taken::Over),
+                    Request::Cancel(_) => {}
                 }
             }
             () = &mut over => return,

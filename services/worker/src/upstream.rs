@@ -1,30 +1,29 @@
 //! One n8n webhook for each site, and what a worker counts and knows of it.
 
-use std::{
-    collections::HashMap,
-    ops::Index,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::{collections::HashMap, ops::Index};
 
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use protocol::SiteId;
+use tokio::sync::Notify;
 
 use crate::{
     Config, Error,
     admission::Share,
+    breaker::Breaker,
     metrics::{Metrics, Site},
     n8n::{self, executions, executions::Executions},
 };
 
 /// The upstream of one site. What is shared by all messages of a site in this worker lives here.
 pub(crate) struct Upstream {
+    pub(crate) id: SiteId,
+    /// Before the client.
+    pub(crate) breaker: Breaker,
     pub(crate) client: n8n::Client,
     /// Where executions can be stopped.
     pub(crate) executions: Option<Executions>,
     /// What the site may take of this worker.
     pub(crate) share: Share,
-    /// Whether n8n answered the last time it was asked.
-    pub(crate) answers: AtomicBool,
     pub(crate) running: Gauge,
     pub(crate) waiting: Gauge,
     pub(crate) refused: Counter,
@@ -35,6 +34,7 @@ pub(crate) struct Upstream {
 pub(crate) struct Upstreams {
     all: Vec<Upstream>,
     by_site: HashMap<SiteId, usize>,
+    changed: Notify,
 }
 
 impl Upstreams {
@@ -46,17 +46,18 @@ impl Upstreams {
         let several = sites.len() > 1;
         let (mut all, mut by_site) = (Vec::new(), HashMap::new());
         for site in sites {
-            let of = Site { site: site.id.to_string() };
+            let of = Site::of(&site.id);
             let running = match site.concurrency {
                 0 if several => config.worker_concurrency.div_ceil(2),
                 0 => config.worker_concurrency,
                 some => some.min(config.worker_concurrency),
             };
             let upstream = Upstream {
+                id: site.id.clone(),
+                breaker: Breaker::new(&config.breaker, metrics.follow_circuit(&site.id)),
                 client: n8n::Client::new(&site.n8n, secret)?,
                 executions: executions(&site.n8n, &http)?,
                 share: Share { running: running as usize, waiting: site.queue as usize },
-                answers: AtomicBool::new(false),
                 running: metrics.site_running.get_or_create_owned(&of),
                 waiting: metrics.site_waiting.get_or_create_owned(&of),
                 refused: metrics.site_refused.get_or_create_owned(&of),
@@ -65,7 +66,7 @@ impl Upstreams {
             by_site.insert(site.id, all.len());
             all.push(upstream);
         }
-        Ok(Self { all, by_site })
+        Ok(Self { all, by_site, changed: Notify::new() })
     }
 
     /// The number of a site.
@@ -77,9 +78,25 @@ impl Upstreams {
         self.all.iter()
     }
 
-    /// Whether any n8n answered the last time it was asked.
-    pub(crate) fn answer(&self) -> bool {
-        self.all.iter().any(|upstream| upstream.answers.load(Ordering::Relaxed))
+    /// How n8n is, in the words of `/health`: `ok` if it is for any site.
+    pub(crate) fn word(&self) -> &'static str {
+        let words = || self.all.iter().map(|upstream| upstream.breaker.word());
+        if words().any(|word| word == "ok") { "ok" } else { words().next().unwrap_or("unknown") }
+    }
+
+    /// Follows a site's circuit: see [`changed`](Self::changed).
+    pub(crate) async fn follow(&self, site: usize) {
+        let breaker = &self.all[site].breaker;
+        let mut circuit = breaker.circuit();
+        loop {
+            circuit = breaker.changed(circuit).await;
+            self.changed.notify_one();
+        }
+    }
+
+    /// Waits until a circuit has changed. Cancel-safe.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
     }
 }
 

@@ -69,7 +69,7 @@ fn workers(desk: &Desk) -> &[Process] {
 /// One message each of so many visitors of a site, all accepted when this returns.
 async fn flood(desk: &Desk, site: &str, messages: usize) -> Vec<Stream> {
     let says = (0..messages).map(|n| async move {
-        let visitor = Visitor::begin_on(&desk.edges[n % desk.edges.len()].url, site).await;
+        let visitor = Visitor::begin_at(&desk.edges[n % desk.edges.len()].url, site).await;
         visitor.say("message-1", "flood").await
     });
     futures_util::future::join_all(says).await
@@ -92,7 +92,7 @@ async fn a_flood_delays_nobody_else(edges: usize, workers_: usize) {
     desk.n8n.asked_at_least(places).await;
     metrics_say(workers(&desk), r#"frontdesk_worker_site_waiting{site="loud"}"#, 200 - places).await;
     for message in ["message-1", "message-2", "message-3"] {
-        let visitor = Visitor::begin_on(&desk.edges[0].url, "quiet").await;
+        let visitor = Visitor::begin_at(&desk.edges[0].url, "quiet").await;
         let events = visitor.hear(message, "hello").await;
         assert_eq!((names(&events), text(&events).as_str()), (vec!["begin", "chunk", "end"], "at once"));
     }
@@ -137,7 +137,7 @@ async fn a_full_queue_and_a_long_wait(edges: usize) {
     let desk = files.desk(edges, 1, &settings).await;
     let gate = Gate::new();
     desk.n8n.will(Script::lines().begin().items(["first "]).wait(&gate).items(["last"]).end());
-    let mut runs = Visitor::begin_on(&desk.edges[0].url, "loud").await.say("message-1", "hi").await;
+    let mut runs = Visitor::begin_at(&desk.edges[0].url, "loud").await.say("message-1", "hi").await;
     runs.chunks(1).await;
     let mut waits = flood(&desk, "loud", 2).await;
     metrics_say(workers(&desk), r#"frontdesk_worker_site_waiting{site="loud"}"#, 2).await;
@@ -194,7 +194,7 @@ async fn who_leaves_the_queue_is_not_run(edges: usize) {
     let gate = Gate::new();
     desk.n8n.will(Script::lines().begin().items(["first "]).wait(&gate).items(["last"]).end());
     desk.n8n.will(Script::says(["for the third"]));
-    let begin = || Visitor::begin_on(&desk.edges[0].url, "loud");
+    let begin = || Visitor::begin_at(&desk.edges[0].url, "loud");
     let mut runs = begin().await.say("message-1", "one").await;
     runs.chunks(1).await;
     let (cancels, leaves, stays) = (begin().await, begin().await, begin().await);
@@ -304,7 +304,7 @@ async fn each_site_has_its_own_settings() {
     let desk = files.desk(1, 1, &[]).await;
     desk.n8n.when("hi", Script::says(["from the settings' n8n"]));
 
-    let quiet = Visitor::begin_on(&desk.edges[0].url, "quiet").await;
+    let quiet = Visitor::begin_at(&desk.edges[0].url, "quiet").await;
     assert_eq!(text(&quiet.hear("message-1", "hi").await), "from its own n8n");
     assert_eq!(own.requests()[0].headers["x-its"], "its-key");
     assert_eq!(text(&desk.visitor().await.hear("message-1", "hi").await), "from the settings' n8n");
@@ -336,7 +336,7 @@ async fn each_site_has_its_own_settings() {
     assert_eq!(from_loud.send().await.unwrap().status(), 403, "a token is for its own site's pages");
 
     // The worker's file lacks this one.
-    let lost = Visitor::begin_on(&desk.edges[0].url, "loud").await.hear("message-1", "hi").await;
+    let lost = Visitor::begin_at(&desk.edges[0].url, "loud").await.hear("message-1", "hi").await;
     assert_eq!((names(&lost), code(&lost)), (vec!["failed"], &json!("upstream_unreachable")));
     assert!(desk.workers[0].log().lines().any(|line| line.contains("ERROR") && line.contains("site=loud")));
 }
@@ -412,7 +412,7 @@ async fn the_examples_are_good() {
     let (edge, worker) = (path("edge.json"), path("worker.json"));
     let desk = Arc::new(Desk::all_in_one(&[("SITES_FILE", &edge), ("N8N_SITES_FILE", &worker)]).await);
     for site in ["lamps", "garden", "default"] {
-        Visitor::begin_on(&desk.edges[0].url, site).await;
+        Visitor::begin_at(&desk.edges[0].url, site).await;
         let running = metric(&desk.edges[0].url, &format!(r#"frontdesk_worker_site_running{{site="{site}"}}"#)).await;
         assert_eq!(running, 0);
     }

@@ -4,7 +4,10 @@ use std::sync::Once;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::{
+    Client, ClientBuilder, RequestBuilder, Response,
+    header::{HeaderValue, ORIGIN},
+};
 use serde_json::{Value, json};
 
 use crate::desk::LIMIT;
@@ -39,19 +42,27 @@ impl Visitor {
         Self::begin_as(edge, None).await.0
     }
 
+    /// On a page of that origin.
+    pub(crate) async fn begin_on(edge: &str, origin: &'static str) -> Self {
+        let origin = [(ORIGIN, HeaderValue::from_static(origin))].into_iter().collect();
+        let body = json!({"fingerprint": FINGERPRINT});
+        Self::begin_by(Client::builder().default_headers(origin), edge, &body).await.0
+    }
+
     /// Begins with an identity token; the whole answer as well.
     pub(crate) async fn begin_as(edge: &str, identity_token: Option<&str>) -> (Self, Value) {
-        Self::begin_with(edge, &json!({"fingerprint": FINGERPRINT, "identity_token": identity_token})).await
+        let body = json!({"fingerprint": FINGERPRINT, "identity_token": identity_token});
+        Self::begin_by(Client::builder(), edge, &body).await
     }
 
     /// Begins on a site.
-    pub(crate) async fn begin_on(edge: &str, site: &str) -> Self {
-        Self::begin_with(edge, &json!({"fingerprint": FINGERPRINT, "site": site})).await.0
+    pub(crate) async fn begin_at(edge: &str, site: &str) -> Self {
+        Self::begin_by(Client::builder(), edge, &json!({"fingerprint": FINGERPRINT, "site": site})).await.0
     }
 
-    async fn begin_with(edge: &str, body: &Value) -> (Self, Value) {
+    async fn begin_by(http: ClientBuilder, edge: &str, body: &Value) -> (Self, Value) {
         use_ring();
-        let http = Client::builder().no_proxy().timeout(LIMIT).build().expect("a client");
+        let http = http.no_proxy().timeout(LIMIT).build().expect("a client");
         let created = http.post(format!("{edge}/api/v1/session/create")).json(body);
         let created: Value = created.send().await.expect("the edge answers").json().await.expect("JSON");
         let text = |name: &str| created[name].as_str().unwrap_or_else(|| panic!("{name} in {created}")).to_owned();
