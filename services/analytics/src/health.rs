@@ -27,7 +27,7 @@ impl Health {
         let (health, bus) = (self.clone(), bus.clone());
         Arc::new(move || {
             health.check()?;
-            if bus.connected() { Ok(()) } else { Err("the bus is not connected".to_owned()) }
+            bus.missing().map_or(Ok(()), |lacks| Err(format!("waiting for NATS: {lacks}")))
         })
     }
 

@@ -33,6 +33,8 @@ impl Metrics {
             // From a disk that keeps its promises in a cache to one that is about to fail.
             batch_seconds: Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0]),
         };
+        // From the beginning, as 0: an alarm can't watch what isn't there.
+        metrics.facts.get_or_create(&Seen { kind: "message_accepted", outcome: "repeated" }).inc_by(0);
         process.register(|registry| metrics.register(registry));
         metrics
     }

@@ -75,6 +75,18 @@ pub enum Error {
         /// Why.
         cause: Box<redb::Error>,
     },
+    /// What stands in the file is not what was written there: the disk, or somebody else, changed it.
+    #[error(
+        "{} is damaged and was left as it is ({cause}); move it away and put a copy back, or start without: what was not \
+         acknowledged yet comes again",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where that shows.
+        cause: String,
+    },
     /// The disk is full or broken, mostly.
     #[error("the database failed: {0}")]
     Failed(Box<redb::Error>),
@@ -132,13 +144,8 @@ impl Store {
     /// Opens the file, or makes it.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let path = path.to_owned();
-        Self::opened_by(REMEMBERED, move || {
-            let opened = redb::Builder::new().set_cache_size(CACHE_BYTES).create(&path);
-            opened.map_err(|error| match error {
-                redb::DatabaseError::DatabaseAlreadyOpen => Error::InUse(path.clone()),
-                error => Error::Open { path: path.clone(), cause: Box::new(error.into()) },
-            })
-        })
+        check(&path)?;
+        Self::opened_by(REMEMBERED, move || open(&path))
     }
 
     /// A database that is gone with the process. A failure also empties it, but memory doesn't fail.
@@ -214,6 +221,36 @@ impl Store {
         // redb may panic on a file that somebody else changed; then there is none open, and that is a good state.
         self.database.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn open(path: &Path) -> Result<Database, Error> {
+    let opened = redb::Builder::new().set_cache_size(CACHE_BYTES).create(path);
+    opened.map_err(|error| match error {
+        redb::DatabaseError::DatabaseAlreadyOpen => Error::InUse(path.to_owned()),
+        redb::DatabaseError::Storage(redb::StorageError::Corrupted(cause)) => {
+            Error::Damaged { path: path.to_owned(), cause }
+        }
+        error => Error::Open { path: path.to_owned(), cause: Box::new(error.into()) },
+    })
+}
+
+/// Compares the whole file with its checksums: redb itself looks at them only after a crash, and believes, or panics at,
+/// what it reads later.
+fn check(path: &Path) -> Result<(), Error> {
+    let damaged = |cause: String| Error::Damaged { path: path.to_owned(), cause };
+    if !path.try_exists().unwrap_or(true) {
+        return Ok(());
+    }
+    // It may panic at what it finds.
+    let checked = std::panic::catch_unwind(|| {
+        let mut database = open(path)?;
+        match database.check_integrity() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(damaged("checksums differ".to_owned())),
+            Err(error) => Err(damaged(error.to_string())),
+        }
+    });
+    checked.unwrap_or_else(|_| Err(damaged("its structure makes no sense".to_owned())))
 }
 
 /// A transaction with the durability that an acknowledgement needs.
@@ -522,6 +559,70 @@ pub(crate) mod tests {
             assert!((known..=known + 1).contains(&counted), "{counted} of {known}");
         }
         assert!(known >= 200, "{known}");
+    }
+
+    const READ: &str = "FRONTDESK_TEST_READ";
+
+    /// What the next test runs in a process of its own, because a damaged file may end it.
+    #[test]
+    #[ignore = "reads what it is told to"]
+    fn opens_and_counts() {
+        let Ok(file) = std::env::var(READ) else { return };
+        match Store::open(Path::new(&file)) {
+            Ok(store) => {
+                let more = store.apply(&[accepted(1_000_000)]);
+                println!("\nopened: {} {}", messages(&store), more.is_ok());
+            }
+            Err(error) => println!("\nrefused: {error}"),
+        }
+    }
+
+    /// The end of the file is torn off, or holds something else: either all that was acknowledged is there, or the file is
+    /// refused in words, and left as it is.
+    #[test]
+    fn a_damaged_file_is_whole_or_refused() {
+        const FACTS: usize = 300;
+        let folder = tempfile::tempdir().unwrap();
+        let (good, bad) = (folder.path().join("good.redb"), folder.path().join("bad.redb"));
+        let store = Store::open(&good).unwrap();
+        for n in 0..FACTS {
+            store.apply(&[accepted(n)]).unwrap();
+        }
+        // As a kill leaves it: not closed.
+        let whole = std::fs::read(&good).unwrap();
+        drop(store);
+        let (mut opened, mut refused) = (0, 0);
+        for round in 0..60_usize {
+            let mut damaged = whole.clone();
+            let at = whole.len() - (1 + round / 2) * whole.len() / 31;
+            match round % 2 {
+                0 => damaged.truncate(at),
+                _ => damaged[at..].iter_mut().take(4096).for_each(|byte| *byte ^= 0x5a),
+            }
+            std::fs::write(&bad, &damaged).unwrap();
+            let read = || {
+                let reader = Command::new(std::env::current_exe().unwrap())
+                    .args(["--ignored", "--exact", "--nocapture", "store::tests::opens_and_counts"])
+                    .env(READ, &bad)
+                    .output()
+                    .unwrap();
+                String::from_utf8_lossy(&reader.stdout).into_owned() + &String::from_utf8_lossy(&reader.stderr)
+            };
+            let said = read();
+            if said.contains(&format!("opened: {} true", FACTS + 1)) {
+                opened += 1;
+            } else {
+                for said in [said, read()] {
+                    assert!(said.contains("refused: ") && said.contains("is damaged and was left as it is"), "{said}");
+                }
+                let left = std::fs::read(&bad).unwrap();
+                let same = left.iter().zip(&damaged).filter(|(left, damaged)| left == damaged).count();
+                assert!(same + 4096 >= damaged.len(), "all but its head is as it was: {same} of {}", damaged.len());
+                refused += 1;
+            }
+        }
+        assert!(opened > 0 && refused > 0, "{opened} opened, {refused} refused");
+        println!("{opened} opened, {refused} refused");
     }
 
     #[test]

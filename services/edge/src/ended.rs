@@ -25,7 +25,7 @@ use crate::{chat::away, openapi, problem::ApiError, state::State, time, visitor:
 /// Ended sessions that are kept: about 30 MB. As many as the bus remembers, unless it was told to remember more.
 const MAX: usize = 1_000_000;
 /// A call waits for the first reading for so long: an edge says no in under a second.
-const READ_IN_WITHIN: Duration = Duration::from_millis(900);
+const READ_IN_WITHIN: Duration = Duration::from_millis(750);
 /// Between tries to follow a bus that is not there.
 const PAUSE: Duration = Duration::from_millis(200);
 

@@ -33,7 +33,7 @@ pub(crate) use view::Cursor;
 use view::{Merged, Timing, View};
 
 /// A session that can't be read within this time is refused: an edge says no in under a second.
-const OPEN_WITHIN: Duration = Duration::from_millis(950);
+const OPEN_WITHIN: Duration = Duration::from_millis(850);
 /// No worker has a message after this long: the visitor is told that it waits.
 const SAY_QUEUED_AFTER: Duration = Duration::from_secs(1);
 /// Three heartbeats of a worker.
@@ -44,6 +44,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const HOLE_AGAIN: Duration = Duration::from_millis(100);
 /// A worker is silent for good: the queue had time to give its message to another one, which would have spoken.
 const DEAD_AFTER: Duration = Duration::from_secs(25);
+/// No worker claims a message that is older than `QUEUE_TIMEOUT` and this; twice what clocks may differ by.
+const CLAIMED_WITHIN: Duration = Duration::from_secs(10);
 /// Finished replies are dropped from memory when nothing happened for this long; the record has them.
 const FORGET_AFTER: Duration = Duration::from_secs(30);
 /// A hub without listeners stays for so long: most visitors answer the reply that they have just read.
@@ -214,7 +216,7 @@ impl Hubs {
         tokio::time::timeout(limit, self.shared.tasks.wait()).await.ok();
     }
 
-    /// Reads the record in once more: what another edge ended there is told by nobody.
+    /// Reads the record in once more: not everything that another edge ended there was told.
     pub(crate) async fn read_again(&self, hub: &Hub) -> Result<(), bus::Error> {
         let stored = self.shared.bus.record(&hub.0.session, Read::Quick).await?;
         hub.0.view().load(&stored.record.replies);
@@ -228,7 +230,8 @@ impl Hubs {
     pub(crate) async fn refuse(&self, hub: &Hub, message: &Message, code: FailureCode) -> Result<bool, bus::Error> {
         let (bus, run) = (&self.shared.bus, edge_run());
         let mut reply = Reply::new(message.message_id.clone(), message.digest.clone(), 0, run);
-        reply.finish(Terminal::Failed { chunks: 0, code });
+        let terminal = Terminal::Failed { chunks: 0, code };
+        reply.finish(terminal.clone());
         let mut failed = 0;
         // Each refusal means that the record moved.
         for _ in 0..8 {
@@ -248,6 +251,9 @@ impl Hubs {
                 Ok(_) => {
                     hub.0.view().load(&record.replies);
                     hub.0.changed.send_replace(());
+                    // The visitor's tabs at other edges have not heard of the message at all.
+                    let (message_id, what) = (message.message_id.clone(), What::Done(terminal));
+                    bus.sender(&message.session).send(&Event { message_id, attempt: 0, what });
                     return Ok(true);
                 }
                 Err(PutError::Lost) => {}
@@ -526,7 +532,8 @@ impl Task {
             let found = self.look_up(&message_id).await;
             match (found, timing.accepted) {
                 (Found::Queued, Some((accepted, at))) if accepted.elapsed() >= self.shared.queue_timeout => {
-                    self.expire(&message_id, at).await;
+                    let late = accepted.elapsed() >= self.shared.queue_timeout + CLAIMED_WITHIN;
+                    self.expire(&message_id, at, late).await;
                 }
                 (Found::Queued, _) => {
                     if self.watched.view().say_queued(&message_id) {
@@ -630,8 +637,8 @@ impl Task {
         self.watched.changed.send_replace(());
     }
 
-    /// Nobody took it in time: from now on nobody will.
-    async fn expire(&self, message_id: &MessageId, accepted_at: Millis) {
+    /// Nobody took it in time: from now on nobody will. When it is `late`, also where there is no room to write that.
+    async fn expire(&self, message_id: &MessageId, accepted_at: Millis, late: bool) {
         let terminal = Terminal::Failed { chunks: 0, code: FailureCode::QueueTimeout };
         match end_unclaimed(&self.shared.bus, &self.watched.session, message_id, &terminal).await {
             Ok(Some(site)) => {
@@ -641,8 +648,23 @@ impl Task {
             }
             // A worker was quicker.
             Ok(None) => {}
+            Err(bus::Error::Overloaded) if late => {
+                if let Some(site) = self.take_out(message_id).await {
+                    tracing::error!(message.id = %message_id, "no worker could claim a message: records have no room");
+                    self.end_here(message_id, FailureCode::QueueTimeout);
+                    self.tell_failed(&site, message_id, FailureCode::QueueTimeout, 0, accepted_at);
+                }
+            }
             Err(error) => tracing::warn!(%error, message.id = %message_id, "a message can't be ended now"),
         }
+    }
+
+    /// Takes a message out of the queue; the site that it was for.
+    async fn take_out(&self, message_id: &MessageId) -> Option<SiteId> {
+        let bus = &self.shared.bus;
+        let pending = bus.pending(&self.watched.session).await.ok().flatten();
+        let pending = pending.filter(|pending| pending.message.message_id == *message_id)?;
+        bus.withdraw(&pending).await.ok().map(|()| pending.message.site)
     }
 
     /// Its worker is gone, and no other one has spoken: it ends here.
@@ -670,6 +692,11 @@ impl Task {
                 self.end_here(message_id, FailureCode::Interrupted);
             }
             Err(PutError::Lost) => {}
+            // Whoever comes to write it says the same.
+            Err(PutError::Bus(bus::Error::Overloaded)) => {
+                tracing::error!(message.id = %message_id, "a reply's worker is gone, and records have no room to say so");
+                self.end_here(message_id, FailureCode::Interrupted);
+            }
             Err(error) => tracing::warn!(%error, message.id = %message_id, "a dead reply can't be ended now"),
         }
     }

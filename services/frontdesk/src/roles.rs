@@ -16,12 +16,12 @@ const FLUSH: Duration = Duration::from_secs(3);
 
 /// Share of the edge's drain time that the worker in the same process has.
 const WORKER_DRAIN: f64 = 0.6;
-/// How long a start waits for NATS before it says so and goes on: a role is there, and not ready, without it.
+/// How long a start waits for NATS before it goes on: a role is there, and not ready, without it.
 const CONNECT: Duration = Duration::from_secs(2);
 
 pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
-    let signal = stop::on_signal(&tasks)?;
+    let signal = stop::on_signal()?;
     settings.edge.demo = true;
     let made = [
         fill("JWT_SECRET_KEY", &mut settings.edge.jwt_secret_key),
@@ -50,6 +50,7 @@ pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
     settings.worker.check()?;
     let bus = Bus::local(&settings.bus);
     let process = Metrics::new(settings.edge.metrics_token.clone());
+    count_losses(&bus, &process);
     let listener = listen(settings.edge.address()).await?;
     let address = (settings.edge.listener.is_tls(), listener.local_addr()?);
     let queue_timeout = settings.bus.queue_timeout;
@@ -93,15 +94,13 @@ pub(crate) async fn edge(settings: EdgeRole) -> anyhow::Result<()> {
     settings.edge.check()?;
     remembers_ends(&settings.over.bus, &settings.edge)?;
     allow_files(settings.edge.listener.max_connections);
-    let tasks = TaskTracker::new();
-    let signal = stop::on_signal(&tasks)?;
+    let signal = stop::on_signal()?;
     let process = Metrics::new(settings.edge.metrics_token.clone());
     let bus = connect(&settings.over, "edge", &process).await?;
     let listener = listen(settings.edge.address()).await?;
     announce(settings.edge.listener.is_tls(), listener.local_addr()?);
     edge::run(settings.edge, listener, bus.clone(), settings.over.bus.queue_timeout, process, signal).await?;
     bus.close(FLUSH).await;
-    end(&tasks).await;
     Ok(())
 }
 
@@ -109,7 +108,7 @@ pub(crate) async fn worker(settings: WorkerRole) -> anyhow::Result<()> {
     settings.worker.check()?;
     long_enough(&settings.over.bus, &settings.worker)?;
     let tasks = TaskTracker::new();
-    let signal = stop::on_signal(&tasks)?;
+    let signal = stop::on_signal()?;
     let process = Metrics::new(settings.ops.metrics_token);
     let bus = connect(&settings.over, "worker", &process).await?;
     let ops_stop = CancellationToken::new();
@@ -125,7 +124,7 @@ pub(crate) async fn worker(settings: WorkerRole) -> anyhow::Result<()> {
 
 pub(crate) async fn analytics(settings: AnalyticsRole) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
-    let signal = stop::on_signal(&tasks)?;
+    let signal = stop::on_signal()?;
     let process = Metrics::new(settings.ops.metrics_token);
     let config = settings.analytics.on_disk();
     let bus = connect(&settings.over, "analytics", &process).await?;
@@ -283,13 +282,10 @@ async fn run_worker(
 async fn connect(over: &OverNats, role: &'static str, process: &Metrics) -> anyhow::Result<Bus> {
     let bus = Bus::nats(&over.bus, &over.nats, role).await?;
     let counted = bus.clone();
-    process.count("nats_refusals", "What NATS refused: a missing right, or a limit.", move || counted.refusals());
+    process.count("nats_refusals", "What NATS refused: a missing right, or a limit", move || counted.refusals());
+    count_losses(&bus, process);
     let until = tokio::time::Instant::now() + CONNECT;
-    while bus.ping().await.is_err() {
-        if tokio::time::Instant::now() > until {
-            tracing::warn!("NATS does not answer yet, or `frontdesk nats-setup` was not run; starting all the same");
-            break;
-        }
+    while bus.ping().await.is_err() && tokio::time::Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     // Later ones are logged and counted; now they mean that this is not the role's own user.
@@ -298,6 +294,20 @@ async fn connect(over: &OverNats, role: &'static str, process: &Metrics) -> anyh
         "NATS refuses what the {role} needs (the log says what): give it the user of nats/nats-server.conf"
     );
     Ok(bus)
+}
+
+/// Shows what the bus drops or loses.
+fn count_losses(bus: &Bus, process: &Metrics) {
+    let count = |name, help, which: fn(bus::Losses) -> u64| {
+        let bus = bus.clone();
+        process.count(name, help, move || which(bus.losses()));
+    };
+    count("bus_facts_dropped", "Facts that found the queue full, or the stream away for too long", |lost| lost.facts);
+    count("bus_facts_missed", "Facts that went from the stream before analytics came to them", |lost| lost.missed);
+    count("bus_unsent", "Live events and answers that could not be sent without waiting", |lost| lost.unsent);
+    count("bus_unread", "Live messages for which a listener had no room", |lost| lost.unread);
+    count("bus_outages", "Times that a connection to NATS was lost", |lost| lost.outages);
+    count("bus_records_dropped", "Records that went for want of room, all-in-one", |lost| lost.records);
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -329,7 +339,7 @@ async fn serve_ops(
 
 fn connected(bus: &Bus) -> Ready {
     let bus = bus.clone();
-    Arc::new(move || if bus.connected() { Ok(()) } else { Err("NATS is away".to_owned()) })
+    Arc::new(move || bus.missing().map_or(Ok(()), |lacks| Err(format!("waiting for NATS: {lacks}"))))
 }
 
 /// Waits for what was spawned, which ends with the stop.

@@ -2,7 +2,7 @@
 
 use std::{pin::pin, time::Duration};
 
-use bus::{Delivery, PutError, Read, Stored};
+use bus::{Ask, Delivery, PutError, Read, Stored};
 use protocol::{FailureCode, FinishReason, Message, Millis, Record, Reply, State, Terminal};
 
 use crate::Worker;
@@ -120,6 +120,11 @@ async fn decide(
         }
         // This delivery is the older one: it lay somewhere while another worker was given the message. That one runs.
         Some(other) if other.attempt > delivery.attempt => return Some(Claim::Later),
+        // NATS was away for longer than the queue waits for a sign of life, and the run was not: it goes on where it is.
+        Some(_) if delivery.attempt > 1 && still_runs(worker, message).await => {
+            tracing::info!(message.id = %message.message_id, "a message that comes again still runs: it is left alone");
+            return Some(Claim::Later);
+        }
         // In our name from now on: a worker that was only frozen must see that it lost.
         Some(cut) => {
             let cut = Reply { run: run.to_owned(), attempt: delivery.attempt, ..cut.clone() };
@@ -148,6 +153,13 @@ async fn decide(
     }
 }
 
+/// Whether a worker, perhaps this one, answers for the message. One that is gone or frozen does not.
+async fn still_runs(worker: &Worker, message: &Message) -> bool {
+    let ask = Ask { message_id: Some(message.message_id.clone()), from: u32::MAX };
+    let answer = worker.bus.ask(&message.session, &ask).await;
+    answer.is_ok_and(|reply| reply.is_some_and(|reply| reply.message_id == message.message_id))
+}
+
 fn new_reply(worker: &Worker, delivery: &Delivery, run: &str, verdict: Option<FailureCode>) -> Reply {
     let message = &delivery.message;
     let reply = Reply::new(message.message_id.clone(), message.digest.clone(), delivery.attempt, run.to_owned());
@@ -155,7 +167,7 @@ fn new_reply(worker: &Worker, delivery: &Delivery, run: &str, verdict: Option<Fa
         return failed(reply, FailureCode::Interrupted);
     }
     // Usually an edge has said so long ago; this is for a message whose edge died.
-    if delivery.attempt == 1 && delivery.queued_at.age_at(Millis::now()) > worker.queue_timeout + CLOCK_SKEW {
+    if delivery.queued_at.age_at(Millis::now()) > worker.queue_timeout + CLOCK_SKEW {
         return failed(reply, FailureCode::QueueTimeout);
     }
     match verdict {
@@ -182,7 +194,7 @@ fn end_what_was_left_running(record: &mut Record, message: &Message, run: &str) 
 
 #[cfg(test)]
 mod tests {
-    use bus::{Bus, Circuit, Config, Messages};
+    use bus::{Bus, Circuit, Config, Messages, Request};
     use clap::Parser as _;
     use protocol::{MessageId, SessionId, SiteId};
 
@@ -281,6 +293,37 @@ mod tests {
             assert_eq!(recorded(&bus, &delivery).await, expected);
             finish(worker, &delivery, ours).await;
         }
+    }
+
+    /// NATS was away, and the queue gives a message again while its run goes on: it is left alone. Once nobody answers for
+    /// it, it ends as interrupted.
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_again_is_cut_only_when_nobody_runs_it() {
+        let bus = Bus::local(&Config::default());
+        let worker = worker(&bus);
+        let mut messages = bus.messages().await.unwrap();
+        let first = deliver(&bus, &mut messages, "message-1").await;
+        let ours = claim_it(&worker, &first).await;
+        let mut requests = bus.requests(&session()).await.unwrap();
+        let answers = async {
+            loop {
+                if let Request::Ask(_, to) = requests.next().await {
+                    to.send(ours.reply.clone());
+                }
+            }
+        };
+        let again = messages.next(1).await;
+        assert_eq!(again.attempt, 2);
+        tokio::select! {
+            claim = claim(&worker, &again, None) => assert!(matches!(claim, Claim::Later)),
+            () = answers => {}
+        }
+        drop(requests);
+        let again = messages.next(1).await;
+        let Claim::Over { terminal, just_now: true } = claim(&worker, &again, None).await else {
+            panic!("it is not over")
+        };
+        assert_eq!(terminal, Terminal::Failed { chunks: 0, code: FailureCode::Interrupted });
     }
 
     /// A store that lost everything gives the same revisions again: what was left before a reconnect is not built upon.

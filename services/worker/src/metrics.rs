@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     circuit_changes: Family<Change, Counter>,
     pub(crate) circuit_refused: Family<Site, Counter>,
     pub(crate) circuit_given_back: Family<Site, Counter>,
+    pub(crate) records_unwritten: Counter,
     pub(crate) first_text_seconds: Histogram,
     pub(crate) reply_seconds: Histogram,
 }
@@ -90,6 +91,7 @@ impl Metrics {
             circuit_changes: Family::default(),
             circuit_refused: Family::default(),
             circuit_given_back: Family::default(),
+            records_unwritten: Counter::default(),
             first_text_seconds: Histogram::new(waits),
             reply_seconds: Histogram::new(waits),
         };
@@ -167,6 +169,11 @@ impl Metrics {
         worker.register("circuit_refused", help, self.circuit_refused.clone());
         let help = "Messages left to another worker because the circuit was open";
         worker.register("circuit_given_back", help, self.circuit_given_back.clone());
+        worker.register(
+            "records_unwritten",
+            "Writes of a running reply's record that failed; the next one holds the same",
+            self.records_unwritten.clone(),
+        );
         for (name, help, histogram) in [
             ("first_text", "From a message's acceptance to the first text of its reply", &self.first_text_seconds),
             ("reply", "From a message's acceptance to the end of its reply", &self.reply_seconds),

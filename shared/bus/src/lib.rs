@@ -67,8 +67,8 @@ pub enum Error {
     /// The bus can't be reached (now): try again later.
     #[error("the bus can't be reached: {0}")]
     Unavailable(String),
-    /// The queue is full: try again later.
-    #[error("the queue is full")]
+    /// There is no room, in the queue or wherever it was to be kept: try again later.
+    #[error("there is no room")]
     Overloaded,
     /// What came over the bus is not what was expected, or doesn't fit: trying again won't help.
     #[error("unexpected on the bus: {0}")]
@@ -273,6 +273,41 @@ impl Said {
     }
 }
 
+/// What a role can't work without, and lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Missing {
+    /// There is no connection, or none any more.
+    #[error("it can't be reached")]
+    Nats,
+    /// There is one, and nothing comes back on it.
+    #[error("it does not answer")]
+    Answer,
+    /// The server was started without it.
+    #[error("it has no JetStream")]
+    JetStream,
+    /// Nobody has made them yet, or they are gone with the server's disk.
+    #[error("it lacks the streams that `frontdesk nats-setup` makes")]
+    Streams,
+}
+
+/// What the bus of this process dropped or lost since its start. Nothing of it is silent: readers re-read, and what was
+/// not stored is told to who said it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Facts that found the queue full, or the stream away for too long.
+    pub facts: u64,
+    /// Facts that the stream dropped before this process, analytics, had read them.
+    pub missed: u64,
+    /// Live events and answers that could not be sent, because NATS was away or the client's queue was full.
+    pub unsent: u64,
+    /// What came for a listener that had no room for it.
+    pub unread: u64,
+    /// How often a connection to NATS was lost.
+    pub outages: u64,
+    /// Records that went for want of room, all-in-one.
+    pub records: u64,
+}
+
 /// How the processes of a deployment talk. Cheap to clone.
 #[derive(Clone)]
 pub struct Bus(Variant);
@@ -433,6 +468,19 @@ impl Bus {
         either!(&self.0, bus => bus.connected())
     }
 
+    /// What the bus lacks, as it was a second ago at most; `None` when all is there.
+    pub fn missing(&self) -> Option<Missing> {
+        match &self.0 {
+            Variant::Local(_) => None,
+            Variant::Nats(bus) => bus.missing(),
+        }
+    }
+
+    /// What was dropped or lost so far.
+    pub fn losses(&self) -> Losses {
+        either!(&self.0, bus => bus.losses())
+    }
+
     /// Who has been heard within three seconds.
     pub fn presence(&self) -> Presence {
         either!(&self.0, bus => bus.presence())
@@ -474,7 +522,7 @@ impl Bus {
     pub fn sender(&self, session: &SessionId) -> Sender {
         Sender(match &self.0 {
             Variant::Local(bus) => SenderTo::Local(bus.clone(), session.clone()),
-            Variant::Nats(bus) => SenderTo::Nats(bus.live(), nats::ev(session)),
+            Variant::Nats(bus) => SenderTo::Nats(bus.voice(), nats::ev(session)),
         })
     }
 
@@ -560,7 +608,7 @@ pub struct Sender(SenderTo);
 
 enum SenderTo {
     Local(local::Local, SessionId),
-    Nats(async_nats::Client, async_nats::Subject),
+    Nats(nats::Voice, async_nats::Subject),
 }
 
 impl Sender {
@@ -568,7 +616,7 @@ impl Sender {
     pub fn send(&self, event: &Event<'_>) {
         match &self.0 {
             SenderTo::Local(bus, session) => bus.send(session, event),
-            SenderTo::Nats(client, subject) => nats::send(client, subject, event),
+            SenderTo::Nats(voice, subject) => voice.send(subject, event),
         }
     }
 }
@@ -682,7 +730,7 @@ pub struct LateAnswer(LateAnswerTo);
 
 enum LateAnswerTo {
     Local(tokio::sync::oneshot::Sender<Taken>),
-    Nats(async_nats::Client, async_nats::Subject),
+    Nats(nats::Voice, async_nats::Subject),
 }
 
 impl LateAnswer {
@@ -690,7 +738,7 @@ impl LateAnswer {
     pub fn send(self, taken: Taken) {
         match self.0 {
             LateAnswerTo::Local(to) => drop(to.send(taken)),
-            LateAnswerTo::Nats(client, to) => nats::answer(&client, to, &taken),
+            LateAnswerTo::Nats(voice, to) => voice.answer(to, &taken),
         }
     }
 }
@@ -700,7 +748,7 @@ pub struct Answer(AnswerTo);
 
 enum AnswerTo {
     Local(tokio::sync::oneshot::Sender<Reply>),
-    Nats(async_nats::Client, async_nats::Subject),
+    Nats(nats::Voice, async_nats::Subject),
 }
 
 impl Answer {
@@ -708,7 +756,7 @@ impl Answer {
     pub fn send(self, reply: Reply) {
         match self.0 {
             AnswerTo::Local(to) => drop(to.send(reply)),
-            AnswerTo::Nats(client, to) => nats::answer(&client, to, &reply),
+            AnswerTo::Nats(voice, to) => voice.answer(to, &reply),
         }
     }
 }

@@ -23,8 +23,8 @@ use tokio::{
 
 use crate::{
     ACK_WAIT, Answer, AnswerTo, Ask, BatchAck, Cancel, Config, DUPLICATE_WINDOW, Delivery, Error, EventsFrom,
-    FACT_QUEUE, FactBatch, LATE_WITHIN, LIVE_BUFFER, Late, LateAnswer, LateAnswerTo, Live, PROOF_WINDOW, Pending,
-    Presence, Proved, PutError, Read, Request, Said, Status, Stored, Submitted, Taken, roll_call::RollCall,
+    FACT_QUEUE, FactBatch, LATE_WITHIN, LIVE_BUFFER, Late, LateAnswer, LateAnswerTo, Live, Losses, PROOF_WINDOW,
+    Pending, Presence, Proved, PutError, Read, Request, Said, Status, Stored, Submitted, Taken, roll_call::RollCall,
 };
 pub(crate) use ended::Ended;
 
@@ -44,6 +44,7 @@ struct Shared {
     /// Changes when a session was ended.
     ended: watch::Sender<()>,
     dropped: AtomicU64,
+    unread: AtomicU64,
     roll_call: RollCall,
 }
 
@@ -58,6 +59,8 @@ struct State {
     /// The records by revision, oldest first.
     written: BTreeMap<u64, (Instant, SessionId)>,
     record_bytes: usize,
+    /// How many went before their time, for want of room.
+    records_dropped: u64,
     listeners: HashMap<SessionId, Vec<Listener>>,
     workers: HashMap<SessionId, mpsc::Sender<Request>>,
     facts: VecDeque<Fact>,
@@ -117,6 +120,7 @@ impl Local {
             told: Notify::new(),
             ended: watch::Sender::default(),
             dropped: AtomicU64::new(0),
+            unread: AtomicU64::new(0),
             roll_call: RollCall::default(),
         }))
     }
@@ -184,6 +188,7 @@ impl Local {
         for listener in listeners {
             if listener.to.try_send(Arc::clone(&event)).is_err() {
                 listener.lagged.store(true, Ordering::Release);
+                self.0.unread.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
@@ -284,6 +289,15 @@ impl Local {
         self.0.dropped.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn losses(&self) -> Losses {
+        Losses {
+            facts: self.facts_dropped(),
+            unread: self.0.unread.load(Ordering::Relaxed),
+            records: self.state().records_dropped,
+            ..Losses::default()
+        }
+    }
+
     #[expect(clippy::unused_async, reason = "the other variant waits")]
     pub(crate) async fn ping(&self) -> Result<Duration, Error> {
         Ok(Duration::ZERO)
@@ -365,6 +379,7 @@ impl State {
             let (_, session) = oldest.remove();
             if let Some((_, _, bytes)) = self.records.remove(&session) {
                 self.record_bytes -= bytes;
+                self.records_dropped += u64::from(!fits);
             }
         }
     }

@@ -6,13 +6,14 @@
 mod connect;
 mod ended;
 mod facts;
+mod outage;
 mod pull;
 mod setup;
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -23,9 +24,9 @@ use async_nats::{
     connection::State as Connection,
     jetstream::{
         self, AckKind, ErrorCode,
-        context::{PublishError, PublishErrorKind},
+        context::{PublishError, PublishErrorKind, RequestError},
         message::PublishMessage,
-        stream::{DirectGetErrorKind, LastRawMessageErrorKind, Stream},
+        stream::{DirectGetErrorKind, Info, LastRawMessageErrorKind, Stream},
     },
 };
 use bytes::Bytes;
@@ -40,8 +41,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Answer, AnswerTo, Ask, Cancel, Config, ConnectError, Error, EventsFrom, FACT_QUEUE, LATE_WITHIN, Late, LateAnswer,
-    LateAnswerTo, Live, NatsConfig, Pending, Presence, Proved, PutError, Read, Request, Said, Status, Stored,
-    Submitted, Taken, roll_call::RollCall,
+    LateAnswerTo, Live, Losses, Missing, NatsConfig, Pending, Presence, Proved, PutError, Read, Request, Said, Status,
+    Stored, Submitted, Taken, roll_call::RollCall,
 };
 pub use connect::new_nkey;
 pub(crate) use connect::{Heard, connect};
@@ -51,7 +52,7 @@ pub(crate) use pull::Messages;
 pub use setup::{Setup, setup};
 
 /// An edge refuses within a second what it can't hand on.
-const JETSTREAM_TIMEOUT: Duration = Duration::from_millis(800);
+const JETSTREAM_TIMEOUT: Duration = Duration::from_millis(700);
 /// A worker that is there answers in a fraction of a millisecond; one that was stopped, never.
 const ASK_TIMEOUT: Duration = Duration::from_millis(400);
 
@@ -75,7 +76,7 @@ enum Control {
 pub(crate) struct Nats(Arc<Shared>);
 
 struct Shared {
-    live: Client,
+    live: Voice,
     js: jetstream::Context,
     /// Changes with every (re)connection of the live connection.
     live_epoch: watch::Receiver<u64>,
@@ -83,8 +84,10 @@ struct Shared {
     control_epoch: watch::Receiver<u64>,
     facts: mpsc::Sender<Fact>,
     dropped: Arc<AtomicU64>,
-    refusals: Arc<AtomicU64>,
-    denied: Arc<AtomicBool>,
+    missed: Arc<AtomicU64>,
+    heard: Heard,
+    /// What was lacking a moment ago.
+    missing: watch::Sender<Option<Missing>>,
     roll_call: RollCall,
     tasks: TaskTracker,
     closing: CancellationToken,
@@ -93,24 +96,27 @@ struct Shared {
 impl Nats {
     pub(crate) async fn connect(_: &Config, nats: &NatsConfig, role: &'static str) -> Result<Self, ConnectError> {
         let (connected, live_epoch) = watch::channel(0);
-        let heard = Heard { connected, ..Heard::default() };
-        let live = connect(nats, role, "live", ASK_TIMEOUT, &heard).await?;
+        let of_live = Heard { connected, ..Heard::default() };
         let (connected, control_epoch) = watch::channel(0);
-        let heard = Heard { connected, ..heard };
-        let control = connect(nats, role, "control", ASK_TIMEOUT, &heard).await?;
-        let Heard { refusals, denied, .. } = heard;
+        let heard = Heard { connected, ..of_live.clone() };
+        // Both at once: a server that does not answer is waited for once.
+        let (live, control) = tokio::try_join!(
+            connect(nats, role, "live", ASK_TIMEOUT, &of_live),
+            connect(nats, role, "control", ASK_TIMEOUT, &heard)
+        )?;
         let js =
             jetstream::ContextBuilder::new().timeout(JETSTREAM_TIMEOUT).ack_timeout(JETSTREAM_TIMEOUT).build(control);
         let (facts, told) = mpsc::channel(FACT_QUEUE);
         let bus = Self(Arc::new(Shared {
-            live,
+            live: Voice { client: live, unsent: Arc::default() },
             js,
             live_epoch,
             control_epoch,
             facts,
             dropped: Arc::default(),
-            refusals,
-            denied,
+            missed: Arc::default(),
+            heard: heard.clone(),
+            missing: watch::Sender::default(),
             roll_call: RollCall::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -123,17 +129,26 @@ impl Nats {
             _ => &[],
         };
         for kind in kinds {
-            let (live, roll_call, closing) = (bus.0.live.clone(), bus.0.roll_call.clone(), bus.0.closing.clone());
+            let (live, roll_call, closing) =
+                (bus.0.live.client.clone(), bus.0.roll_call.clone(), bus.0.closing.clone());
             bus.0.tasks.spawn(listen_to_status(*kind, live, roll_call, closing));
         }
+        bus.0.tasks.spawn({
+            let (bus, closing) = (bus.clone(), bus.0.closing.clone());
+            async move {
+                closing.run_until_cancelled(outage::watch(bus, heard)).await;
+            }
+        });
         Ok(bus)
     }
 
-    pub(crate) fn live(&self) -> Client {
+    pub(crate) fn voice(&self) -> Voice {
         self.0.live.clone()
     }
 
     async fn stream(&self, name: &str) -> Result<Stream<()>, Error> {
+        let late = |_| Error::Unavailable("not connected".into());
+        tokio::time::timeout(JETSTREAM_TIMEOUT, connected(&self.0.js)).await.map_err(late)?;
         self.0.js.get_stream_no_info(name).await.map_err(|e| unavailable(&e))
     }
 
@@ -182,7 +197,7 @@ impl Nats {
     }
 
     pub(crate) async fn listen(&self, session: &SessionId) -> Result<crate::Events, Error> {
-        let from = self.0.live.subscribe(ev(session)).await.map_err(|e| unavailable(&e))?;
+        let from = self.0.live.client.subscribe(ev(session)).await.map_err(|e| unavailable(&e))?;
         let mut epoch = self.0.live_epoch.clone();
         epoch.mark_unchanged();
         Ok(crate::Events(EventsFrom::Nats(Events { from, epoch })))
@@ -190,7 +205,7 @@ impl Nats {
 
     pub(crate) async fn ask(&self, session: &SessionId, ask: &Ask) -> Result<Option<Reply>, Error> {
         let payload = serde_json::to_vec(ask).map_err(|e| Error::unreadable(&e))?;
-        let answer = self.0.live.request(subject("ask", session), payload.into());
+        let answer = self.0.live.client.request(subject("ask", session), payload.into());
         match tokio::time::timeout(ASK_TIMEOUT, answer).await {
             Ok(Ok(answer)) => serde_json::from_slice(&answer.payload).map(Some).map_err(|e| Error::unreadable(&e)),
             Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Ok(None),
@@ -201,7 +216,7 @@ impl Nats {
 
     pub(crate) async fn cancel(&self, session: &SessionId, cancel: &Cancel) -> Result<bool, Error> {
         let payload = serde_json::to_vec(&Control::Cancel(cancel.clone())).map_err(|e| Error::unreadable(&e))?;
-        let answer = self.0.live.request(subject("ctl", session), payload.into());
+        let answer = self.0.live.client.request(subject("ctl", session), payload.into());
         match tokio::time::timeout(ASK_TIMEOUT, answer).await {
             Ok(Ok(_)) => Ok(true),
             Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Ok(false),
@@ -211,9 +226,13 @@ impl Nats {
     }
 
     pub(crate) async fn late(&self, session: &SessionId, late: &Late) -> Result<Option<Taken>, Error> {
+        // Not queued for a reconnect: whoever sent it has been told by then that nobody knows.
+        if !self.connected() {
+            return Err(Error::Unavailable("not connected".into()));
+        }
         let payload = serde_json::to_vec(&Control::Late(late.clone())).map_err(|e| Error::unreadable(&e))?;
         let request = async_nats::Request::new().payload(payload.into()).timeout(Some(LATE_WITHIN));
-        match self.0.live.send_request(subject("ctl", session), request).await {
+        match self.0.live.client.send_request(subject("ctl", session), request).await {
             Ok(answer) => serde_json::from_slice(&answer.payload).map(Some).map_err(|e| Error::unreadable(&e)),
             Err(error) if matches!(error.kind(), RequestErrorKind::NoResponders | RequestErrorKind::TimedOut) => {
                 Ok(None)
@@ -254,6 +273,7 @@ impl Nats {
             Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
                 Err(Error::Invalid(error.to_string()).into())
             }
+            Err(error) if refusal(&error).is_some() => Err(Error::Overloaded.into()),
             Err(error) => Err(unavailable(&error).into()),
         }
     }
@@ -285,19 +305,34 @@ impl Nats {
 
     pub(crate) fn charge(&self, charges: &Charges) -> bool {
         let subject = format!("limit.charge.{}", charges.tier.name());
-        serde_json::to_vec(charges).is_ok_and(|payload| publish(&self.0.live, subject.into(), payload.into()))
+        serde_json::to_vec(charges).is_ok_and(|payload| publish(&self.0.live.client, subject.into(), payload.into()))
     }
 
     pub(crate) async fn charges(&self) -> Result<ChargesHeard, Error> {
-        self.0.live.subscribe("limit.charge.*").await.map(ChargesHeard).map_err(|e| unavailable(&e))
+        self.0.live.client.subscribe("limit.charge.*").await.map(ChargesHeard).map_err(|e| unavailable(&e))
     }
 
     pub(crate) fn refusals(&self) -> u64 {
-        self.0.refusals.load(Ordering::Relaxed)
+        self.0.heard.refusals.load(Ordering::Relaxed)
     }
 
     pub(crate) fn denied(&self) -> bool {
-        self.0.denied.load(Ordering::Relaxed)
+        self.0.heard.denied.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn losses(&self) -> Losses {
+        Losses {
+            facts: self.facts_dropped(),
+            unsent: self.0.live.unsent.load(Ordering::Relaxed),
+            unread: self.0.heard.unread.load(Ordering::Relaxed),
+            outages: self.0.heard.outages.load(Ordering::Relaxed),
+            missed: self.0.missed.load(Ordering::Relaxed),
+            records: 0,
+        }
+    }
+
+    pub(crate) fn missing(&self) -> Option<Missing> {
+        if self.connected() { *self.0.missing.borrow() } else { Some(Missing::Nats) }
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -310,12 +345,16 @@ impl Nats {
         }
         let began = Instant::now();
         // Goes to the server and back, and needs what the role may not work without.
-        let info = self.stream("SNAP").await?.get_info().await;
-        info.map_err(|e| unavailable(&e)).map(|_| began.elapsed())
+        self.ask_for_snap().await.map_err(|e| unavailable(&e)).map(|_| began.elapsed())
+    }
+
+    async fn ask_for_snap(&self) -> Result<Info, RequestError> {
+        // Without a look at the stream: that is this question, too.
+        self.0.js.get_stream_no_info("SNAP").await.expect("its name is a good one").get_info().await
     }
 
     pub(crate) fn connected(&self) -> bool {
-        self.0.live.connection_state() == Connection::Connected
+        [&self.0.live.client, &self.0.js.client()].into_iter().all(is_connected)
     }
 
     pub(crate) fn presence(&self) -> Presence {
@@ -337,7 +376,7 @@ impl Nats {
     }
 
     fn publish_now(&self, subject: Subject, payload: Bytes) {
-        publish_now(&self.0.live, subject, payload);
+        self.0.live.say(subject, payload);
     }
 
     pub(crate) async fn has_idle_worker(&self) -> bool {
@@ -349,13 +388,13 @@ impl Nats {
     }
 
     pub(crate) async fn requests(&self, session: &SessionId) -> Result<Requests, Error> {
-        let asks = self.0.live.subscribe(subject("ask", session)).await.map_err(|e| unavailable(&e))?;
-        let controls = self.0.live.subscribe(subject("ctl", session)).await.map_err(|e| unavailable(&e))?;
-        Ok(Requests { asks, controls, client: self.0.live.clone() })
+        let asks = self.0.live.client.subscribe(subject("ask", session)).await.map_err(|e| unavailable(&e))?;
+        let controls = self.0.live.client.subscribe(subject("ctl", session)).await.map_err(|e| unavailable(&e))?;
+        Ok(Requests { asks, controls, voice: self.0.live.clone() })
     }
 
     pub(crate) fn facts(&self) -> Facts {
-        Facts::new(self.0.js.clone())
+        Facts::new(self.0.js.clone(), Arc::clone(&self.0.missed))
     }
 
     pub(crate) async fn close(&self, limit: Duration) {
@@ -363,7 +402,7 @@ impl Nats {
         self.0.tasks.close();
         let flushed = async {
             self.0.tasks.wait().await;
-            self.0.live.flush().await.ok();
+            self.0.live.client.flush().await.ok();
             self.0.js.client().flush().await.ok();
         };
         if tokio::time::timeout(limit, flushed).await.is_err() {
@@ -406,7 +445,7 @@ impl ChargesHeard {
 pub(crate) struct Requests {
     asks: Subscriber,
     controls: Subscriber,
-    client: Client,
+    voice: Voice,
 }
 
 impl Requests {
@@ -414,19 +453,19 @@ impl Requests {
         loop {
             tokio::select! {
                 Some(message) = self.asks.next() => match (serde_json::from_slice(&message.payload), message.reply) {
-                    (Ok(ask), Some(to)) => return Request::Ask(ask, Answer(AnswerTo::Nats(self.client.clone(), to))),
+                    (Ok(ask), Some(to)) => return Request::Ask(ask, Answer(AnswerTo::Nats(self.voice.clone(), to))),
                     _ => tracing::warn!("dropped an ask that can't be read"),
                 },
                 Some(message) = self.controls.next() => {
                     match (serde_json::from_slice(&message.payload), message.reply) {
                         (Ok(Control::Cancel(cancel)), to) => {
                             if let Some(to) = to {
-                                publish_now(&self.client, to, Bytes::new());
+                                self.voice.say(to, Bytes::new());
                             }
                             return Request::Cancel(cancel);
                         }
                         (Ok(Control::Late(late)), Some(to)) => {
-                            let to = LateAnswer(LateAnswerTo::Nats(self.client.clone(), to));
+                            let to = LateAnswer(LateAnswerTo::Nats(self.voice.clone(), to));
                             return Request::Late(Box::new(late), to);
                         }
                         _ => tracing::warn!("dropped an order that can't be read"),
@@ -438,33 +477,53 @@ impl Requests {
     }
 }
 
-/// Tells an event to whoever listens.
-pub(crate) fn send(client: &Client, subject: &Subject, event: &Event<'_>) {
-    match serde_json::to_vec(event) {
-        Ok(payload) => publish_now(client, subject.clone(), payload.into()),
-        Err(error) => tracing::error!(%error, "an event can't be written"),
+/// The connection for live data, as what is said without waiting goes out on it. While NATS is away, or the client's
+/// command queue is full, nothing is sent, and that is counted: waiting here would stop the reading of n8n, and readers
+/// re-read what they miss.
+#[derive(Clone)]
+pub(crate) struct Voice {
+    client: Client,
+    unsent: Arc<AtomicU64>,
+}
+
+impl Voice {
+    /// Tells an event to whoever listens.
+    pub(crate) fn send(&self, subject: &Subject, event: &Event<'_>) {
+        match serde_json::to_vec(event) {
+            Ok(payload) => self.say(subject.clone(), payload.into()),
+            Err(error) => tracing::error!(%error, "an event can't be written"),
+        }
+    }
+
+    pub(crate) fn answer(&self, to: Subject, answer: &impl Serialize) {
+        match serde_json::to_vec(answer) {
+            Ok(payload) => self.say(to, payload.into()),
+            Err(error) => tracing::error!(%error, "an answer can't be written"),
+        }
+    }
+
+    fn say(&self, subject: Subject, payload: Bytes) {
+        if !publish(&self.client, subject, payload) {
+            self.unsent.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
-pub(crate) fn answer(client: &Client, to: Subject, answer: &impl Serialize) {
-    match serde_json::to_vec(answer) {
-        Ok(payload) => publish_now(client, to, payload.into()),
-        Err(error) => tracing::error!(%error, "an answer can't be written"),
-    }
+fn is_connected(client: &Client) -> bool {
+    client.connection_state() == Connection::Connected
 }
 
-/// Publishes without waiting. While NATS is away, or the client's command queue is full, nothing is sent: waiting here
-/// would stop the reading of n8n, and readers re-read what they miss.
-fn publish_now(client: &Client, subject: Subject, payload: Bytes) {
-    if client.connection_state() == Connection::Connected && !publish(client, subject, payload) {
-        tracing::debug!("a live event was not sent");
+/// Waits for the connection to be there. What is said before that would wait in the client's command queue, and there
+/// is no telling when it goes out, nor an end to what gathers there while NATS is away.
+async fn connected(js: &jetstream::Context) {
+    while !is_connected(&js.client()) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
 /// Publishes without waiting, and says whether it went out.
 fn publish(client: &Client, subject: Subject, payload: Bytes) -> bool {
-    let connected = client.connection_state() == Connection::Connected;
-    connected && at_once(client.publish(subject, payload)).is_some()
+    is_connected(client) && at_once(client.publish(subject, payload)).is_some()
 }
 
 /// What a publish gives without waiting. Outside tokio's cooperative budget: after 128 operations of one poll a channel
@@ -474,25 +533,47 @@ fn at_once<T, E>(publish: impl Future<Output = Result<T, E>>) -> Option<T> {
 }
 
 pub(crate) async fn ack(message: &jetstream::Message, kind: AckKind) {
-    if let Err(error) = message.ack_with(kind).await {
+    // A sign of life is not worth waiting for.
+    if matches!(kind, AckKind::Progress) {
+        if is_connected(&message.context.client()) {
+            at_once(message.ack_with(kind));
+        }
+        return;
+    }
+    match tokio::time::timeout(JETSTREAM_TIMEOUT, message.ack_with(kind)).await {
+        Ok(Ok(())) => {}
         // It comes again after ACK_WAIT, and the record then tells that it is done.
-        tracing::warn!(%error, "an acknowledgement was not sent");
+        Ok(Err(error)) => tracing::warn!(%error, "an acknowledgement was not sent"),
+        Err(_) => tracing::warn!("an acknowledgement was not sent in time"),
     }
 }
 
+/// Stores something, or says within [`JETSTREAM_TIMEOUT`] that it may not be stored.
 async fn publish_acked(
     js: &jetstream::Context,
     subject: Subject,
     publish: PublishMessage,
 ) -> Result<jetstream::publish::PublishAck, PublishError> {
-    js.send_publish(subject, publish).await?.await
+    let stored = async {
+        connected(js).await;
+        js.send_publish(subject, publish).await?.await
+    };
+    let late = |_| Err(PublishError::new(PublishErrorKind::TimedOut));
+    tokio::time::timeout(JETSTREAM_TIMEOUT, stored).await.unwrap_or_else(late)
 }
 
-/// The server's words when it refused to store; `None` when it said nothing.
+/// The server's words when it refused to store for want of room; `None` when it said nothing of that.
 fn refusal(error: &PublishError) -> Option<String> {
     let source = std::error::Error::source(error)?;
     let refused = source.downcast_ref::<jetstream::Error>()?;
-    (refused.error_code() == ErrorCode::STREAM_STORE_FAILED).then(|| refused.to_string())
+    let no_room = [
+        ErrorCode::STREAM_STORE_FAILED,
+        ErrorCode::INSUFFICIENT_RESOURCES,
+        ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+        ErrorCode::MEMORY_RESOURCES_EXCEEDED,
+        ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+    ];
+    no_room.contains(&refused.error_code()).then(|| refused.to_string())
 }
 
 pub(crate) fn unavailable(error: &(dyn std::error::Error + 'static)) -> Error {

@@ -27,6 +27,9 @@ pub const ROLES: [&str; 4] = ["edge", "worker", "analytics", "admin"];
 pub struct NatsServer {
     child: Option<Child>,
     port: u16,
+    /// The network namespace in which it runs, and its address there.
+    namespace: Option<&'static str>,
+    host: &'static str,
     folder: TempDir,
     /// How `admin` gets in.
     admin: NatsConfig,
@@ -45,16 +48,38 @@ impl NatsServer {
 
     /// Starts one with this configuration, into which `admin` gets that way.
     pub async fn start_with(config: &str, admin: NatsConfig) -> Self {
+        Self::launched(config, admin, None, "127.0.0.1").await
+    }
+
+    /// Starts one that asks nobody who they are, in this network namespace and with this address.
+    pub async fn start_in(namespace: &'static str, host: &'static str) -> Self {
+        Self::launched(OPEN, NatsConfig::default(), Some(namespace), host).await
+    }
+
+    async fn launched(config: &str, admin: NatsConfig, namespace: Option<&'static str>, host: &'static str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(folder.path().join("conf"), config).expect("the folder is ours");
-        let mut server = Self { child: None, port: 0, folder, admin };
+        let mut server = Self { child: None, port: 0, namespace, host, folder, admin };
         server.launch("-1").await;
         server
     }
 
+    /// Has it take another configuration while it runs.
+    pub fn reload(&self, config: &str) {
+        std::fs::write(self.folder.path().join("conf"), config).expect("the folder is ours");
+        self.signal("HUP");
+    }
+
+    /// Sends it a signal by name.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.as_ref().and_then(Child::id).expect("it runs").to_string();
+        let sent = std::process::Command::new("kill").args([&format!("-{name}"), &id]).status();
+        assert!(sent.expect("kill can be run").success());
+    }
+
     /// Its address.
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("nats://{}:{}", self.host, self.port)
     }
 
     /// kill -9.
@@ -85,7 +110,13 @@ impl NatsServer {
 
     /// Makes the streams, as `frontdesk nats-setup` does.
     pub async fn set_up(&self, config: &Config) -> Vec<String> {
-        let wanted = Setup { nats_replicas: 1, snapshots_on_disk: true, facts_max_bytes: bytesize::ByteSize::mib(64) };
+        self.set_up_with(config, 64 << 20).await
+    }
+
+    /// The same with this much room for facts.
+    pub async fn set_up_with(&self, config: &Config, facts_max_bytes: u64) -> Vec<String> {
+        let facts_max_bytes = bytesize::ByteSize::b(facts_max_bytes);
+        let wanted = Setup { nats_replicas: 1, snapshots_on_disk: true, facts_max_bytes };
         setup(config, &self.config(), &wanted).await.expect("the streams can be made")
     }
 
@@ -108,8 +139,16 @@ impl NatsServer {
         let ports = self.folder.path().join("ports");
         std::fs::remove_dir_all(&ports).ok();
         std::fs::create_dir(&ports).expect("the folder is ours");
-        let child = Command::new("nats-server")
-            .args(["-a", "127.0.0.1", "-p", port, "-c"])
+        let mut command = match self.namespace {
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace, "nats-server"]);
+                command
+            }
+            None => Command::new("nats-server"),
+        };
+        let child = command
+            .args(["-a", self.host, "-p", port, "-c"])
             .arg(self.folder.path().join("conf"))
             .env("NATS_STORE_DIR", self.store())
             .envs(ROLES.map(|role| (format!("NATS_{}_PASSWORD", role.to_uppercase()), password(role))))

@@ -1,6 +1,6 @@
 //! TLS and NKeys on the way to a real nats-server: what is needed gets through, what is not trusted does not.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't go on should stop")]
+#![expect(clippy::unwrap_used, clippy::large_futures, reason = "a test that can't go on should stop")]
 
 use std::path::{Path, PathBuf};
 

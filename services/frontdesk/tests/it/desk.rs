@@ -67,6 +67,49 @@ impl Process {
         tail.iter().rev().for_each(|line| eprintln!("{line}"));
     }
 
+    /// The status of its readiness; 0 where nobody answers.
+    pub(crate) async fn readiness(&self) -> u16 {
+        crate::visitor::use_ring();
+        let client = reqwest::Client::builder().no_proxy().timeout(LIMIT).build().expect("a client");
+        let answer = client.get(format!("{}/health/ready", self.url)).send().await;
+        answer.map_or(0, |answer| answer.status().as_u16())
+    }
+
+    /// Asks until the readiness is that; how long that took.
+    pub(crate) async fn until_readiness(&self, status: u16) -> Duration {
+        let began = Instant::now();
+        while self.readiness().await != status {
+            assert!(began.elapsed() < LIMIT, "it does not become {status}:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        began.elapsed()
+    }
+
+    /// Its metrics.
+    pub(crate) async fn metrics(&self) -> String {
+        crate::visitor::use_ring();
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let answer = client.get(format!("{}/metrics", self.url)).send().await.expect("it answers");
+        answer.text().await.expect("text")
+    }
+
+    /// The sum of all samples of a metric; 0 where there are none.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let metrics = self.metrics().await;
+        let samples = metrics.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' '));
+        let samples = samples.filter(|(labels, _)| labels.is_empty() || labels.starts_with('{'));
+        samples.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
+    }
+
+    /// Waits until its log holds this.
+    pub(crate) async fn until_log(&self, text: &str) {
+        let until = Instant::now() + LIMIT;
+        while !self.log().contains(text) {
+            assert!(Instant::now() < until, "it does not say {text:?}:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// kill -9.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it was running");
@@ -133,12 +176,24 @@ impl Desk {
     }
 
     async fn over(nats: NatsServer, guarded: bool, edges: usize, workers: usize, settings: &[(&str, &str)]) -> Self {
-        let mut desk = Self::empty(settings).await;
+        nats.set_up(&Config::default()).await;
+        let mut desk = Self::at(nats, settings).await;
         desk.guarded = guarded;
-        let defaults = Config::default();
-        nats.set_up(&defaults).await;
+        desk.fill(edges, workers);
+        desk
+    }
+
+    /// At this server, with nobody there yet.
+    pub(crate) async fn at(nats: NatsServer, settings: &[(&str, &str)]) -> Self {
+        let mut desk = Self::empty(settings).await;
         desk.settings.push(("NATS_URL".into(), nats.url()));
         desk.nats = Some(nats);
+        desk
+    }
+
+    /// Starts so many edges and workers, and analytics.
+    pub(crate) fn fill(&mut self, edges: usize, workers: usize) {
+        let desk = self;
         for _ in 0..edges {
             desk.edges.push(desk.launch(&["edge"]));
         }
@@ -146,7 +201,6 @@ impl Desk {
             desk.add_worker();
         }
         desk.analytics = Some(desk.launch(&["analytics"]));
-        desk
     }
 
     async fn empty(settings: &[(&str, &str)]) -> Self {
@@ -194,17 +248,23 @@ impl Desk {
         self.launch_with(role, &[])
     }
 
-    /// With settings of its own.
-    pub(crate) fn launch_with(&self, role: &[&str], own: &[(&str, &str)]) -> Process {
+    /// Starts a role with other settings than all have.
+    pub(crate) fn launch_with(&self, role: &[&str], other: &[(&str, &str)]) -> Process {
         let password;
         let mut settings: Vec<(&str, &str)> =
             self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        settings.extend(own);
         if self.guarded {
             password = bus::testing::password(role[0]);
             settings.extend([("NATS_USER", role[0]), ("NATS_PASSWORD", &password)]);
         }
+        settings.extend(other);
         Process::start(role, &settings)
+    }
+
+    /// NATS, for a test that looks into it.
+    pub(crate) async fn jetstream(&self) -> async_nats::jetstream::Context {
+        let nats = self.nats.as_ref().expect("it is spread out");
+        async_nats::jetstream::new(async_nats::connect(nats.url()).await.expect("it is there"))
     }
 
     pub(crate) fn add_worker(&mut self) {

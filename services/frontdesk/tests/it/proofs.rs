@@ -15,12 +15,12 @@ use crate::{
 };
 
 /// The address under which visitors see all edges.
-const PUBLIC: (&str, &str) = ("PUBLIC_URL", "https://chat.shop.test");
+pub(crate) const PUBLIC: (&str, &str) = ("PUBLIC_URL", "https://chat.shop.test");
 const MESSAGE: &str = "/api/v1/chat/message";
 const VALIDATE: &str = "/api/v1/session/validate";
 
 /// A browser with a key, and a session that is bound to it.
-struct Browser {
+pub(crate) struct Browser {
     http: Client,
     key: SigningKey,
     token: String,
@@ -41,7 +41,7 @@ fn jwk(key: &SigningKey) -> Value {
 }
 
 impl Browser {
-    async fn begin(edge: &str) -> Self {
+    pub(crate) async fn begin(edge: &str) -> Self {
         use_ring();
         let http = Client::builder().no_proxy().timeout(LIMIT).build().expect("a client");
         let key = SigningKey::from_slice(&[7; 32]).expect("a scalar");
@@ -72,7 +72,7 @@ impl Browser {
         request.header("accept", "application/json").header("content-type", "application/json").body(body.to_owned())
     }
 
-    async fn validate(&self, edge: &str, jti: &str) -> Response {
+    pub(crate) async fn validate(&self, edge: &str, jti: &str) -> Response {
         let proof = self.sign(&self.claims("GET", VALIDATE, "", jti));
         let request = self.request(edge, Method::GET, VALIDATE, "").header("dpop", proof);
         request.send().await.expect("the edge answers")

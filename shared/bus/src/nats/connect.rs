@@ -6,14 +6,14 @@
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use async_nats::{
-    Client, ConnectError as Failed, ConnectErrorKind, ConnectOptions, Event, ServerError,
+    Client, ConnectError as Failed, ConnectErrorKind, ConnectOptions, Event,
     rustls::{self, AlertDescription, CertificateError},
 };
 use nkeys::KeyPairType;
@@ -32,7 +32,63 @@ pub(crate) struct Heard {
     pub(crate) refusals: Arc<AtomicU64>,
     /// Whether it did so for want of a right.
     pub(crate) denied: Arc<AtomicBool>,
+    /// How often a connection that was there was lost.
+    pub(crate) outages: Arc<AtomicU64>,
+    /// Messages for which a listener had no room.
+    pub(crate) unread: Arc<AtomicU64>,
+    /// Why the last try to connect failed.
+    pub(crate) trouble: Arc<Mutex<String>>,
 }
+
+impl Heard {
+    pub(crate) fn trouble(&self) -> String {
+        self.trouble.lock().expect("nothing panics while holding it").clone()
+    }
+
+    fn failed(&self, reason: String) {
+        *self.trouble.lock().expect("nothing panics while holding it") = reason;
+    }
+
+    fn hear(&self, event: &Event) {
+        match event {
+            Event::Connected => {
+                self.connected.send_modify(|epoch| *epoch += 1);
+                tracing::debug!("connected to NATS");
+            }
+            Event::Disconnected => {
+                self.outages.fetch_add(1, Ordering::Relaxed);
+                self.failed("the connection was lost".to_owned());
+                tracing::debug!("the connection to NATS was lost");
+            }
+            // One a drop: counted, and holes in the indexes tell.
+            Event::SlowConsumer(_) => drop(self.unread.fetch_add(1, Ordering::Relaxed)),
+            Event::ServerError(error) if is_refusal(&error.to_string()) => {
+                self.refused(is_denial(&error.to_string()));
+                tracing::error!(%error, "NATS refused");
+            }
+            Event::ServerError(error) => tracing::warn!(%error, "NATS"),
+            // One a try to connect; `outage` tells of them seldom.
+            Event::ClientError(error) => {
+                if is_denial(&error.to_string()) {
+                    self.refused(true);
+                }
+                self.failed(error.to_string());
+                tracing::debug!(%error, "NATS");
+            }
+            event => tracing::info!(%event, "NATS"),
+        }
+    }
+
+    fn refused(&self, denial: bool) {
+        self.refusals.fetch_add(1, Ordering::Relaxed);
+        self.denied.fetch_or(denial, Ordering::Relaxed);
+    }
+}
+
+/// How often a connection on which nothing comes is asked for a sign of life. After two without an answer, in four to
+/// six seconds, it is given up for a new one: where packets vanish, TCP alone would try less and less often, and find
+/// late that they arrive again.
+const PING_EVERY: Duration = Duration::from_secs(2);
 
 /// Connects, or goes on trying in the background where the server is away. A request gets `patience` for its answer.
 pub(crate) async fn connect(
@@ -49,7 +105,7 @@ pub(crate) async fn connect(
     if let Some(refused) = refused(&error) {
         return Err(ConnectError::Refused(refused));
     }
-    tracing::warn!(error = %unavailable(&error), "NATS is away; trying until it is there");
+    heard.failed(unavailable(&error).to_string());
     let options = options(nats, role, purpose, patience, heard)?.retry_on_initial_connect();
     options.connect(&nats.nats_url).await.map_err(|e| unavailable(&e).into())
 }
@@ -66,7 +122,7 @@ fn options(
         .name(format!("frontdesk-{role}-{purpose}"))
         // Only the role's own inbox: a role that may read `_INBOX.>` reads the answers to all others.
         .custom_inbox_prefix(format!("_INBOX.{role}"))
-        .ping_interval(Duration::from_secs(10))
+        .ping_interval(PING_EVERY)
         .request_timeout(Some(patience))
         .connection_timeout(Duration::from_secs(2))
         .subscription_capacity(4096)
@@ -77,36 +133,21 @@ fn options(
             Duration::from_millis(doubled.min(500) + rand::random::<u64>() % 50)
         })
         .event_callback(move |event| {
-            match &event {
-                Event::Connected => heard.connected.send_modify(|epoch| *epoch += 1),
-                Event::ServerError(error) if is_refusal(error) => {
-                    heard.refusals.fetch_add(1, Ordering::Relaxed);
-                    heard.denied.fetch_or(is_denial(error), Ordering::Relaxed);
-                }
-                _ => {}
-            }
-            match &event {
-                // One a drop: rate-limited by saying it only for debugging; holes in the indexes tell.
-                Event::SlowConsumer(_) => tracing::debug!("a listener is slow"),
-                Event::ServerError(error) if is_refusal(error) => tracing::error!(%error, "NATS refused"),
-                Event::ServerError(error) => tracing::warn!(%error, "NATS"),
-                Event::ClientError(error) => tracing::warn!(%error, "NATS"),
-                event => tracing::info!(%event, "NATS"),
-            }
+            heard.hear(&event);
             std::future::ready(())
         });
     proved(encrypted(options, nats)?, nats)
 }
 
 /// A right that is missing, or a limit that is reached; not, say, a connection that the server took for dead.
-fn is_refusal(error: &ServerError) -> bool {
-    let text = error.to_string().to_ascii_lowercase();
+fn is_refusal(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
     text.contains("violation") || text.contains("exceeded")
 }
 
 /// A right that is missing: waiting won't help.
-fn is_denial(error: &ServerError) -> bool {
-    let text = error.to_string().to_ascii_lowercase();
+fn is_denial(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
     text.contains("permissions violation") || text.contains("authorization violation")
 }
 
@@ -211,13 +252,15 @@ pub fn new_nkey() -> (String, String) {
 
 #[cfg(test)]
 mod tests {
+    use async_nats::ServerError;
+
     use super::*;
 
     /// The server's own words.
     #[test]
     fn a_limit_is_no_missing_right() {
         let check = |text: &str, refusal: bool, denial: bool| {
-            let error = ServerError::Other(text.to_owned());
+            let error = ServerError::Other(text.to_owned()).to_string();
             assert_eq!((is_refusal(&error), is_denial(&error)), (refusal, denial), "{text}");
         };
         check(r#"Permissions Violation for Publish to "chat.req.x""#, true, true);
@@ -226,7 +269,9 @@ mod tests {
         check("maximum subscriptions exceeded", true, false);
         check("Maximum Payload Violation", true, false);
         check("Stale Connection", false, false);
-        let known = ServerError::AuthorizationViolation;
+        let known = ServerError::AuthorizationViolation.to_string();
         assert!(is_refusal(&known) && is_denial(&known));
+        let at_reconnect = ConnectErrorKind::AuthorizationViolation.to_string();
+        assert!(is_denial(&at_reconnect), "{at_reconnect}");
     }
 }

@@ -15,7 +15,7 @@ use futures_util::{StreamExt as _, future::join_all};
 use protocol::SessionId;
 use tokio::{sync::watch, time::Instant};
 
-use super::{Nats, publish_acked, refusal, subject, unavailable};
+use super::{Nats, outage::Seldom, publish_acked, refusal, subject, unavailable};
 use crate::{Ending, Error};
 
 const ALL: &str = "chat.end.*";
@@ -37,11 +37,13 @@ impl Nats {
     }
 
     pub(crate) async fn ended(&self) -> Result<Ended, Error> {
-        let live = self.0.live.subscribe(ALL).await.map_err(|e| unavailable(&e))?;
+        let live = self.0.live.client.subscribe(ALL).await.map_err(|e| unavailable(&e))?;
         let mut epoch = self.0.control_epoch.clone();
         epoch.mark_unchanged();
         let (js, found) = (self.0.js.clone(), VecDeque::new());
-        Ok(Ended { js, live, epoch, found, from: 1, at_once: 1, look_at: Instant::now(), read_in: false, told: false })
+        let telling = Seldom::default();
+        let look_at = Instant::now();
+        Ok(Ended { js, live, epoch, found, from: 1, at_once: 1, look_at, read_in: false, told: false, telling })
     }
 }
 
@@ -57,6 +59,7 @@ pub(crate) struct Ended {
     /// Whether the stream was read to its end, and whether that was told.
     read_in: bool,
     told: bool,
+    telling: Seldom,
 }
 
 impl Ended {
@@ -80,7 +83,7 @@ impl Ended {
                     Ok(true) => {}
                     Ok(false) => (self.read_in, self.look_at) = (true, Instant::now() + LOOK_AGAIN),
                     Err(error) => {
-                        if !self.read_in {
+                        if !self.read_in && self.telling.is_due() {
                             tracing::warn!(%error, "can't read which sessions ended; was `frontdesk nats-setup` run?");
                         }
                         self.look_at = Instant::now() + LOOK_AGAIN;

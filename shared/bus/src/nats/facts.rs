@@ -14,12 +14,13 @@ use protocol::Fact;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{ack, publish_acked, unavailable};
+use super::{ack, is_connected, outage::Seldom, publish_acked, unavailable};
 use crate::{BatchAck, Error, FactBatch};
 
 /// Facts on their way to the stream at once.
 const IN_FLIGHT: usize = 64;
-/// A fact that could not be stored for this long is dropped and counted.
+/// A fact that a server which is there did not store for this long is dropped and counted. For one that is away it
+/// waits, as long as there is room in the queue.
 const GIVE_UP: Duration = Duration::from_secs(60);
 
 /// Publishes what comes until the bus closes and nothing is left.
@@ -55,13 +56,17 @@ pub(super) async fn publish(
 
 async fn publish_one(js: &jetstream::Context, fact: &Fact) -> bool {
     let Ok(payload) = serde_json::to_vec(fact) else { return false };
-    let until = Instant::now() + GIVE_UP;
+    let mut until = Instant::now() + GIVE_UP;
     let mut pause = Duration::from_millis(100);
     loop {
         // The same id every time: the stream drops the second copy of one that was stored after all.
         let publish = PublishMessage::build().payload(payload.clone().into()).message_id(fact.id.as_str());
         match publish_acked(js, format!("fact.{}.{}", fact.site, fact.kind.name()).into(), publish).await {
             Ok(_) => return true,
+            Err(_) if !is_connected(&js.client()) => {
+                until = Instant::now() + GIVE_UP;
+                tokio::time::sleep(pause).await;
+            }
             Err(error) if Instant::now() + pause > until => {
                 tracing::warn!(%error, "a fact could not be stored");
                 return false;
@@ -75,16 +80,22 @@ async fn publish_one(js: &jetstream::Context, fact: &Fact) -> bool {
 pub(crate) struct Facts {
     js: jetstream::Context,
     from: Option<pull::Stream>,
+    telling: Seldom,
+    /// The last sequence that was delivered, and how many were gone before that.
+    last: u64,
+    missed: Arc<AtomicU64>,
 }
 
 impl Facts {
-    pub(super) fn new(js: jetstream::Context) -> Self {
-        Self { js, from: None }
+    pub(super) fn new(js: jetstream::Context, missed: Arc<AtomicU64>) -> Self {
+        Self { js, from: None, telling: Seldom::default(), last: 0, missed }
     }
 
-    async fn connect(&self) -> Result<pull::Stream, Error> {
+    async fn connect(&mut self) -> Result<pull::Stream, Error> {
         let consumer: jetstream::consumer::Consumer<pull::Config> =
             self.js.get_consumer_from_stream("recorder", "FACTS").await.map_err(|e| unavailable(&e))?;
+        // Also goes back, to where a stream that was made anew begins.
+        self.last = consumer.cached_info().delivered.stream_sequence;
         let messages = consumer.stream().max_messages_per_batch(1_000).heartbeat(Duration::from_secs(5));
         messages.messages().await.map_err(|e| unavailable(&e))
     }
@@ -96,20 +107,38 @@ impl Facts {
                 match self.connect().await {
                     Ok(from) => self.from = Some(from),
                     Err(error) => {
-                        tracing::warn!(%error, "can't read facts; was `frontdesk nats-setup` run?");
+                        if self.telling.is_due() {
+                            tracing::warn!(%error, "can't read facts; was `frontdesk nats-setup` run?");
+                        }
                         tokio::time::sleep(Duration::from_secs(1)).await;
                     }
                 }
                 continue;
             };
             match from.next().await {
-                Some(Ok(message)) => return message,
+                Some(Ok(message)) => {
+                    self.notice(&message);
+                    return message;
+                }
                 Some(Err(error)) => {
-                    tracing::warn!(%error, "reading facts was interrupted");
+                    tracing::info!(%error, "reading facts was interrupted");
                     self.from = None;
                 }
                 None => self.from = None,
             }
+        }
+    }
+
+    /// Facts come in the order of the stream. What is skipped went from it for want of room.
+    fn notice(&mut self, message: &jetstream::Message) {
+        let Ok(at) = message.info().map(|info| info.stream_sequence) else { return };
+        if at > self.last {
+            let missed = at - self.last - 1;
+            if missed > 0 {
+                tracing::warn!(facts = missed, "facts were dropped before analytics came to them: FACTS_MAX_BYTES");
+            }
+            self.missed.fetch_add(missed, Ordering::Relaxed);
+            self.last = at;
         }
     }
 
@@ -131,7 +160,10 @@ impl Facts {
             let more = messages.len() < max;
             let here = self.from.as_mut().filter(|_| more).and_then(|from| from.next().now_or_never());
             message = match here {
-                Some(Some(Ok(next))) => next,
+                Some(Some(Ok(next))) => {
+                    self.notice(&next);
+                    next
+                }
                 _ if messages.is_empty() => self.next().await,
                 _ => return FactBatch { facts, ack: BatchAck::Nats(messages) },
             };

@@ -19,7 +19,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use protocol::Millis;
 use tokio::{sync::watch, time::Instant};
 
-use super::{ack, at_once, unavailable};
+use super::{ack, at_once, outage::Seldom, unavailable};
 use crate::{Delivery, Error, Handle};
 
 const NEXT: &str = "$JS.API.CONSUMER.MSG.NEXT.REQ.workers";
@@ -57,6 +57,7 @@ pub(crate) struct Messages {
     pulls: BTreeMap<u64, Pull>,
     last: u64,
     not_before: Instant,
+    telling: Seldom,
 }
 
 struct Pull {
@@ -72,7 +73,16 @@ impl Messages {
         let inbox = client.new_inbox();
         let from = client.subscribe(format!("{inbox}.*")).await.map_err(|e| unavailable(&e))?;
         epoch.mark_unchanged();
-        Ok(Self { js, epoch, inbox, from, pulls: BTreeMap::new(), last: 0, not_before: Instant::now() })
+        Ok(Self {
+            js,
+            epoch,
+            inbox,
+            from,
+            pulls: BTreeMap::new(),
+            last: 0,
+            not_before: Instant::now(),
+            telling: Seldom::default(),
+        })
     }
 
     pub(crate) async fn next(&mut self, free: usize) -> Delivery {
@@ -143,7 +153,9 @@ impl Messages {
             }
             // 404 and 408 are a pull that ran out. Anything else (no responders, consumer deleted) is trouble.
             if status != StatusCode::NOT_FOUND && status != StatusCode::TIMEOUT {
-                tracing::warn!(status = status.as_u16(), "can't pull messages; was `frontdesk nats-setup` run?");
+                if self.telling.is_due() {
+                    tracing::warn!(status = status.as_u16(), "can't pull messages; was `frontdesk nats-setup` run?");
+                }
                 self.not_before = Instant::now() + PAUSE;
             }
             return None;

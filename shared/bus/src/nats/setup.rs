@@ -1,6 +1,9 @@
 //! `frontdesk nats-setup`: makes the streams and consumers, so that no serving process needs the right to.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use async_nats::jetstream::{
     self,
@@ -12,12 +15,19 @@ use bytesize::ByteSize;
 
 use super::{
     connect::{Heard, connect},
+    is_connected,
+    outage::Seldom,
     unavailable,
 };
-use crate::{ACK_WAIT, Config, ConnectError, DUPLICATE_WINDOW, LONGEST_RUN, NatsConfig, PROOF_WINDOW};
+use crate::{ACK_WAIT, Config, ConnectError, DUPLICATE_WINDOW, LONGEST_RUN, Missing, NatsConfig, PROOF_WINDOW};
 
 /// Making a stream writes to the server's disk, which may be slow; nobody waits for it as visitors do.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A server that has just started may read its disk for so long before it knows its streams.
+const READS_DISK_WITHIN: Duration = Duration::from_secs(20);
+/// Between looks at a server that is away.
+const PAUSE: Duration = Duration::from_millis(100);
 
 const PROOF: &str = "PROOF";
 
@@ -39,7 +49,7 @@ pub struct Setup {
 /// Makes what is missing, brings what differs in line, and says what it did, a line each. A stream that can't be kept
 /// otherwise than it is stops none of the rest: the error that tells of it comes last.
 pub async fn setup(config: &Config, nats: &NatsConfig, setup: &Setup) -> Result<Vec<String>, ConnectError> {
-    let js = jetstream::new(connect(nats, "admin", "setup", PATIENCE, &Heard::default()).await?);
+    let js = there(nats).await?;
     let (mut said, mut stuck) = (Vec::new(), None);
     for wanted in streams(config, setup) {
         let (name, storage) = (wanted.name.clone(), wanted.storage);
@@ -66,6 +76,30 @@ pub async fn setup(config: &Config, nats: &NatsConfig, setup: &Setup) -> Result<
         "keeps the stream {name} {is} and will not move it, though it is to be {wanted}. All else is in place. Stop edges and workers, \
          remove it with what is in it (`nats stream rm {name}`), and run nats-setup again"
     )))
+}
+
+/// Waits for the server, and for its JetStream, which reads its disk before it answers.
+async fn there(nats: &NatsConfig) -> Result<jetstream::Context, ConnectError> {
+    let (heard, mut telling) = (Heard::default(), Seldom::default());
+    let client = connect(nats, "admin", "setup", PATIENCE, &heard).await?;
+    while !is_connected(&client) {
+        if heard.denied.load(Ordering::Relaxed) {
+            return Err(ConnectError::Refused("it does not let admin in: the log says why".to_owned()));
+        }
+        if telling.is_due() {
+            tracing::warn!(reason = heard.trouble(), "waiting for NATS: {}", Missing::Nats);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    let js = jetstream::new(client);
+    let until = Instant::now() + READS_DISK_WITHIN;
+    loop {
+        match js.get_stream(PROOF).await.map_err(|error| error.kind()) {
+            Ok(_) | Err(GetStreamErrorKind::JetStream(_)) => return Ok(js),
+            Err(_) if heard.denied.load(Ordering::Relaxed) || Instant::now() > until => return Ok(js),
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
 }
 
 /// Says what it did; `None` where the stream is there, is kept in another place, and is not ours to remove.
