@@ -288,7 +288,7 @@ mod tests {
     use crate::tests::config;
 
     fn assets() -> Assets {
-        let sites = Sites::new(&config(&["--allowed-origins", "https://shop.example,https://*.shop.example"]));
+        let sites = Sites::new(&config(&["--allowed-origins", "https://shop.example,https://*.shop.example"])).unwrap();
         Assets::new(&sites, true)
     }
 
@@ -303,7 +303,7 @@ mod tests {
     /// Where a captcha is set up, pages can't be isolated: its frame has no say in that.
     #[test]
     fn pages_are_isolated_unless_a_captcha_must_be_held() {
-        let sites = Sites::new(&config(&[]));
+        let sites = Sites::new(&config(&[])).unwrap();
         let check = |isolated: bool| {
             let answer = Assets::new(&sites, isolated).answer(PAGE, &HeaderMap::new());
             assert_eq!(answer.headers().contains_key(EMBEDDER_POLICY), isolated);

@@ -9,6 +9,7 @@ mod proofs;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -49,6 +50,9 @@ pub struct Config {
     /// Origins of pages that may embed the chat: `https://shop.example,https://*.shop.example`.
     #[arg(long, env = "ALLOWED_ORIGINS", default_value = "", value_parser = origins)]
     pub allowed_origins: Origins,
+    /// More sites, or other settings of the site `default`: a JSON list, see docs/sites.md.
+    #[arg(long, env = "SITES_FILE")]
+    pub sites_file: Option<PathBuf>,
     /// Whether a POST without an Origin header (server to server) is taken. Default: only all-in-one.
     #[arg(long, env = "ALLOW_NO_ORIGIN")]
     pub allow_no_origin: Option<bool>,

@@ -77,6 +77,9 @@ pub enum Error {
     /// The captcha's provider can't be called.
     #[error("there is no HTTP client for CAPTCHA")]
     Http(#[source] reqwest::Error),
+    /// The file of sites can't be used.
+    #[error("SITES_FILE can't be used")]
+    Sites(#[from] runtime::sites::Error),
     /// Nobody could vouch for a customer.
     #[error("IDENTITY=required needs IDENTITY_SECRET or IDENTITY_JWKS")]
     NoIdentityKeys,
@@ -104,6 +107,7 @@ impl Config {
         if self.bots.captcha != Captcha::Off && !keys {
             return Err(Error::NoCaptchaKeys);
         }
+        site::Sites::new(self)?;
         self.listener.load_tls()?;
         identity::Verifier::new(self).map(drop)
     }

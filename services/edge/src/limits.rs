@@ -17,7 +17,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::http::{HeaderMap, HeaderValue};
 use protocol::{Charges, SessionId, SiteId, Tier};
@@ -34,6 +34,7 @@ use self::{
 use crate::{
     config::{LimitSettings, LimitsMode},
     metrics::{Limited, Metrics, Shared},
+    site::Sites,
 };
 
 pub(crate) use share::share;
@@ -151,12 +152,21 @@ pub(crate) struct Refusal {
 /// Counted and within the limits, with the tightest of them (`None`: nothing is to be told), or refused.
 pub(crate) type Counted = Result<Option<Standing>, Refusal>;
 
+/// Quotas of sessions by site, each different one with its table; `None` is off.
+#[derive(Default)]
+struct Sessions {
+    quotas: Vec<(u32, Option<Table>)>,
+    by_site: HashMap<SiteId, usize>,
+}
+
 /// All limits of this edge.
 pub(crate) struct Limits {
     shadow: bool,
     keys: Keys,
     /// By `Tier`; `None` is off.
     tables: [Option<Table>; Tier::ALL.len()],
+    /// Of sites whose sessions have another quota than `Tier::Session`.
+    sessions: Sessions,
     streams: Streams,
     outbox: Outbox,
     metrics: Arc<Metrics>,
@@ -180,11 +190,29 @@ impl Limits {
             shadow: settings.limits_mode == LimitsMode::Shadow,
             keys: Keys::new(secret),
             tables: Tier::ALL.map(|tier| quota(tier).map(|quota| Table::new(quota, max_keys))),
+            sessions: Sessions::default(),
             streams: Streams::new(settings.streams_per_ip(), settings.streams_per_session()),
             outbox: Outbox::default(),
             metrics,
             began: Instant::now(),
         }
+    }
+
+    /// Counts the sessions of sites with quotas of their own by those.
+    pub(crate) fn with_sites(mut self, sites: &Sites, settings: &LimitSettings) -> Self {
+        let max_keys = usize::try_from(settings.limits_max_keys).unwrap_or(usize::MAX);
+        let others = sites.iter().filter(|site| site.messages_per_minute != settings.rate_limit_session_per_minute);
+        for site in others {
+            let known = self.sessions.quotas.iter().position(|(size, _)| *size == site.messages_per_minute);
+            let at = known.unwrap_or_else(|| {
+                let quota = Quota::per_minute(site.messages_per_minute);
+                let table = quota.map(|quota| Table::new(quota, max_keys));
+                self.sessions.quotas.push((site.messages_per_minute, table));
+                self.sessions.quotas.len() - 1
+            });
+            self.sessions.by_site.insert(site.id.clone(), at);
+        }
+        self
     }
 
     /// Counts an API call.
@@ -209,15 +237,16 @@ impl Limits {
         session: &SessionId,
         site: &SiteId,
     ) -> Result<(Option<Standing>, Reserved), Refusal> {
+        let of = Some(site);
         let (ip, session, site) = (self.keys.address(ip), self.keys.session(session), self.keys.site(site));
         let minutes = [(Tier::Session, session), (Tier::Site, site)];
         let days = [(Tier::SessionDay, session), (Tier::IpDay, ip), (Tier::SiteDay, site)];
         let [a, b] = minutes;
         let [c, d, e] = days;
         // From the narrow to the wide: who has had too much is told so, and not that the shop has.
-        match self.take(&[a, c, d, b, e]) {
+        match self.take(&[a, c, d, b, e], of) {
             Ok(standing) => {
-                self.note(&minutes);
+                self.note(&minutes, of);
                 Ok((self.told(standing), Reserved { limits: Arc::clone(self), days: Some(days) }))
             }
             Err(refusal) => {
@@ -239,18 +268,19 @@ impl Limits {
     /// Of each limit by minute and day, how many callers it remembers who used something.
     pub(crate) fn in_use(&self) -> impl Iterator<Item = (Tier, usize)> {
         let now = self.now();
-        Tier::ALL.into_iter().filter_map(move |tier| Some((tier, self.table(tier)?.in_use(now))))
+        Tier::ALL.into_iter().filter_map(move |tier| Some((tier, self.table(tier, None)?.in_use(now))))
     }
 
     /// How many callers were forgotten too early, for want of room.
     pub(crate) fn forgotten(&self) -> u64 {
-        Tier::ALL.into_iter().filter_map(|tier| self.table(tier)).map(Table::forgotten).sum()
+        let own = self.sessions.quotas.iter().filter_map(|(_, table)| table.as_ref());
+        self.tables.iter().flatten().chain(own).map(Table::forgotten).sum()
     }
 
     fn count(&self, whom: &[(Tier, u64)]) -> Counted {
-        match self.take(whom) {
+        match self.take(whom, None) {
             Ok(standing) => {
-                self.note(whom);
+                self.note(whom, None);
                 Ok(self.told(standing))
             }
             Err(refusal) => self.refuse(refusal).map(|()| None),
@@ -258,11 +288,11 @@ impl Limits {
     }
 
     /// Takes one of each, or nothing.
-    fn take(&self, whom: &[(Tier, u64)]) -> Counted {
+    fn take(&self, whom: &[(Tier, u64)], site: Option<&SiteId>) -> Counted {
         let now = self.now();
         let mut tightest: Option<Standing> = None;
         for (at, &(tier, key)) in whom.iter().enumerate() {
-            let Some(table) = self.table(tier) else { continue };
+            let Some(table) = self.table(tier, site) else { continue };
             match table.take(key, now) {
                 Ok(left) => {
                     let standing = Standing::new(tier, table.quota(), left.units, left.reset);
@@ -271,7 +301,7 @@ impl Limits {
                     }
                 }
                 Err(wait) => {
-                    self.give_back(&whom[..at]);
+                    self.give_back(&whom[..at], site);
                     let standing = Standing::new(tier, table.quota(), 0, wait);
                     let (scope, over, retry_after) = (scope(tier), over(tier), standing.reset);
                     return Err(Refusal { scope, over, retry_after, standing: Some(standing) });
@@ -281,19 +311,19 @@ impl Limits {
         Ok(tightest)
     }
 
-    fn give_back(&self, whom: &[(Tier, u64)]) {
+    fn give_back(&self, whom: &[(Tier, u64)], site: Option<&SiteId>) {
         let now = self.now();
         for &(tier, key) in whom {
-            if let Some(table) = self.table(tier) {
+            if let Some(table) = self.table(tier, site) {
                 table.give_back(key, now);
             }
         }
     }
 
     /// Lets the other edges know, in time.
-    fn note(&self, whom: &[(Tier, u64)]) {
+    fn note(&self, whom: &[(Tier, u64)], site: Option<&SiteId>) {
         for &(tier, key) in whom {
-            if self.table(tier).is_some() && !self.outbox.note(tier, key) {
+            if self.table(tier, site).is_some() && !self.outbox.note(tier, key) {
                 self.shared("dropped", 1);
             }
         }
@@ -301,10 +331,17 @@ impl Limits {
 
     /// Counts what another edge let through.
     fn hear(&self, charges: &Charges) {
-        let Some(table) = self.table(charges.tier) else { return };
+        let mut tables: Vec<&Table> = self.table(charges.tier, None).into_iter().collect();
+        // Of which site a session is does not show in its key: it is counted by all quotas, and asked for by its own.
+        if charges.tier == Tier::Session {
+            tables.extend(self.sessions.quotas.iter().filter_map(|(_, table)| table.as_ref()));
+        }
+        if tables.is_empty() {
+            return;
+        }
         let now = self.now();
         for &(key, units) in &charges.charges {
-            table.add(key.0, units, now);
+            tables.iter().for_each(|table| table.add(key.0, units, now));
         }
         self.shared("heard", charges.units());
     }
@@ -331,8 +368,11 @@ impl Limits {
         }
     }
 
-    fn table(&self, tier: Tier) -> Option<&Table> {
-        self.tables[tier as usize].as_ref()
+    fn table(&self, tier: Tier, site: Option<&SiteId>) -> Option<&Table> {
+        match site.and_then(|site| self.sessions.by_site.get(site)) {
+            Some(&own) if tier == Tier::Session => self.sessions.quotas[own].1.as_ref(),
+            _ => self.tables[tier as usize].as_ref(),
+        }
     }
 
     fn now(&self) -> Nanos {
@@ -351,7 +391,7 @@ impl Reserved {
     /// The message was accepted as new.
     pub(crate) fn spend(mut self) {
         if let Some(days) = self.days.take() {
-            self.limits.note(&days);
+            self.limits.note(&days, None);
         }
     }
 }
@@ -359,7 +399,7 @@ impl Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         if let Some(days) = self.days.take() {
-            self.limits.give_back(&days);
+            self.limits.give_back(&days, None);
         }
     }
 }

@@ -73,10 +73,11 @@ impl State {
         draining: CancellationToken,
     ) -> Result<Self, Error> {
         let secret = config.jwt_secret_key.clone().ok_or(Error::NoSecret)?;
-        let sites = Sites::new(&config);
+        let sites = Sites::new(&config)?;
         let metrics = Arc::new(Metrics::new(&process));
         let ended = Arc::new(Ended::new(config.session_max_age));
-        let limits = Arc::new(Limits::new(&config.limits, &secret, Arc::clone(&metrics)));
+        let limits = Limits::new(&config.limits, &secret, Arc::clone(&metrics));
+        let limits = Arc::new(limits.with_sites(&sites, &config.limits));
         let bots = Arc::new(Bots::new(&config, &secret, bus.clone())?);
         metrics::watch(&process, &limits, &bots, &ended);
         Ok(Self {

@@ -38,15 +38,16 @@ pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
     different("JWT_SECRET_KEY", edge.jwt_secret_key.as_ref(), session)?;
     different("IDENTITY_SECRET", edge.identity.secret.as_ref(), session)?;
     allow_files(edge.listener.max_connections);
-    let demo = match settings.worker.n8n.webhook_url {
-        Some(_) => None,
-        None => {
+    let demo = match (&settings.worker.n8n.webhook_url, &settings.worker.n8n_sites_file) {
+        (Some(_), _) | (_, Some(_)) => None,
+        (None, None) => {
             let demo = worker::demo::Demo::friendly(([127, 0, 0, 1], 0).into()).await.context("the demo's port")?;
             settings.worker.n8n.webhook_url = Some(demo.url().clone());
             tracing::info!("no N8N_WEBHOOK_URL: a demo answers in the place of n8n");
             Some(demo)
         }
     };
+    settings.worker.check()?;
     let bus = Bus::local(&settings.bus);
     let process = Metrics::new(settings.edge.metrics_token.clone());
     count_losses(&bus, &process);

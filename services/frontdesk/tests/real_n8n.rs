@@ -81,6 +81,60 @@ async fn the_support_agent_streams() {
     assert_eq!(text(&other.until("end").await), whole);
 }
 
+/// A session of n8n's owner, for what the tests must do in n8n itself.
+async fn api_key(scopes: &[&str]) -> String {
+    visitor::use_ring();
+    let url = setting("N8N_URL");
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    // As in tests/n8n/admin.py.
+    let owner = json!({"emailOrLdapLoginId": "owner@example.com", "password": "Throwaway-Pass1"});
+    let post = |path: &str| http.post(format!("{url}/rest/{path}")).header("browser-id", "frontdesk-tests");
+    let login = post("login").json(&owner).send().await.expect("n8n answers");
+    let cookie = login.headers()["set-cookie"].to_str().expect("text").split(';').next().expect("a cookie").to_owned();
+    let label = format!("frontdesk {}", std::process::id());
+    let body = json!({"label": label, "scopes": scopes, "expiresAt": null});
+    let made = post("api-keys").header("cookie", cookie).json(&body).send().await.expect("n8n answers");
+    let made: Value = made.json().await.expect("JSON");
+    made["data"]["rawApiKey"].as_str().unwrap_or_else(|| panic!("no key in {made}")).to_owned()
+}
+
+/// What a visitor cancels is stopped in n8n: the execution is canceled and the model is asked no more; another visitor's
+/// goes on. A key that may list and stop executions is enough.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs n8n: scripts/n8n.sh run -- …"]
+async fn a_cancelled_reply_is_stopped_in_n8n() {
+    let token = api_key(&["execution:list", "execution:stop"]).await;
+    let api = format!("{}/api/v1", setting("N8N_URL"));
+    let list = async |status: &str| -> Value {
+        let url = format!("{api}/executions?status={status}&includeData=true&limit=50");
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let answer = http.get(url).header("x-n8n-api-key", &token).send().await.expect("n8n answers");
+        answer.json().await.expect("JSON")
+    };
+    // A Webhook node and a Chat Trigger show what they were given in different places.
+    for path in ["fd-stream", "fd-chat/chat"] {
+        let shop = Shop::new(path);
+        let api = [("N8N_API_URL", api.as_str()), ("N8N_API_TOKEN", token.as_str())];
+        let desk = Desk::all_in_one(&[&shop.settings()[..], &api].concat()).await;
+        let (stops, stays) = (desk.visitor().await, desk.visitor().await);
+        let mut other = stays.say("message-1", "hi [[n=400]] [[delay=50]]").await;
+        other.chunks(2).await;
+        let mut reply = stops.say("message-1", "hi [[n=400]] [[delay=50]]").await;
+        reply.chunks(2).await;
+        stops.cancel("message-1").await;
+        assert_eq!(reply.rest().await.last().expect("an end").data["finish_reason"], "cancelled");
+        let until = std::time::Instant::now() + desk::LIMIT;
+        while !list("canceled").await.to_string().contains(&stops.session) {
+            assert!(std::time::Instant::now() < until, "{path}: it is not stopped");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        let running = list("running").await.to_string();
+        assert!(running.contains(&stays.session) && !running.contains(&stops.session), "{path}");
+        assert_eq!(text(&other.chunks(1).await).split_whitespace().count(), 1, "the other one goes on");
+        stays.cancel("message-1").await;
+    }
+}
+
 /// A token of another secret and a wrong key get no word out of the workflow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs n8n: scripts/n8n.sh run -- …"]

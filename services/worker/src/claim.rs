@@ -10,7 +10,7 @@ use crate::Worker;
 /// From this delivery on the message has been in so many hands that something about it is wrong: it is ended.
 pub(crate) const LAST_ATTEMPT: u32 = 4;
 /// Clocks of the queue's machine and ours may differ by this much before a message is refused as too old.
-const CLOCK_SKEW: Duration = Duration::from_secs(5);
+pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(5);
 /// Tries to write the claim: with their pauses and time limits together under the queue's `ack_wait`.
 const TRIES: u32 = 4;
 
@@ -197,29 +197,29 @@ mod tests {
     use bus::{Bus, Circuit, Config, Messages, Request};
     use clap::Parser as _;
     use prometheus_client::metrics::counter::Counter;
-    use protocol::{MessageId, SessionId};
+    use protocol::{MessageId, SessionId, SiteId};
 
     use super::*;
-    use crate::{Left, breaker, default_site, metrics::Metrics, n8n, records};
+    use crate::{Left, intake::Room, metrics::Metrics, records, upstream::Upstreams};
 
     #[derive(clap::Parser)]
     struct Cli {
         #[command(flatten)]
-        n8n: n8n::Config,
-        #[command(flatten)]
-        breaker: breaker::Config,
+        worker: crate::Config,
     }
 
     fn worker(bus: &Bus) -> Worker {
         // Another test may have been quicker.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let cli = Cli::parse_from(["worker", "--n8n-webhook-url", "http://127.0.0.1:9/webhook/none"]);
+        let url = "http://127.0.0.1:9/webhook/none";
+        let secret = "Tn5bVx2cRk8mWq4zHj7sLp1dFy6gAe3u";
+        let cli = Cli::parse_from(["worker", "--n8n-webhook-url", url, "--session-secret-key", secret]);
         let metrics = Metrics::new(&runtime::metrics::Metrics::new(None));
         Worker {
             id: "here".into(),
             bus: bus.clone(),
-            client: n8n::Client::new(&cli.n8n, &runtime::Secret::generate()).unwrap(),
-            breaker: breaker::Breaker::new(&cli.breaker, metrics.follow_circuit(&default_site())),
+            upstreams: Upstreams::new(&cli.worker, &metrics).unwrap(),
+            stopper: crate::stopper::Stopper::new(metrics.stops.clone()),
             metrics,
             queue_timeout: Duration::from_secs(30),
             late_reply_ttl: Duration::ZERO,
@@ -227,6 +227,10 @@ mod tests {
             stopping: tokio_util::sync::CancellationToken::new(),
             left: records(Counter::default()),
         }
+    }
+
+    fn site() -> SiteId {
+        SiteId::new("default").unwrap()
     }
 
     /// The one session of these tests.
@@ -383,10 +387,10 @@ mod tests {
     async fn messages_are_left_only_to_whom_may_call() {
         let check = |id: &str, circuit: Option<Circuit>, expected: bool| {
             let bus = Bus::local(&Config::default());
-            let sites = circuit.into_iter().map(|circuit| (default_site(), circuit)).collect();
+            let sites = circuit.into_iter().map(|circuit| (site(), circuit)).collect();
             let said = bus::Status { id: id.into(), capacity: 1, running: 0, n8n: "ok".into(), sites };
             bus.announce_worker(&said);
-            assert_eq!(worker(&bus).another_may_call(&default_site()), expected, "{said:?}");
+            assert_eq!(worker(&bus).another_may_call(&site()), expected, "{said:?}");
         };
         check("there", Some(Circuit::Closed), true);
         check("there", Some(Circuit::HalfOpen), true);
@@ -400,19 +404,20 @@ mod tests {
     async fn a_message_is_not_left_to_others_for_ever() {
         let bus = Bus::local(&Config::default());
         let worker = worker(&bus);
-        (0..10).for_each(|_| worker.breaker.admit().unwrap().over(true));
+        (0..10).for_each(|_| worker.upstreams[0].breaker.admit().unwrap().over(true));
         bus.announce_worker(&bus::Status {
             id: "there".into(),
             capacity: 1,
             running: 0,
             n8n: "ok".into(),
-            sites: [(default_site(), Circuit::Closed)].into(),
+            sites: [(site(), Circuit::Closed)].into(),
         });
         let mut messages = bus.messages().await.unwrap();
         let mut delivery = deliver(&bus, &mut messages, "message-1").await;
         let run = async |delivery| {
-            let room = crate::run::Room { permit: None, freed: std::sync::Arc::default() };
-            crate::run::run(&worker, delivery, room, &tokio_util::sync::CancellationToken::new()).await;
+            let room = Room::none();
+            crate::run::run(&worker, &worker.upstreams[0], delivery, room, &tokio_util::sync::CancellationToken::new())
+                .await;
         };
         for attempt in 1..=2 {
             assert_eq!(delivery.attempt, attempt);
@@ -425,5 +430,24 @@ mod tests {
         let expected = Terminal::Failed { chunks: 0, code: FailureCode::CircuitOpen };
         assert_eq!(record.replies[0].terminal, Some(expected));
         assert!(bus.pending(&session()).await.unwrap().is_none(), "the session is free");
+    }
+
+    /// A message that must not be run ends by the same fence, with its code, and only once.
+    #[tokio::test]
+    async fn what_is_not_to_be_run_is_ended_in_the_record() {
+        let bus = Bus::local(&Config::default());
+        let (here, there) = (worker(&bus), worker(&bus));
+        let mut messages = bus.messages().await.unwrap();
+        let delivery = deliver(&bus, &mut messages, "message-1").await;
+        let expected = Terminal::Failed { chunks: 0, code: FailureCode::QueueTimeout };
+        for (worker, first) in [(&here, true), (&there, false)] {
+            let claim = claim(worker, &delivery, Some(FailureCode::QueueTimeout)).await;
+            let Claim::Over { terminal, just_now } = claim else { panic!("it was claimed") };
+            assert_eq!((terminal, just_now), (expected.clone(), first));
+        }
+        let Claim::Over { terminal, just_now: false } = claim(&there, &delivery, None).await else {
+            panic!("it was claimed")
+        };
+        assert_eq!(terminal, expected);
     }
 }

@@ -1,12 +1,16 @@
 //! Bus to n8n to bus.
 //!
+//! - [`intake`]: from the bus to a run, or to a place in the queue of a site; [`admission`]: who runs next.
 //! - [`run`](mod@run): the life of one message; [`claim`]: the fence before it; [`late`]: what its workflow says after
 //!   n8n's own answer broke off.
 //! - [`breaker`]: whether n8n is called at all.
+//! - [`stopper`]: stops n8n's executions whose visitors cancelled.
+//! - [`upstream`]: the webhook of each site, and what is known of it.
 //! - [`n8n`]: the client; [`lines`]: the pure decoder of its answers; [`token`]: what proves the visitor to n8n.
 //! - [`demo`]: a stand-in n8n, for the all-in-one mode and for tests.
 //! - [`config`], [`metrics`]: settings and figures.
 
+mod admission;
 mod breaker;
 mod claim;
 mod config;
@@ -14,12 +18,15 @@ pub mod demo;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
+mod intake;
 mod late;
 pub mod lines;
 mod metrics;
 pub mod n8n;
 mod run;
+mod stopper;
 pub mod token;
+mod upstream;
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +35,6 @@ use moka::{notification::RemovalCause, sync::Cache};
 use prometheus_client::metrics::counter::Counter;
 use protocol::{SessionId, SiteId};
 use runtime::metrics::Metrics as Process;
-use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use breaker::Config as BreakerConfig;
@@ -43,6 +49,9 @@ pub enum Error {
     /// Nothing to sign with.
     #[error("SESSION_SECRET_KEY is not set; make one with `frontdesk keys`")]
     NoSecret,
+    /// The file of sites can't be used.
+    #[error("N8N_SITES_FILE can't be used")]
+    Sites(#[from] runtime::sites::Error),
     /// Nothing to do.
     #[error(transparent)]
     Bus(#[from] bus::Error),
@@ -51,10 +60,10 @@ pub enum Error {
 impl Config {
     /// Whether a worker can start with these settings.
     pub fn check(&self) -> Result<(), Error> {
-        if self.n8n.webhook_url.is_none() {
-            return Err(n8n::Error::NoUrl.into());
+        if self.session_secret_key.is_none() {
+            return Err(Error::NoSecret);
         }
-        if self.session_secret_key.is_none() { Err(Error::NoSecret) } else { Ok(()) }
+        self.sites().map(drop)
     }
 }
 
@@ -63,9 +72,8 @@ struct Worker {
     /// Which process.
     id: String,
     bus: Bus,
-    client: n8n::Client,
-    /// Before the client.
-    breaker: breaker::Breaker,
+    upstreams: upstream::Upstreams,
+    stopper: stopper::Stopper,
     metrics: metrics::Metrics,
     /// A message that waited longer is not run.
     queue_timeout: Duration,
@@ -102,22 +110,24 @@ impl Worker {
         workers.iter().any(|worker| worker.id != self.id && worker.sites.get(site) != Some(&Circuit::Open))
     }
 
+    /// Whether messages are better left to others: n8n is not called for any site, and for each another worker may.
+    fn leaves_all(&self) -> bool {
+        self.upstreams
+            .iter()
+            .all(|upstream| upstream.breaker.circuit() == Circuit::Open && self.another_may_call(&upstream.id))
+    }
+
     /// Says how it is.
-    fn announce(&self, concurrency: u32, free: usize) {
-        let running = (concurrency as usize).saturating_sub(free);
+    fn announce(&self, capacity: u32, running: usize) {
+        let sites = self.upstreams.iter().map(|upstream| (upstream.id.clone(), upstream.breaker.circuit()));
         self.bus.announce_worker(&Status {
             id: self.id.clone(),
-            capacity: concurrency,
+            capacity,
             running: u32::try_from(running).unwrap_or(u32::MAX),
-            n8n: self.breaker.word().to_owned(),
-            sites: [(default_site(), self.breaker.circuit())].into(),
+            n8n: self.upstreams.word().to_owned(),
+            sites: sites.collect(),
         });
     }
-}
-
-/// The one shop.
-fn default_site() -> SiteId {
-    SiteId::new("default").expect("the word is of the form")
 }
 
 /// Bytes of records that a worker keeps at most; the least used go first.
@@ -143,6 +153,8 @@ fn records(evicted: Counter) -> Cache<SessionId, Left> {
     records.max_capacity(LEFT_BYTES).time_to_idle(LEFT_FOR).build()
 }
 
+/// At the end of the process, executions that are being stopped get this long.
+const STOPPED_WITHIN: Duration = Duration::from_secs(3);
 /// A sign of life for the edges.
 const ANNOUNCE: Duration = Duration::from_secs(1);
 
@@ -155,12 +167,11 @@ pub async fn run(
     process: &Process,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let secret = config.session_secret_key.as_ref().ok_or(Error::NoSecret)?;
     let metrics = metrics::Metrics::new(process);
     let worker = Arc::new(Worker {
         id: format!("{:016x}", rand::random::<u64>()),
-        client: n8n::Client::new(&config.n8n, secret)?,
-        breaker: breaker::Breaker::new(&config.breaker, metrics.follow_circuit(&default_site())),
+        upstreams: upstream::Upstreams::new(&config, &metrics)?,
+        stopper: stopper::Stopper::new(metrics.stops.clone()),
         left: records(metrics.records_evicted.clone()),
         metrics,
         bus: bus.clone(),
@@ -169,59 +180,22 @@ pub async fn run(
         reply_max_bytes: config.n8n.reply_max_bytes,
         stopping: stop.clone(),
     });
-    let permits = Arc::new(Semaphore::new(config.worker_concurrency as usize));
-    let freed = Arc::new(Notify::new());
     let (runs, cut) = (TaskTracker::new(), CancellationToken::new());
-    let mut messages = Some(bus.messages().await?);
-    let mut announce = tokio::time::interval(ANNOUNCE);
-    let mut circuit = worker.breaker.circuit();
-    tracing::info!(worker.id, concurrency = config.worker_concurrency, "taking messages");
-    loop {
-        // A worker that alone is cut off from n8n must not draw messages to itself by being done with them so quickly.
-        // It doesn't ask for any until its circuit is half-open, or nobody else is there; the next announcement looks.
-        let leave = circuit == Circuit::Open && worker.another_may_call(&default_site());
-        messages = match messages {
-            Some(messages) if leave => {
-                messages.close().await;
-                None
-            }
-            None if !leave => bus.messages().await.ok(),
-            same => same,
-        };
-        let free = permits.available_permits();
-        tokio::select! {
-            delivery = async { messages.as_mut().expect("asked only while there are any").next(free).await },
-                if free > 0 && messages.is_some() =>
-            {
-                // There was room for one when it was asked for; after a reconnect it may be asked for twice.
-                let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-                    delivery.give_back().await;
-                    continue;
-                };
-                let (worker, freed, cut) = (Arc::clone(&worker), Arc::clone(&freed), cut.clone());
-                runs.spawn(async move {
-                    let room = run::Room { permit: Some(permit), freed };
-                    run::run(&worker, delivery, room, &cut).await;
-                });
-            }
-            () = freed.notified() => {}
-            _ = announce.tick() => worker.announce(config.worker_concurrency, permits.available_permits()),
-            // At once: until edges know, they hand on what will only fail, or refuse what would be answered.
-            now = worker.breaker.changed(circuit) => {
-                circuit = now;
-                worker.announce(config.worker_concurrency, permits.available_permits());
-            }
-            () = stop.cancelled() => break,
-        }
+    let capacity = config.worker_concurrency;
+    for site in 0..worker.upstreams.iter().count() {
+        let (worker, stop) = (Arc::clone(&worker), stop.clone());
+        runs.spawn(async move { stop.run_until_cancelled(worker.upstreams.follow(site)).await });
     }
-    if let Some(messages) = messages {
-        messages.close().await;
-    }
+    let mut intake = intake::Intake::new(Arc::clone(&worker), capacity as usize, runs.clone(), cut.clone());
+    let messages = bus.messages().await?;
+    tracing::info!(worker.id, concurrency = capacity, "taking messages");
+    intake.run(messages, &stop, |intake| worker.announce(capacity, intake.running())).await;
     runs.close();
     if tokio::time::timeout(config.drain_timeout, runs.wait()).await.is_err() {
         tracing::warn!(replies = runs.len(), "ending replies that did not finish in time");
         cut.cancel();
         runs.wait().await;
     }
+    worker.stopper.close(STOPPED_WITHIN).await;
     Ok(())
 }

@@ -13,6 +13,13 @@ pub(crate) struct Metrics {
     pub(crate) replies: Family<Outcome, Counter>,
     pub(crate) chunks: Counter,
     pub(crate) in_flight: Gauge,
+    pub(crate) site_running: Family<Site, Gauge>,
+    pub(crate) site_waiting: Family<Site, Gauge>,
+    pub(crate) site_refused: Family<Site, Counter>,
+    pub(crate) site_timed_out: Family<Site, Counter>,
+    pub(crate) unknown_site: Counter,
+    pub(crate) given_up: Counter,
+    pub(crate) stops: Family<Stop, Counter>,
     pub(crate) taken_over: Counter,
     pub(crate) late_pieces: Counter,
     pub(crate) node_errors: Counter,
@@ -33,6 +40,12 @@ pub(crate) struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Outcome {
     pub(crate) outcome: &'static str,
+}
+
+/// What became of an execution that was to be stopped: `stopped`, `not_found`, `failed`, `dropped`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Stop {
+    pub(crate) result: &'static str,
 }
 
 /// A shop, of which a deployment has few.
@@ -62,6 +75,13 @@ impl Metrics {
             replies: Family::default(),
             chunks: Counter::default(),
             in_flight: Gauge::default(),
+            site_running: Family::default(),
+            site_waiting: Family::default(),
+            site_refused: Family::default(),
+            site_timed_out: Family::default(),
+            unknown_site: Counter::default(),
+            given_up: Counter::default(),
+            stops: Family::default(),
             taken_over: Counter::default(),
             late_pieces: Counter::default(),
             node_errors: Counter::default(),
@@ -110,6 +130,33 @@ impl Metrics {
         worker.register("replies", "Replies by how they ended", self.replies.clone());
         worker.register("chunks", "Chunks that n8n sent", self.chunks.clone());
         worker.register("in_flight", "Replies running now", self.in_flight.clone());
+        worker.register("site_running", "Places of a site that are taken now", self.site_running.clone());
+        worker.register("site_waiting", "Messages of a site that wait in this worker now", self.site_waiting.clone());
+        worker.register(
+            "site_refused",
+            "Messages that ended as queue_timeout because their site's queue was full",
+            self.site_refused.clone(),
+        );
+        worker.register(
+            "site_timed_out",
+            "Messages that waited in this worker for QUEUE_TIMEOUT",
+            self.site_timed_out.clone(),
+        );
+        worker.register(
+            "execution_stops",
+            "Executions of n8n that were to be stopped, by what became of it",
+            self.stops.clone(),
+        );
+        worker.register(
+            "given_up",
+            "Messages that waited in this worker and were given back for another one with room",
+            self.given_up.clone(),
+        );
+        worker.register(
+            "unknown_site",
+            "Messages of sites that this worker has no settings for",
+            self.unknown_site.clone(),
+        );
         worker.register(
             "taken_over",
             "Replies that another worker took over, or whose session ended",

@@ -7,7 +7,8 @@
 //! never handed to a connection, or n8n (or the proxy before it) said that it is not ready. All tries of a client are
 //! under one budget: when n8n is away, a crowd of replies that try again would keep it away.
 
-mod config;
+pub(crate) mod config;
+pub mod executions;
 mod question;
 
 use std::{
@@ -75,6 +76,12 @@ pub enum Error {
     /// The key holds line ends or other characters that HTTP forbids.
     #[error("N8N_API_KEY has a character that no header can carry")]
     Key(#[source] header::InvalidHeaderValue),
+    /// The API needs both.
+    #[error("N8N_API_URL and N8N_API_TOKEN go together")]
+    HalfAnApi,
+    /// The token holds line ends or other characters that HTTP forbids.
+    #[error("N8N_API_TOKEN has a character that no header can carry")]
+    Token,
     /// TLS could not be set up (no root certificates, mostly).
     #[error("can't set up the HTTP client for n8n")]
     Http(#[source] reqwest::Error),
@@ -201,7 +208,7 @@ pub enum Read {
 }
 
 /// The answer to one message, from the first try to connect to its end. Dropping it closes the connection; a workflow
-/// that runs goes on in n8n, which has no way to stop it.
+/// that runs goes on in n8n, unless it is stopped through its API ([`executions`]).
 pub struct Answer {
     client: Client,
     message_id: MessageId,

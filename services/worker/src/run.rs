@@ -4,25 +4,24 @@
 //! in it waits for the bus while n8n has something to say: events are sent without waiting, the record is written by a
 //! future that runs beside the reading, and what could not be sent is in the buffer, which is the truth.
 
-use std::{borrow::Cow, pin::Pin, sync::Arc, time::Duration};
+use std::{borrow::Cow, pin::Pin, time::Duration};
 
 use bus::{
     Answer as AskAnswer, Ask, Cancel, Delivery, LateAnswer, PutError, Read, Request, Requests, Sender, Stored, Taken,
 };
 use protocol::{Event, Fact, FactKind, FailureCode, FinishReason, Message, Millis, Record, Reply, Terminal, What};
-use tokio::{
-    sync::{Notify, OwnedSemaphorePermit},
-    time::{Instant, Interval, MissedTickBehavior, interval_at},
-};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Left, Worker,
     breaker::Call,
     claim::{Claim, Ours, claim},
+    intake::Room,
     lines::Piece,
     metrics::{Outcome, Site},
     n8n::{self, Read as Step},
+    upstream::Upstream,
 };
 
 /// Tells edges that the run lives and how far it is, so that a lost last event is noticed.
@@ -42,26 +41,36 @@ const RECORD_END_WHEN_CUT: Duration = Duration::from_secs(5);
 /// that the message is taken for a bad one ([`LAST_ATTEMPT`](crate::claim::LAST_ATTEMPT)).
 const LEAVE_UNTIL: u32 = 2;
 
-/// The worker's room for one run; given back early, when only latecomers are still to be answered.
-pub(crate) struct Room {
-    pub(crate) permit: Option<OwnedSemaphorePermit>,
-    pub(crate) freed: Arc<Notify>,
+/// Ends one delivery that is not to be run.
+pub(crate) async fn refuse(worker: &Worker, delivery: &Delivery, code: FailureCode) {
+    if let Claim::Over { terminal, just_now } = claim(worker, delivery, Some(code)).await {
+        tell_over(worker, delivery, &terminal, just_now).await;
+    }
 }
 
-impl Drop for Room {
-    fn drop(&mut self) {
-        drop(self.permit.take());
-        self.freed.notify_one();
+/// Tells the end of a reply that was not run here.
+async fn tell_over(worker: &Worker, delivery: &Delivery, terminal: &Terminal, just_now: bool) {
+    let message = &delivery.message;
+    tracing::info!(message.id = %message.message_id, attempt = delivery.attempt, ?terminal, "nothing to run");
+    // From a later attempt: edges show it over what they know.
+    let what = What::Done(terminal.clone());
+    let event = Event { message_id: message.message_id.clone(), attempt: delivery.attempt, what };
+    worker.bus.sender(&message.session).send(&event);
+    delivery.ack().await;
+    if just_now {
+        if matches!(terminal, Terminal::Failed { code: FailureCode::CircuitOpen, .. }) {
+            worker.metrics.circuit_refused.get_or_create(&Site::of(&message.site)).inc();
+        }
+        worker.count(message, terminal, None);
     }
 }
 
 /// Runs one delivery to its end. `cut` ends it as `interrupted`. The breaker is asked before the claim, so that a message
 /// that n8n is not called for costs one write.
-pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &CancellationToken) {
+pub(crate) async fn run(worker: &Worker, upstream: &Upstream, delivery: Delivery, room: Room, cut: &CancellationToken) {
     let message = &delivery.message;
-    let sender = worker.bus.sender(&message.session);
     let epoch = worker.bus.epoch();
-    let call = worker.breaker.admit();
+    let call = upstream.breaker.admit();
     if call.is_none() && delivery.attempt <= LEAVE_UNTIL && worker.another_may_call(&message.site) {
         worker.metrics.circuit_given_back.get_or_create(&Site::of(&message.site)).inc();
         delivery.give_back().await;
@@ -70,28 +79,16 @@ pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &C
     let verdict = if call.is_none() { Some(FailureCode::CircuitOpen) } else { None };
     let Ours { record, revision, reply } = match claim(worker, &delivery, verdict).await {
         Claim::Ours(ours) => *ours,
-        Claim::Over { terminal, just_now } => {
-            tracing::info!(message.id = %message.message_id, attempt = delivery.attempt, ?terminal, "nothing to run");
-            // From a later attempt: edges show it over what they know.
-            let what = What::Done(terminal.clone());
-            sender.send(&Event { message_id: message.message_id.clone(), attempt: delivery.attempt, what });
-            delivery.ack().await;
-            if just_now {
-                if matches!(terminal, Terminal::Failed { code: FailureCode::CircuitOpen, .. }) {
-                    worker.metrics.circuit_refused.get_or_create(&Site::of(&message.site)).inc();
-                }
-                worker.count(message, &terminal, None);
-            }
-            return;
-        }
+        Claim::Over { terminal, just_now } => return tell_over(worker, &delivery, &terminal, just_now).await,
         Claim::Later => return,
     };
     let Ok(mut requests) = worker.bus.requests(&message.session).await else { return };
     worker.metrics.in_flight.inc();
     let mut run = Run {
         worker,
+        upstream,
         message,
-        sender,
+        sender: worker.bus.sender(&message.session),
         record,
         revision,
         reply,
@@ -127,6 +124,7 @@ pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &C
 /// One running reply.
 pub(crate) struct Run<'a> {
     pub(crate) worker: &'a Worker,
+    upstream: &'a Upstream,
     message: &'a Message,
     sender: Sender,
     record: Record,
@@ -195,7 +193,7 @@ impl Run<'_> {
                 call = None;
                 self.wait(until);
             }
-            None => answer = Some(self.worker.client.ask(self.message)),
+            None => answer = Some(self.upstream.client.ask(self.message)),
         }
         let terminal = loop {
             match self.turn(&mut answer, requests, &mut beat, &mut progress, cut).await {
@@ -241,7 +239,12 @@ impl Run<'_> {
                 Turn::SaveDue => self.start_save(),
                 Turn::Saved(result) => {
                     let written = result.is_ok();
-                    self.saved(result).await?;
+                    if let Err(lost) = self.saved(result).await {
+                        if self.record.ended {
+                            self.stop_execution(answer.as_ref());
+                        }
+                        return Err(lost);
+                    }
                     self.keep_recorded(written);
                 }
                 Turn::TooLate => break self.failed(FailureCode::UpstreamTimeout),
@@ -254,6 +257,9 @@ impl Run<'_> {
         // Closes the connection where the answer was not read to its end.
         if let Some(answer) = answer.take() {
             self.read_to_its_end(&answer);
+            if matches!(terminal, Terminal::End { finish_reason: FinishReason::Cancelled, .. }) {
+                self.stop_execution(Some(&answer));
+            }
         }
         tracing::info!(message.id = %self.message.message_id, site = %self.message.site, ?terminal, "a reply is over");
         self.reply.finish(terminal.clone());
@@ -326,6 +332,14 @@ impl Run<'_> {
                 if waiting.is_some() => Turn::TooLate,
             () = worker.stopping.cancelled(), if may_leave => Turn::HandOver,
             () = cut.cancelled() => Turn::Cut,
+        }
+    }
+
+    /// The visitor wants no more of it: n8n need not go on either.
+    fn stop_execution(&self, answer: Option<&n8n::Answer>) {
+        let may_run = answer.is_some_and(n8n::Answer::may_have_begun);
+        if let Some(executions) = self.upstream.executions.as_ref().filter(|_| may_run) {
+            self.worker.stopper.stop(executions, self.message);
         }
     }
 
@@ -406,7 +420,10 @@ impl Run<'_> {
                     self.revision = 0;
                     Ok(())
                 }
-                _ => Err(TakenOver),
+                _ => {
+                    self.record = stored.record;
+                    Err(TakenOver)
+                }
             },
             // Not known yet: the next write will tell.
             Err(_) => Ok(()),

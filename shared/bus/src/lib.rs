@@ -8,7 +8,8 @@
 //!   minutes) or [`Busy`](Submitted::Busy) (another message of the session is queued or running). A full queue is
 //!   [`Error::Overloaded`]; a bus that can't be reached is [`Error::Unavailable`] within a second.
 //! - **One worker at a time.** A [`Delivery`] goes to one worker, and again to some worker after [`ACK_WAIT`] without
-//!   [`Delivery::progress`]. A worker gets no more than it asked for.
+//!   [`Delivery::progress`]. A worker gets no more than it asked for, and by [`Messages::next_spare`] only what no
+//!   other worker with room would have got.
 //! - **One claim.** [`Bus::put_record`] is a compare-and-set: of all who write upon the same revision one succeeds,
 //!   the others get [`PutError::Lost`].
 //! - **Live events never wait.** [`Sender::send`] never blocks on a reader. A reader that lags more than [`LIVE_BUFFER`]
@@ -500,6 +501,15 @@ impl Bus {
         either!(&self.0, bus => bus.announce_analytics(id));
     }
 
+    /// Whether a worker has room, and waits in [`Messages::next`]: what is given back goes to it at once. Asked by a
+    /// worker that has asked for none itself ([`Messages::has_asked`]). In the process there is no other.
+    pub async fn has_idle_worker(&self) -> bool {
+        match &self.0 {
+            Variant::Local(_) => false,
+            Variant::Nats(bus) => bus.has_idle_worker().await,
+        }
+    }
+
     /// The messages for a worker.
     pub async fn messages(&self) -> Result<Messages, Error> {
         Ok(Messages(match &self.0 {
@@ -625,6 +635,24 @@ impl Messages {
         match &mut self.0 {
             MessagesFrom::Local(messages) => messages.next().await,
             MessagesFrom::Nats(messages) => messages.next(free).await,
+        }
+    }
+
+    /// The next message that no other worker waits for in [`next`](Self::next), while no more than `most` are asked for.
+    /// For a worker that would have to let it wait. Cancel-safe. In the process there is one worker, and every message is
+    /// for it.
+    pub async fn next_spare(&mut self, most: usize) -> Delivery {
+        match &mut self.0 {
+            MessagesFrom::Local(messages) => messages.next().await,
+            MessagesFrom::Nats(messages) => messages.next_spare(most).await,
+        }
+    }
+
+    /// Whether messages were asked for that may still come, whatever room there is by then.
+    pub fn has_asked(&self) -> bool {
+        match &self.0 {
+            MessagesFrom::Local(_) => false,
+            MessagesFrom::Nats(messages) => messages.has_asked(),
         }
     }
 

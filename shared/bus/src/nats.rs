@@ -379,6 +379,10 @@ impl Nats {
         self.0.live.say(subject, payload);
     }
 
+    pub(crate) async fn has_idle_worker(&self) -> bool {
+        pull::has_idle_worker(&self.0.js.client()).await
+    }
+
     pub(crate) async fn messages(&self) -> Result<Messages, Error> {
         Messages::new(self.0.js.clone(), self.0.control_epoch.clone()).await
     }

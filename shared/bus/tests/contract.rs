@@ -217,6 +217,32 @@ promise!(
     }
 );
 
+/// While a worker with room waits, one that asks only for what is to spare gets nothing; it does once nobody waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_idle_worker_can_take_is_not_to_spare() {
+    let (d, _server) = nats(Config::default()).await;
+    within_a_minute(async {
+        let (mut idle, mut full) = (d.worker.messages().await.unwrap(), d.other_worker.messages().await.unwrap());
+        assert!(!d.other_worker.has_idle_worker().await);
+        d.edge.submit(&message(&session(), "message-1")).await.unwrap();
+        idle.next(4).await.ack().await;
+        assert!(idle.has_asked() && !full.has_asked());
+        assert!(d.other_worker.has_idle_worker().await);
+        for _ in 0..50 {
+            d.edge.submit(&message(&session(), "message-1")).await.unwrap();
+            tokio::select! {
+                delivery = idle.next(4) => delivery.ack().await,
+                _ = full.next_spare(4) => panic!("there is a worker with room"),
+            }
+        }
+        idle.close().await;
+        d.edge.submit(&message(&session(), "message-1")).await.unwrap();
+        full.next_spare(4).await.ack().await;
+        assert!(!d.other_worker.has_idle_worker().await);
+    })
+    .await;
+}
+
 promise!(
     /// A message taken out of the queue is gone, and its session free.
     a_queued_message_can_be_withdrawn,

@@ -86,6 +86,7 @@ const FORBIDDEN: &[(&str, &[Act])] = &[
             Publish("$SYS.REQ.SERVER.PING"),
             // Taking messages, or reading what is not an edge's.
             Publish("$JS.API.CONSUMER.MSG.NEXT.REQ.workers"),
+            Publish("$JS.API.CONSUMER.INFO.REQ.workers"),
             Publish("$JS.ACK.REQ.workers.1.1.1.1.0"),
             Publish("$JS.API.CONSUMER.MSG.NEXT.FACTS.recorder"),
             Publish("$JS.API.STREAM.MSG.GET.FACTS"),
@@ -253,6 +254,7 @@ const ALLOWED: &[(&str, &[Act])] = &[
             Publish("fact.default.reply_ended"),
             Publish("fact.default.reply_failed"),
             Publish("$JS.API.CONSUMER.MSG.NEXT.REQ.workers"),
+            Publish("$JS.API.CONSUMER.INFO.REQ.workers"),
             Publish("$JS.ACK.REQ.workers.1.1.1.1.0"),
             Publish("$JS.ACK._.hash.REQ.workers.1.1.1.1.0.token"),
             Subscribe("chat.ask.sess_1"),

@@ -2,6 +2,7 @@
 //!
 //! - `settings`: parsers for the typed settings, and the log settings that every role has.
 //! - `secret`: secrets that are long enough, print as stars and are made by `frontdesk keys`.
+//! - `sites`: files with a list of sites.
 //! - `telemetry`: logs.
 //! - `stop`: SIGTERM and Ctrl-C as a token; a second one ends the process at once.
 //! - `http`: the accept loop with its limits and its drain; `tls`: its certificate.
@@ -13,6 +14,7 @@ pub mod metrics;
 pub mod ops;
 pub mod secret;
 pub mod settings;
+pub mod sites;
 pub mod stop;
 pub mod telemetry;
 pub mod tls;

@@ -99,7 +99,7 @@ async fn a_refused_message_costs_nothing() {
     for _ in 0..50 {
         say(&limits, IP, 2).ok();
     }
-    let counted = limits.take(&[(Tier::Session, limits.keys.session(&session(2)))]).unwrap();
+    let counted = limits.take(&[(Tier::Session, limits.keys.session(&session(2)))], None).unwrap();
     assert!(words(counted).contains("r=8;"), "one was accepted, one is this");
 }
 
@@ -110,7 +110,7 @@ async fn only_accepted_messages_are_of_the_budget() {
     for _ in 0..10 {
         drop(limits.message(IP, &session(1), &site()).unwrap());
     }
-    let counted = limits.take(&[(Tier::Session, limits.keys.session(&session(1)))]).unwrap();
+    let counted = limits.take(&[(Tier::Session, limits.keys.session(&session(1)))], None).unwrap();
     assert!(words(counted).contains("r=89;"));
     assert!(say(&limits, IP, 1).is_ok() && say(&limits, IP, 1).is_ok() && say(&limits, IP, 1).is_err());
 }
@@ -204,4 +204,33 @@ fn a_flood_in_figures() {
         }
     }
     println!("a message, five tiers: {:?}; {} KiB", began.elapsed() / 1_000_000, rss());
+}
+
+/// Sessions of a site with a limit of its own go by that one, at every edge, and those of others do not notice.
+#[tokio::test(start_paused = true)]
+async fn a_site_may_have_its_own_limit_for_sessions() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let sites = r#"[{"id":"strict","messages_per_minute":2},{"id":"open","messages_per_minute":0}]"#;
+    std::fs::write(file.path(), sites).unwrap();
+    let config = config(&["--sites-file", file.path().to_str().unwrap(), "--rate-limit-session-per-minute=3"]);
+    let edge = || {
+        let metrics = Arc::new(Metrics::new(&runtime::metrics::Metrics::new(None)));
+        let limits = Limits::new(&config.limits, config.jwt_secret_key.as_ref().unwrap(), metrics);
+        Arc::new(limits.with_sites(&Sites::new(&config).unwrap(), &config.limits))
+    };
+    let (here, there) = (edge(), edge());
+    let passed = |limits: &Arc<Limits>, site: &str, n: u64| {
+        let site = SiteId::new(site).unwrap();
+        let passed = (0..9).take_while(|_| {
+            limits.message(IP, &session(n), &site).is_ok_and(|(_, day)| {
+                day.spend();
+                true
+            })
+        });
+        passed.count()
+    };
+    assert_eq!((passed(&here, "strict", 1), passed(&here, "default", 2), passed(&here, "open", 3)), (2, 3, 9));
+    let key = protocol::Key(there.keys.session(&session(1)));
+    there.hear(&Charges { v: 1, edge: String::new(), tier: Tier::Session, charges: vec![(key, 1)] });
+    assert_eq!((passed(&there, "strict", 1), passed(&there, "default", 2)), (1, 3));
 }

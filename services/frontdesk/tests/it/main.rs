@@ -17,6 +17,7 @@ mod outage;
 mod privacy;
 mod proofs;
 mod sessions;
+mod sites;
 mod stop;
 mod visitor;
 mod wire;

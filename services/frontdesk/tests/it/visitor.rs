@@ -45,19 +45,25 @@ impl Visitor {
     /// On a page of that origin.
     pub(crate) async fn begin_on(edge: &str, origin: &'static str) -> Self {
         let origin = [(ORIGIN, HeaderValue::from_static(origin))].into_iter().collect();
-        Self::begin_by(Client::builder().default_headers(origin), edge, None).await.0
+        let body = json!({"fingerprint": FINGERPRINT});
+        Self::begin_by(Client::builder().default_headers(origin), edge, &body).await.0
     }
 
     /// Begins with an identity token; the whole answer as well.
     pub(crate) async fn begin_as(edge: &str, identity_token: Option<&str>) -> (Self, Value) {
-        Self::begin_by(Client::builder(), edge, identity_token).await
+        let body = json!({"fingerprint": FINGERPRINT, "identity_token": identity_token});
+        Self::begin_by(Client::builder(), edge, &body).await
     }
 
-    async fn begin_by(http: ClientBuilder, edge: &str, identity_token: Option<&str>) -> (Self, Value) {
+    /// Begins on a site.
+    pub(crate) async fn begin_at(edge: &str, site: &str) -> Self {
+        Self::begin_by(Client::builder(), edge, &json!({"fingerprint": FINGERPRINT, "site": site})).await.0
+    }
+
+    async fn begin_by(http: ClientBuilder, edge: &str, body: &Value) -> (Self, Value) {
         use_ring();
         let http = http.no_proxy().timeout(LIMIT).build().expect("a client");
-        let body = json!({"fingerprint": FINGERPRINT, "identity_token": identity_token});
-        let created = http.post(format!("{edge}/api/v1/session/create")).json(&body);
+        let created = http.post(format!("{edge}/api/v1/session/create")).json(body);
         let created: Value = created.send().await.expect("the edge answers").json().await.expect("JSON");
         let text = |name: &str| created[name].as_str().unwrap_or_else(|| panic!("{name} in {created}")).to_owned();
         let visitor = Self { http, edge: edge.to_owned(), session: text("session_id"), token: text("token") };

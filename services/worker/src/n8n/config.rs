@@ -37,6 +37,24 @@ pub struct Config {
         value_parser = key_header
     )]
     pub api_key_header: HeaderName,
+    /// n8n's public API, such as `https://n8n.example/api/v1`: with it, what a visitor cancels is stopped in n8n as well.
+    #[arg(
+        id = "n8n_api_url",
+        long = "n8n-api-url",
+        env = "N8N_API_URL",
+        value_parser = secret::Hidden(api_url),
+        hide_env_values = true
+    )]
+    pub api_url: Option<Url>,
+    /// The key of that API; it needs the scopes `execution:list` and `execution:stop`.
+    #[arg(
+        id = "n8n_api_token",
+        long = "n8n-api-token",
+        env = "N8N_API_TOKEN",
+        value_parser = secret::Hidden(secret::any),
+        hide_env_values = true
+    )]
+    pub api_token: Option<Secret>,
     /// Give up connecting to n8n after this long.
     #[arg(
         id = "n8n_connect_timeout",
@@ -136,8 +154,20 @@ pub struct Config {
     pub retry_floor: u32,
 }
 
-fn webhook_url(text: &str) -> Result<Url, String> {
-    let url: Url = text.parse().map_err(|_| "write a URL such as https://n8n.example/webhook/shop-chat".to_owned())?;
+pub(crate) fn webhook_url(text: &str) -> Result<Url, String> {
+    url(text, "https://n8n.example/webhook/shop-chat")
+}
+
+pub(crate) fn api_url(text: &str) -> Result<Url, String> {
+    let url = url(text, "https://n8n.example/api/v1")?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must end with its path, such as /api/v1".to_owned());
+    }
+    Ok(url)
+}
+
+fn url(text: &str, such_as: &str) -> Result<Url, String> {
+    let url: Url = text.parse().map_err(|_| format!("write a URL such as {such_as}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("must begin with http:// or https://".to_owned());
     }
@@ -162,7 +192,7 @@ const TAKEN: [HeaderName; 8] = [
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-fn key_header(text: &str) -> Result<HeaderName, String> {
+pub(crate) fn key_header(text: &str) -> Result<HeaderName, String> {
     let name: HeaderName = text.parse().map_err(|_| "write a header's name such as X-API-Key".to_owned())?;
     if TAKEN.contains(&name) || name == IDEMPOTENCY_KEY || name == TRACEPARENT {
         return Err(format!("{name} has another meaning in the request"));

@@ -4,6 +4,9 @@
 //! ages against `ack_wait`; its `fetch(1)` makes an inbox for every message, seven times slower. So the pull requests
 //! are our own. Each has an id in its reply subject, on which the server tells its end; a message comes under its own
 //! subject and is taken to be of the oldest pull, since the server serves pulls in the order of their coming.
+//!
+//! A worker with room leaves its pulls lying at the server, which hands out messages to all such workers in turn. One
+//! without room asks by `no_wait`, again and again: of what lies in the stream, and an idle worker leaves nothing there.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,12 +23,31 @@ use super::{ack, at_once, outage::Seldom, unavailable};
 use crate::{Delivery, Error, Handle};
 
 const NEXT: &str = "$JS.API.CONSUMER.MSG.NEXT.REQ.workers";
+const INFO: &str = "$JS.API.CONSUMER.INFO.REQ.workers";
 /// A pull request lives this long on the server.
 const EXPIRES: Duration = Duration::from_secs(30);
 /// After this it is taken for lost with the connection that carried it.
 const LOST: Duration = Duration::from_secs(32);
 /// Between tries while the stream is not there or NATS is away.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Messages that a worker with room asks for ahead, at most: enough to keep busy while the next pull is on its way, and
+/// few to lie in one that fills up while another is idle.
+const AHEAD: usize = 16;
+/// Between a pull that found nothing to spare and the next one.
+const SPARE_PAUSE: Duration = Duration::from_millis(10);
+/// Such a pull is answered at once, or was lost.
+const SPARE_LOST: Duration = Duration::from_secs(1);
+
+/// Whether a pull lies at the server, which a worker with room has left there.
+pub(crate) async fn has_idle_worker(client: &async_nats::Client) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Info {
+        num_waiting: u64,
+    }
+    let answer = client.request(INFO, "".into()).await;
+    let info = answer.ok().and_then(|answer| serde_json::from_slice::<Info>(&answer.payload).ok());
+    info.is_some_and(|info| info.num_waiting > 0)
+}
 
 pub(crate) struct Messages {
     js: jetstream::Context,
@@ -41,6 +63,8 @@ pub(crate) struct Messages {
 struct Pull {
     left: usize,
     until: Instant,
+    /// Asked by `no_wait`.
+    spare: bool,
 }
 
 impl Messages {
@@ -62,8 +86,21 @@ impl Messages {
     }
 
     pub(crate) async fn next(&mut self, free: usize) -> Delivery {
+        self.take(free.min(AHEAD), false).await
+    }
+
+    pub(crate) async fn next_spare(&mut self, most: usize) -> Delivery {
+        self.take(most, true).await
+    }
+
+    pub(crate) fn has_asked(&self) -> bool {
+        let now = Instant::now();
+        self.pulls.values().any(|pull| pull.left > 0 && pull.until > now)
+    }
+
+    async fn take(&mut self, wanted: usize, spare: bool) -> Delivery {
         loop {
-            let look_again = self.top_up(free);
+            let look_again = self.top_up(wanted, spare);
             tokio::select! {
                 Some(message) = self.from.next() => {
                     if let Some(delivery) = self.received(message).await {
@@ -77,26 +114,32 @@ impl Messages {
         }
     }
 
-    /// Asks for what there is room for; returns when to look again if nothing comes.
-    fn top_up(&mut self, free: usize) -> Instant {
+    /// Asks for what is wanted; returns when to look again if nothing comes.
+    fn top_up(&mut self, wanted: usize, spare: bool) -> Instant {
         let now = Instant::now();
         self.pulls.retain(|_, pull| pull.left > 0 && pull.until > now);
         let asked: usize = self.pulls.values().map(|pull| pull.left).sum();
-        let wanted = free.saturating_sub(asked);
-        if wanted > 0 {
+        // Not a pull for each message that came.
+        if asked <= wanted / 2 && asked < wanted {
             if now < self.not_before {
                 return self.not_before;
             }
+            let batch = wanted - asked;
             let client = self.js.client();
             let id = self.last + 1;
-            let pull = format!(r#"{{"batch":{wanted},"expires":{}}}"#, EXPIRES.as_nanos());
+            let pull = if spare {
+                format!(r#"{{"batch":{batch},"no_wait":true}}"#)
+            } else {
+                format!(r#"{{"batch":{batch},"expires":{}}}"#, EXPIRES.as_nanos())
+            };
             let sent = client.connection_state() == Connection::Connected
                 && at_once(client.publish_with_reply(NEXT, format!("{}.{id}", self.inbox), pull.into())).is_some();
             if !sent {
                 return now + PAUSE;
             }
             self.last = id;
-            self.pulls.insert(id, Pull { left: wanted, until: now + LOST });
+            let until = now + if spare { SPARE_LOST } else { LOST };
+            self.pulls.insert(id, Pull { left: batch, until, spare });
         }
         self.pulls.values().map(|pull| pull.until).min().unwrap_or(now + EXPIRES)
     }
@@ -104,8 +147,9 @@ impl Messages {
     /// A message, or the server's word that a pull is over.
     async fn received(&mut self, message: async_nats::Message) -> Option<Delivery> {
         if let Some(status) = message.status {
-            if let Some(id) = message.subject.rsplit('.').next().and_then(|id| id.parse::<u64>().ok()) {
-                self.pulls.remove(&id);
+            let id = message.subject.rsplit('.').next().and_then(|id| id.parse::<u64>().ok());
+            if id.and_then(|id| self.pulls.remove(&id)).is_some_and(|pull| pull.spare) {
+                self.not_before = Instant::now() + SPARE_PAUSE;
             }
             // 404 and 408 are a pull that ran out. Anything else (no responders, consumer deleted) is trouble.
             if status != StatusCode::NOT_FOUND && status != StatusCode::TIMEOUT {
