@@ -18,8 +18,9 @@ const TRIES: u32 = 4;
 pub(crate) enum Claim {
     /// It is ours to run: the record holds its reply as running, at this revision.
     Ours(Box<Ours>),
-    /// It is over; the record holds how, perhaps `just_now` decided. There is nothing to run.
-    Over { terminal: Terminal, just_now: bool },
+    /// It is over; the record holds how, perhaps `just_now` decided. There is nothing to run. `erased`: its visitor ended
+    /// the session, and nothing is told of it.
+    Over { terminal: Terminal, just_now: bool, erased: bool },
     /// The record can't be read or written now. Nothing was decided: the queue gives it out again.
     Later,
 }
@@ -95,11 +96,11 @@ async fn decide(worker: &Worker, delivery: &Delivery, run: &str, stored: Stored)
     // Nobody waits for it, and whoever would hear of it was told already.
     if record.ended {
         let terminal = Terminal::End { chunks: 0, finish_reason: FinishReason::Cancelled, duration_ms: 0 };
-        return Some(Claim::Over { terminal, just_now: false });
+        return Some(Claim::Over { terminal, just_now: false, erased: true });
     }
     let decided = match record.find(&message.message_id) {
         Some(Reply { terminal: Some(terminal), .. }) => {
-            return Some(Claim::Over { terminal: terminal.clone(), just_now: false });
+            return Some(Claim::Over { terminal: terminal.clone(), just_now: false, erased: false });
         }
         // Written by this very call, whose answer got lost.
         Some(ours) if ours.run == run => {
@@ -116,7 +117,7 @@ async fn decide(worker: &Worker, delivery: &Delivery, run: &str, stored: Stored)
         // So old that its text is gone: it is over, and that is all that can be said.
         None if record.knows(&message.message_id) => {
             let terminal = Terminal::Failed { chunks: 0, code: FailureCode::Interrupted };
-            return Some(Claim::Over { terminal, just_now: false });
+            return Some(Claim::Over { terminal, just_now: false, erased: false });
         }
         None => new_reply(worker, delivery, run),
     };
@@ -124,7 +125,7 @@ async fn decide(worker: &Worker, delivery: &Delivery, run: &str, stored: Stored)
     record.put(&decided);
     match worker.bus.put_record(&record, revision).await {
         Ok(revision) => Some(match decided.terminal {
-            Some(terminal) => Claim::Over { terminal, just_now: true },
+            Some(terminal) => Claim::Over { terminal, just_now: true, erased: false },
             None => Claim::Ours(Box::new(Ours { record, revision, reply: decided })),
         }),
         Err(PutError::Lost) => None,
@@ -282,7 +283,7 @@ mod tests {
         stored.record.put(&ended);
         bus.put_record(&stored.record, stored.revision).await.unwrap();
 
-        let Claim::Over { terminal, just_now: false } = claim(&worker, &second).await else { panic!("it was claimed") };
+        let Claim::Over { terminal, just_now: false, .. } = claim(&worker, &second).await else { panic!("it was claimed") };
         assert_eq!(terminal, Terminal::Failed { chunks: 0, code: FailureCode::QueueTimeout });
     }
 }

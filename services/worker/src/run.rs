@@ -60,15 +60,18 @@ pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &C
     let epoch = worker.bus.epoch();
     let Ours { record, revision, reply } = match claim(worker, &delivery).await {
         Claim::Ours(ours) => *ours,
-        Claim::Over { terminal, just_now } => {
+        Claim::Over { terminal, just_now, erased } => {
             tracing::info!(message.id = %message.message_id, attempt = delivery.attempt, ?terminal, "nothing to run");
             // From a later attempt: edges show it over what they know.
             let what = What::Done(terminal.clone());
             sender.send(&Event { message_id: message.message_id.clone(), attempt: delivery.attempt, what });
-            delivery.ack().await;
             if just_now {
                 worker.count(message, &terminal, None);
+            } else if !erased {
+                // Whoever wrote it may have died before it told. Told twice, it counts once.
+                worker.tell(message, &terminal, None);
             }
+            delivery.ack().await;
             return;
         }
         Claim::Later => return,
@@ -89,12 +92,11 @@ pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &C
     };
     let ended = run.ask_n8n(&delivery, requests, cut).await;
     worker.metrics.in_flight.dec();
-    let Some((terminal, requests)) = ended else {
+    let Some(requests) = ended else {
         worker.metrics.taken_over.inc();
         tracing::warn!(message.id = %message.message_id, "another worker took over, or the visitor ended the session; saying nothing more");
         return;
     };
-    worker.count(message, &terminal, run.first_text);
     drop(room);
     worker.leave(Left { stored: Stored { record: run.record, revision: run.revision }, epoch });
     let reply = run.reply;
@@ -142,7 +144,7 @@ impl Run<'_> {
         delivery: &Delivery,
         mut requests: Requests,
         cut: &CancellationToken,
-    ) -> Option<(Terminal, Requests)> {
+    ) -> Option<Requests> {
         let mut answer = self.worker.client.ask(self.message);
         let (mut beat, mut progress) = (every(HEARTBEAT), every(PROGRESS));
         // Edges learn that the message is taken.
@@ -185,10 +187,12 @@ impl Run<'_> {
         self.reply.finish(terminal.clone());
         let limit = if cut.is_cancelled() { RECORD_END_WHEN_CUT } else { RECORD_END_WITHIN };
         self.record_end(delivery, &mut requests, limit).await.ok()?;
-        // First, so that whoever answers this end at once finds the session free.
+        // Before the message is gone: nobody else would tell it.
+        self.worker.count(self.message, &terminal, self.first_text);
+        // Before the end is told, so that whoever answers it at once finds the session free.
         delivery.ack().await;
-        self.send(What::Done(terminal.clone()));
-        Some((terminal, requests))
+        self.send(What::Done(terminal));
+        Some(requests)
     }
 
     async fn turn(
@@ -385,29 +389,23 @@ impl Worker {
     /// Counts how a reply ended, and tells the fact.
     fn count(&self, message: &Message, terminal: &Terminal, first_text: Option<Duration>) {
         let duration = message.accepted_at.age_at(Millis::now());
-        let message_id = message.message_id.clone();
-        let (outcome, kind) = match terminal {
-            Terminal::End { chunks, finish_reason, duration_ms } => (
-                finish_reason.as_str(),
-                FactKind::ReplyEnded {
-                    message_id,
-                    chunks: *chunks,
-                    finish_reason: *finish_reason,
-                    first_chunk_ms: first_text.map(millis),
-                    duration_ms: *duration_ms,
-                },
-            ),
-            Terminal::Failed { chunks, code } => (
-                code.as_str(),
-                FactKind::ReplyFailed { message_id, chunks: *chunks, code: *code, duration_ms: millis(duration) },
-            ),
+        let outcome = match terminal {
+            Terminal::End { finish_reason, .. } => finish_reason.as_str(),
+            Terminal::Failed { code, .. } => code.as_str(),
         };
         self.metrics.replies.get_or_create(&Outcome { outcome }).inc();
         if let Some(first) = first_text {
             self.metrics.first_text_seconds.observe(first.as_secs_f64());
         }
         self.metrics.reply_seconds.observe(duration.as_secs_f64());
-        self.bus.tell(Fact::now(&message.site, &message.session, kind));
+        self.tell(message, terminal, first_text);
+    }
+
+    /// Tells the fact how a reply ended, before what is said next.
+    fn tell(&self, message: &Message, terminal: &Terminal, first_text: Option<Duration>) {
+        let took = millis(message.accepted_at.age_at(Millis::now()));
+        let kind = FactKind::of_end(message.message_id.clone(), terminal, first_text.map(millis), took);
+        self.bus.tell_first(Fact::now(&message.site, &message.session, kind));
     }
 }
 

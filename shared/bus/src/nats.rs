@@ -258,6 +258,22 @@ impl Nats {
         }
     }
 
+    /// On the connection that acknowledgements take, in one order with them.
+    pub(crate) fn tell_first(&self, fact: Fact) {
+        let sent = (self.0.js.client().connection_state() == Connection::Connected)
+            .then(|| facts::publication(&fact))
+            .flatten()
+            .and_then(|(subject, publish)| at_once(self.0.js.send_publish(subject, publish)));
+        let Some(stored) = sent else { return self.tell(fact) };
+        let bus = self.clone();
+        self.0.tasks.spawn(async move {
+            // Under the same id: a second copy of one that was stored after all is dropped.
+            if stored.await.is_err() {
+                bus.tell(fact);
+            }
+        });
+    }
+
     pub(crate) fn facts_dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::Relaxed)
     }
