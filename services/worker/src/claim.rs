@@ -2,8 +2,10 @@
 
 use std::{pin::pin, time::Duration};
 
-use bus::{Delivery, PutError, Read, Stored};
+use bus::{Ask, Delivery, PutError, Read, Stored};
 use protocol::{FailureCode, FinishReason, Message, Millis, Record, Reply, State, Terminal};
+
+use tokio::time::Instant;
 
 use crate::Worker;
 
@@ -11,8 +13,13 @@ use crate::Worker;
 const LAST_ATTEMPT: u32 = 4;
 /// Clocks of the queue's machine and ours may differ by this much before a message is refused as too old.
 const CLOCK_SKEW: Duration = Duration::from_secs(5);
-/// Tries to write the claim: with their pauses and time limits together under the queue's `ack_wait`.
-const TRIES: u32 = 4;
+/// How long the claim is tried to be written while the bus is away: through a pause of NATS in which the queue takes
+/// this worker for dead. The fence is the record, not the time.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Who has claimed a message listens to asks within this time, also when NATS comes back in one of its pauses.
+const LISTENS_WITHIN: Duration = Duration::from_millis(600);
 
 /// What the record said of a message.
 pub(crate) enum Claim {
@@ -21,7 +28,8 @@ pub(crate) enum Claim {
     /// It is over; the record holds how, perhaps `just_now` decided. There is nothing to run. `erased`: its visitor ended
     /// the session, and nothing is told of it.
     Over { terminal: Terminal, just_now: bool, erased: bool },
-    /// The record can't be read or written now. Nothing was decided: the queue gives it out again.
+    /// Another worker runs it, or the record can't be read or written now. Nothing was decided: the queue gives it out
+    /// again if need be.
     Later,
 }
 
@@ -42,17 +50,16 @@ pub(crate) async fn claim(worker: &Worker, delivery: &Delivery) -> Claim {
             Err(read) => known = read,
         }
     }
-    for try_ in 0..TRIES {
-        if try_ > 0 {
-            tokio::time::sleep(Duration::from_millis(50 << try_)).await;
-        }
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
         let stored = match known.take() {
             Some(stored) => stored,
             // What became of an earlier try must be known: what may be a moment old won't do.
             None => match worker.bus.record(&delivery.message.session, Read::Exact).await {
                 Ok(stored) => stored,
                 Err(error) => {
-                    tracing::warn!(%error, message.id = %delivery.message.message_id, "can't read a session's record");
+                    tracing::debug!(%error, message.id = %delivery.message.message_id, "can't read a session's record");
+                    tokio::time::sleep(PAUSE).await;
                     continue;
                 }
             },
@@ -60,7 +67,9 @@ pub(crate) async fn claim(worker: &Worker, delivery: &Delivery) -> Claim {
         if let Some(claim) = decide(worker, delivery, &run, stored).await {
             return claim;
         }
+        tokio::time::sleep(PAUSE).await;
     }
+    tracing::warn!(message.id = %delivery.message.message_id, "a message can't be claimed now and is left to the queue");
     Claim::Later
 }
 
@@ -109,6 +118,12 @@ async fn decide(worker: &Worker, delivery: &Delivery, run: &str, stored: Stored)
         }
         // This delivery is the older one: it lay somewhere while another worker was given the message. That one runs.
         Some(other) if other.attempt > delivery.attempt => return Some(Claim::Later),
+        // The queue took its worker for dead because NATS stood still, or heard of it too late. An ended run would be
+        // the visitor's loss; who is really gone does not answer.
+        Some(_) if is_running(worker, message).await.ok()? => {
+            tracing::info!(message.id = %message.message_id, "another worker runs a message that came again");
+            return Some(Claim::Later);
+        }
         // In our name from now on: a worker that was only frozen must see that it lost.
         Some(cut) => {
             let cut = Reply { run: run.to_owned(), attempt: delivery.attempt, ..cut.clone() };
@@ -130,10 +145,22 @@ async fn decide(worker: &Worker, delivery: &Delivery, run: &str, stored: Stored)
         }),
         Err(PutError::Lost) => None,
         Err(PutError::Bus(error)) => {
-            tracing::warn!(%error, message.id = %message.message_id, "can't write a session's record");
+            tracing::debug!(%error, message.id = %message.message_id, "can't write a session's record");
             None
         }
     }
+}
+
+/// Whether somebody runs the message. Asked twice: who has claimed it a moment ago may not listen yet.
+async fn is_running(worker: &Worker, message: &Message) -> Result<bool, bus::Error> {
+    // No text is wanted.
+    let ask = Ask { message_id: Some(message.message_id.clone()), from: u32::MAX };
+    let answered = worker.bus.ask(&message.session, &ask).await?.is_some();
+    if answered {
+        return Ok(true);
+    }
+    tokio::time::sleep(LISTENS_WITHIN).await;
+    Ok(worker.bus.ask(&message.session, &ask).await?.is_some())
 }
 
 fn new_reply(worker: &Worker, delivery: &Delivery, run: &str) -> Reply {
@@ -271,6 +298,34 @@ mod tests {
         assert_eq!(recorded(&bus, &second).await, ["message-1", "message-2"].map(|id| MessageId::new(id).unwrap()));
     }
 
+    /// A message that comes again is ended only if nobody runs it.
+    #[tokio::test(start_paused = true)]
+    async fn a_run_that_answers_is_left_alone() {
+        let bus = Bus::local(&Config::default());
+        let (here, there) = (worker(&bus), worker(&bus));
+        let mut messages = bus.messages().await.unwrap();
+        let first = deliver(&bus, &mut messages, "message-1").await;
+        let ours = claim_it(&here, &first).await;
+        let mut requests = bus.requests(&session()).await.unwrap();
+        first.give_back().await;
+        let again = messages.next(1).await;
+        assert_eq!(again.attempt, 2);
+
+        let answer = async {
+            if let bus::Request::Ask(ask, to) = requests.next().await {
+                to.send(ours.reply.part_from(ask.from, bus::ASK_PART));
+            }
+        };
+        let (claim_of_running, ()) = tokio::join!(claim(&there, &again), answer);
+        assert!(matches!(claim_of_running, Claim::Later));
+
+        drop(requests);
+        let Claim::Over { terminal, just_now: true, .. } = claim(&there, &again).await else {
+            panic!("it is not over")
+        };
+        assert_eq!(terminal, Terminal::Failed { chunks: 0, code: FailureCode::Interrupted });
+    }
+
     /// An edge ended the message while it was queued, and this worker still holds the record from before.
     #[tokio::test]
     async fn what_was_ended_meanwhile_is_not_claimed_by_guess() {
@@ -283,7 +338,9 @@ mod tests {
         stored.record.put(&ended);
         bus.put_record(&stored.record, stored.revision).await.unwrap();
 
-        let Claim::Over { terminal, just_now: false, .. } = claim(&worker, &second).await else { panic!("it was claimed") };
+        let Claim::Over { terminal, just_now: false, .. } = claim(&worker, &second).await else {
+            panic!("it was claimed")
+        };
         assert_eq!(terminal, Terminal::Failed { chunks: 0, code: FailureCode::QueueTimeout });
     }
 }

@@ -58,7 +58,9 @@ pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &C
     let message = &delivery.message;
     let sender = worker.bus.sender(&message.session);
     let epoch = worker.bus.epoch();
-    let Ours { record, revision, reply } = match claim(worker, &delivery).await {
+    // Left to the queue when the process must go.
+    let Some(claimed) = cut.run_until_cancelled(claim(worker, &delivery)).await else { return };
+    let Ours { record, revision, reply } = match claimed {
         Claim::Ours(ours) => *ours,
         Claim::Over { terminal, just_now, erased } => {
             tracing::info!(message.id = %message.message_id, attempt = delivery.attempt, ?terminal, "nothing to run");

@@ -184,7 +184,10 @@ impl Nats {
         let answer = self.0.live.request(subject("ask", session), payload.into());
         match tokio::time::timeout(ASK_TIMEOUT, answer).await {
             Ok(Ok(answer)) => serde_json::from_slice(&answer.payload).map(Some).map_err(|e| Error::unreadable(&e)),
-            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Ok(None),
+            // The client's own limit is the same, and may be the first to be over.
+            Ok(Err(error)) if matches!(error.kind(), RequestErrorKind::NoResponders | RequestErrorKind::TimedOut) => {
+                Ok(None)
+            }
             Ok(Err(error)) => Err(unavailable(&error)),
             Err(_) => Ok(None),
         }
@@ -195,7 +198,9 @@ impl Nats {
         let answer = self.0.live.request(subject("ctl", session), payload.into());
         match tokio::time::timeout(ASK_TIMEOUT, answer).await {
             Ok(Ok(_)) => Ok(true),
-            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Ok(false),
+            Ok(Err(error)) if matches!(error.kind(), RequestErrorKind::NoResponders | RequestErrorKind::TimedOut) => {
+                Ok(false)
+            }
             Ok(Err(error)) => Err(unavailable(&error)),
             Err(_) => Ok(false),
         }

@@ -129,7 +129,6 @@ const FORBIDDEN: &[(&str, &[Act])] = &[
         &[
             // Speaking for an edge, or answering whom nobody asked.
             Publish("chat.req.sess_1"),
-            Publish("chat.ask.sess_1"),
             Publish("chat.ctl.sess_1"),
             Publish("chat.end.sess_1"),
             Publish("proof.x"),
@@ -247,6 +246,7 @@ const ALLOWED: &[(&str, &[Act])] = &[
         "worker",
         &[
             Publish("chat.ev.sess_1"),
+            Publish("chat.ask.sess_1"),
             Publish("chat.snap.sess_1"),
             Publish("status.worker.w1"),
             Publish("fact.default.reply_ended"),
