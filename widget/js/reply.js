@@ -162,6 +162,8 @@ export function understand({ event, data, id: eventId }, id) {
   switch (event) {
     case 'queued':
       return { type: 'queued', id };
+    case 'waiting':
+      return { type: 'will follow', id };
     case 'begin':
       return { type: 'begin', id, eventId };
     case 'chunk':

@@ -16,6 +16,7 @@
  * @property {number} next index of the chunk expected next: a replay brings old ones again
  * @property {string} lastEventId where to resume
  * @property {string} session the session it was sent in
+ * @property {boolean} [late] the rest may take minutes
  * @property {boolean} [lost] part of the answer is gone for good
  * @property {boolean} [stopping] the visitor pressed stop
  * @property {Trouble} [trouble] why it failed
@@ -40,6 +41,7 @@
  *   | {type: 'retried', id: string, newId: string, at: number}
  *   | {type: 'accepted', id: string, session: string}
  *   | {type: 'queued', id: string}
+ *   | {type: 'will follow', id: string}
  *   | {type: 'begin', id: string, eventId?: string}
  *   | {type: 'chunk', id: string, index: number, content: string, eventId?: string}
  *   | {type: 'end', id: string, finishReason: string, eventId?: string}
@@ -78,6 +80,8 @@ export function apply(state, event) {
       return change({ ...state, delay: null }, event.id, (it) => ({ ...it, session: event.session, phase: it.phase === 'sending' ? 'waiting' : it.phase }));
     case 'queued':
       return change(state, event.id, (it) => ({ ...it, phase: 'queued' }));
+    case 'will follow':
+      return change(state, event.id, (it) => ({ ...it, late: true }));
     case 'begin':
       return change(state, event.id, (it) => ({ ...it, phase: 'streaming', lastEventId: event.eventId || it.lastEventId }));
     case 'chunk':

@@ -22,6 +22,7 @@ export const TEXTS = {
   yesterday: 'Yesterday',
   to_newest: 'New answer below',
   queued: 'Waiting for the assistant…',
+  late: 'This may take a few minutes. You can leave and come back.',
   stopped: 'Stopped',
   stopping: 'Stopping…',
   lost: 'Part of this answer was lost.',

@@ -268,9 +268,9 @@ export function createView({ config, framed, maxChars, on }) {
         body.hidden = it.answer === '';
         body.classList.toggle('growing', runs);
         dots.hidden = it.answer !== '' || !runs || (!online && it.phase === 'sending');
-        /** @type {HTMLElement} */ (dots.lastElementChild).textContent = it.phase === 'queued' ? t('queued') : '';
+        /** @type {HTMLElement} */ (dots.lastElementChild).textContent = it.late ? t('late') : it.phase === 'queued' ? t('queued') : '';
         fate.textContent = it.phase === 'sending' && !online ? t('waits_for_network') : it.phase === 'failed' && it.answer === '' && !last ? t('unanswered') : '';
-        const remarks = [it.lost && it.phase !== 'failed' ? t('lost') : '', it.phase === 'stopped' ? t('stopped') : '', it.stopping && runs ? t('stopping') : ''].filter(Boolean);
+        const remarks = [it.lost && it.phase !== 'failed' ? t('lost') : '', it.phase === 'stopped' ? t('stopped') : '', it.stopping && runs ? t('stopping') : '', it.late && runs && it.answer !== '' ? t('late') : ''].filter(Boolean);
         remark.textContent = remarks.join(' · ');
         const tools = last && !runs && it.answer !== '';
         clock.hidden = !tools;

@@ -17,6 +17,13 @@ test('a message from asking to the end', () => {
   assert.equal(running(state), undefined);
 });
 
+test('an answer that will follow is said to, while it runs', () => {
+  const event = understand({ event: 'waiting', data: '{"message_id":"m1","until":"2025-12-31T08:15:09.500Z"}', id: undefined }, 'm1');
+  const [it] = after(ask(), chunk(0, 'a'), event).exchanges;
+  assert.deepEqual([it.late, it.phase, it.answer], [true, 'streaming', 'a']);
+  assert.ok(running(after(ask(), event)));
+});
+
 test('a replay brings nothing twice', () => {
   assert.equal(after(ask(), chunk(0, 'a'), chunk(1, 'b'), chunk(0, 'a'), chunk(1, 'b'), chunk(2, 'c')).exchanges[0].answer, 'abc');
 });

@@ -47,6 +47,8 @@ pub struct Tally {
     pub cancelled: u64,
     /// Replies that failed, by the public code. Text, so that a code of a later version can be read.
     pub failed: BTreeMap<String, u64>,
+    /// Messages that workflows sent by themselves.
+    pub pushed: u64,
     /// Chunks of all replies.
     pub chunks: u64,
     /// Replies that had a first chunk; those that failed don't tell.
@@ -84,6 +86,7 @@ impl Tally {
         add(&mut self.messages, acceptances);
         match kind {
             FactKind::SessionStarted { .. } | FactKind::SessionEnded | FactKind::MessageAccepted { .. } => {}
+            FactKind::MessagePushed { .. } => add(&mut self.pushed, 1),
             FactKind::ReplyEnded { chunks, finish_reason, first_chunk_ms, duration_ms, .. } => {
                 match finish_reason {
                     FinishReason::Stop => add(&mut self.ended, 1),

@@ -290,7 +290,7 @@ fn apply(database: &Database, facts: &[Fact], now: Millis, forget_before: Millis
                     }
                     u64::from(untold)
                 }
-                FactKind::SessionStarted { .. } | FactKind::SessionEnded => 0,
+                FactKind::SessionStarted { .. } | FactKind::SessionEnded | FactKind::MessagePushed { .. } => 0,
             };
             let site = fact.site.as_str();
             let sum = match sums.entry(site) {

@@ -16,6 +16,7 @@ use crate::{
     clean::clean,
     handoff::{stop, submit},
     hub::{Heard, Hub},
+    late,
     metrics::Resumed,
     openapi,
     problem::{ApiError, Rejection},
@@ -221,7 +222,7 @@ fn message(state: &State, visitor: &Visitor, say: Say) -> Result<Message, ApiErr
     if text.chars().count() > max_chars as usize {
         return Err(ApiError::MessageRejected(Rejection::TooLong { max_chars }));
     }
-    Ok(Message {
+    let mut message = Message {
         v: 1,
         site: visitor.site.id.clone(),
         session: visitor.session.clone(),
@@ -237,9 +238,12 @@ fn message(state: &State, visitor: &Visitor, say: Say) -> Result<Message, ApiErr
         user_agent: visitor.user_agent.clone(),
         client_ip: state.config.n8n_send_client_ip.then(|| visitor.call.ip.to_string()),
         identity: visitor.claims.idn.clone(),
+        reply_url: None,
         accepted_at: Millis::now(),
         traceparent: visitor.call.traceparent.clone(),
-    })
+    };
+    message.reply_url = late::url(state, &message);
+    Ok(message)
 }
 
 /// The last `max` turns, cleaned like a message; turns of which nothing is left go.
@@ -259,8 +263,9 @@ async fn listen(state: &State, visitor: &Visitor, message_id: Option<&MessageId>
         && let Heard::Nothing = hub.heard(message_id)
     {
         let pending = state.bus.pending(&visitor.session).await.map_err(|error| away(&error))?;
-        if let Some(pending) = pending.filter(|pending| pending.message.message_id == *message_id) {
-            hub.expect(&pending.message, true);
+        match pending.filter(|pending| pending.message.message_id == *message_id) {
+            Some(pending) => hub.expect(&pending.message, true),
+            None => state.hubs.read_again(&hub).await.map_err(|error| away(&error))?,
         }
     }
     Ok(hub)

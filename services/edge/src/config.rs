@@ -2,6 +2,7 @@
 
 mod bots;
 mod identity;
+mod late;
 mod limits;
 mod listener;
 mod proofs;
@@ -25,6 +26,7 @@ pub use proofs::{Proofs, RequestSignatures};
 
 pub use identity::{ClaimNames, Identity, JwksSource, Mode as IdentityMode};
 
+pub use late::LateReplies;
 pub use limits::{LimitSettings, LimitsMode};
 
 /// How the edge meets visitors.
@@ -89,6 +91,10 @@ pub struct Config {
     /// Whether n8n is told the visitor's address.
     #[arg(long, env = "N8N_SEND_CLIENT_IP", default_value_t = false, action = clap::ArgAction::Set)]
     pub n8n_send_client_ip: bool,
+
+    /// What workflows say late.
+    #[command(flatten)]
+    pub late: LateReplies,
 
     /// Largest request body.
     #[arg(long, env = "BODY_MAX_BYTES", default_value = "64KiB", value_parser = bytes)]

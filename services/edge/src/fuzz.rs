@@ -120,7 +120,7 @@ pub fn sse(data: &[u8]) {
     let id = MessageId::new("msg-0001").expect("a good id");
     let texts: Vec<_> = data.split(|b| *b == 0xff).map(String::from_utf8_lossy).collect();
     let mut wire = sse::RETRY.to_vec();
-    wire.extend_from_slice(&sse::begin(&id, Millis(1_767_168_909_123)));
+    wire.extend_from_slice(&sse::begin(&id, Millis(1_767_168_909_123), None));
     for (index, content) in (0..).zip(&texts) {
         wire.extend_from_slice(&sse::chunk(&id, index, content));
         wire.extend_from_slice(sse::HEARTBEAT);

@@ -6,14 +6,14 @@
 use std::{sync::Arc, time::Duration};
 
 use bus::{Cancel, Read, Submitted};
-use protocol::{Fact, FactKind, FinishReason, Message, MessageId, Millis, SessionId, SiteId};
+use protocol::{Fact, FactKind, FailureCode, FinishReason, Message, MessageId, Millis, SessionId, SiteId};
 use tokio::time::Instant;
 
 use crate::{
     bots,
     chat::away,
     config::OnBusy,
-    hub::{Heard, Hub},
+    hub::{self, Heard, Hub},
     limits::Reserved,
     metrics::Outcome,
     problem::ApiError,
@@ -89,6 +89,9 @@ impl Handoff {
             if hub.is_ended() {
                 return Err(ApiError::SessionEnded);
             }
+            if state.bus.circuit_is_open(&message.site) && self.fails_at_once().await? {
+                return Ok(self.hub);
+            }
             // The record of a session that was not open here is read meanwhile. What it knows of this message shows
             // afterwards: no worker runs it again, whatever the queue says.
             let (submitted, loaded) = tokio::join!(state.bus.submit(message), state.hubs.load(hub));
@@ -103,9 +106,7 @@ impl Handoff {
                 self.count("accepted");
                 reserved.spend();
                 hub.expect(message, true);
-                let chars = u32::try_from(message.text.chars().count()).unwrap_or(u32::MAX);
-                let kind = FactKind::MessageAccepted { message_id: message.message_id.clone(), chars };
-                state.tell(Fact::now(&message.site, &message.session, kind));
+                self.tell_accepted();
                 // It will be run. Who asks again, once the session can be read, finds its reply.
                 return loaded.map_err(|error| self.overloaded(&error)).map(|()| self.hub);
             }
@@ -148,6 +149,35 @@ impl Handoff {
                 None => {}
             }
         }
+    }
+
+    /// No worker would call n8n: the message is accepted and fails, without a way through the queue. It costs nothing of
+    /// a day's budget. `false`: it must go that way after all, because something of the session waits or runs there.
+    async fn fails_at_once(&self) -> Result<bool, ApiError> {
+        let Self { state, message, hub, .. } = self;
+        state.hubs.load(hub).await.map_err(|error| self.overloaded(&error))?;
+        if self.repeats()? {
+            return Ok(true);
+        }
+        if state.bus.pending(&message.session).await.map_err(|error| self.overloaded(&error))?.is_some() {
+            return Ok(false);
+        }
+        let code = FailureCode::CircuitOpen;
+        if !state.hubs.refuse(hub, message, code).await.map_err(|error| self.overloaded(&error))? {
+            return self.repeats();
+        }
+        self.count(code.as_str());
+        self.tell_accepted();
+        let kind = hub::failed(&message.message_id, code, 0, message.accepted_at);
+        state.tell(Fact::now(&message.site, &message.session, kind));
+        Ok(true)
+    }
+
+    fn tell_accepted(&self) {
+        let message = &self.message;
+        let chars = u32::try_from(message.text.chars().count()).unwrap_or(u32::MAX);
+        let kind = FactKind::MessageAccepted { message_id: message.message_id.clone(), chars };
+        self.state.tell(Fact::now(&message.site, &message.session, kind));
     }
 
     fn is_digest(&self, digest: &str) -> bool {

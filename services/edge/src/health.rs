@@ -25,16 +25,18 @@ pub(crate) struct Checks {
     pub(crate) analytics: bool,
 }
 
-/// How workers see n8n.
+/// How workers see n8n, the best first: while one of them calls it, messages are answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Upstream {
     Ok,
-    /// The circuit is open: n8n is not called for a while.
-    Open,
-    HalfOpen,
+    /// Not called yet, or the last call failed.
     #[default]
     Unknown,
+    /// One call at a time tries whether it is back.
+    HalfOpen,
+    /// The circuit is open: n8n is not called for a while.
+    Open,
 }
 
 impl Upstream {
@@ -194,6 +196,19 @@ mod tests {
         check(Checks { n8n: Upstream::HalfOpen, ..WELL }, Status::Degraded);
         check(Checks { workers: 0, ..WELL }, Status::Degraded);
         check(Checks { bus: None, ..WELL }, Status::Down);
+    }
+
+    #[test]
+    fn the_best_word_counts() {
+        let check = |words: &[&str], expected: Upstream| {
+            assert_eq!(words.iter().map(|word| Upstream::of(word)).min().unwrap_or_default(), expected, "{words:?}");
+        };
+        check(&[], Upstream::Unknown);
+        check(&["open", "ok"], Upstream::Ok);
+        check(&["open", "half_open"], Upstream::HalfOpen);
+        // It has not called n8n yet, and will.
+        check(&["open", "unknown"], Upstream::Unknown);
+        check(&["open", "open"], Upstream::Open);
     }
 
     #[test]

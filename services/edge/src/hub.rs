@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use bus::{Ask, Bus, Events, Live, PutError, Read};
+use bus::{Ask, Bus, Events, Live, PutError, Read, Stored};
 use bytes::Bytes;
 use protocol::{
     Event, Fact, FactKind, FailureCode, FinishReason, Message, MessageId, Millis, Record, Reply, SessionId, SiteId,
@@ -204,11 +204,7 @@ impl Hubs {
     async fn read_in(&self, hub: &Hub) -> Result<(), bus::Error> {
         hub.is(|loaded| matches!(loaded, Loaded::Yes | Loaded::Failed)).await?;
         // A hub that lives on for another tab has forgotten what this client may come back to.
-        if !hub.0.view().is_whole() {
-            let stored = self.shared.bus.record(&hub.0.session, Read::Quick).await?;
-            hub.0.view().load(&stored.record.replies);
-        }
-        Ok(())
+        if hub.0.view().is_whole() { Ok(()) } else { self.read_again(hub).await }
     }
 
     /// Waits for the tasks that watch over messages; to be called when no listener is left.
@@ -216,6 +212,50 @@ impl Hubs {
         self.shared.closing.cancel();
         self.shared.tasks.close();
         tokio::time::timeout(limit, self.shared.tasks.wait()).await.ok();
+    }
+
+    /// Reads the record in once more: what another edge ended there is told by nobody.
+    pub(crate) async fn read_again(&self, hub: &Hub) -> Result<(), bus::Error> {
+        let stored = self.shared.bus.record(&hub.0.session, Read::Quick).await?;
+        hub.0.view().load(&stored.record.replies);
+        // What it shows as running is to be looked up.
+        hub.0.poke.notify_one();
+        Ok(())
+    }
+
+    /// Ends a message that was not handed on, in the record first: there every edge and worker finds its end. `false`
+    /// when the record knows the message, or has no room for one; the hub knows then what the record does.
+    pub(crate) async fn refuse(&self, hub: &Hub, message: &Message, code: FailureCode) -> Result<bool, bus::Error> {
+        let (bus, run) = (&self.shared.bus, edge_run());
+        let mut reply = Reply::new(message.message_id.clone(), message.digest.clone(), 0, run);
+        reply.finish(Terminal::Failed { chunks: 0, code });
+        let mut failed = 0;
+        // Each refusal means that the record moved.
+        for _ in 0..8 {
+            let Stored { mut record, revision } = bus.record(&message.session, Read::Exact).await?;
+            if record.ended {
+                return Ok(false);
+            }
+            // Its own write may stand there although its answer got lost.
+            let own = record.find(&message.message_id).is_some_and(|held| held.run == reply.run);
+            if !own && record.knows(&message.message_id) {
+                hub.0.view().load(&record.replies);
+                return Ok(false);
+            }
+            record.put(&reply);
+            let written = if own { Ok(revision) } else { bus.put_record(&record, revision).await };
+            match written {
+                Ok(_) => {
+                    hub.0.view().load(&record.replies);
+                    hub.0.changed.send_replace(());
+                    return Ok(true);
+                }
+                Err(PutError::Lost) => {}
+                Err(PutError::Bus(error)) if failed > 0 => return Err(error),
+                Err(PutError::Bus(_)) => failed += 1,
+            }
+        }
+        Err(bus::Error::Unavailable("the session's record doesn't stand still".into()))
     }
 
     /// Ends a message that no worker has: `false` when one has it, so that the worker must be told instead.
@@ -610,6 +650,10 @@ impl Task {
         let bus = &self.shared.bus;
         let Ok(stored) = bus.record(&self.watched.session, Read::Exact).await else { return };
         let Some(cut) = stored.record.find(message_id).filter(|reply| reply.state == State::Running) else { return };
+        // It needs a worker only for what comes late, and there may be one again by then.
+        if cut.waiting_until.is_some_and(|until| until.after(DEAD_AFTER) > Millis::now()) {
+            return;
+        }
         let mut dead = Reply { run: format!("buried-{:016x}", rand::random::<u64>()), ..cut.clone() };
         dead.finish(Terminal::Failed { chunks: dead.next, code: FailureCode::Interrupted });
         let mut record = stored.record;
@@ -631,8 +675,7 @@ impl Task {
     }
 
     fn tell_failed(&self, site: &SiteId, message_id: &MessageId, code: FailureCode, chunks: u32, accepted_at: Millis) {
-        let duration_ms = u64::try_from(accepted_at.age_at(Millis::now()).as_millis()).unwrap_or(u64::MAX);
-        let kind = FactKind::ReplyFailed { message_id: message_id.clone(), chunks, code, duration_ms };
+        let kind = failed(message_id, code, chunks, accepted_at);
         self.shared.bus.tell(Fact::now(site, &self.watched.session, kind));
     }
 }
@@ -661,6 +704,17 @@ enum Found {
     Unknown,
 }
 
+/// That a reply failed, as a fact.
+pub(crate) fn failed(message_id: &MessageId, code: FailureCode, chunks: u32, accepted_at: Millis) -> FactKind {
+    let duration_ms = u64::try_from(accepted_at.age_at(Millis::now()).as_millis()).unwrap_or(u64::MAX);
+    FactKind::ReplyFailed { message_id: message_id.clone(), chunks, code, duration_ms }
+}
+
+/// Marks a write as an edge's, and this one.
+fn edge_run() -> String {
+    format!("edge-{:016x}", rand::random::<u64>())
+}
+
 /// Ends a message that no worker has claimed, in the record first: a worker that holds it already finds it finished.
 /// `None` when it was claimed; else the site that it was for.
 async fn end_unclaimed(
@@ -680,8 +734,7 @@ async fn end_unclaimed(
             return Ok(None);
         }
         let mut record: Record = stored.record;
-        let run = format!("edge-{:016x}", rand::random::<u64>());
-        let mut reply = Reply::new(message_id.clone(), pending.message.digest.clone(), 0, run);
+        let mut reply = Reply::new(message_id.clone(), pending.message.digest.clone(), 0, edge_run());
         reply.finish(terminal.clone());
         record.put(&reply);
         match bus.put_record(&record, stored.revision).await {

@@ -16,6 +16,8 @@ pub(crate) enum Purpose {
     Limits,
     /// Proofs of work.
     Challenges,
+    /// Telling what a workflow says late from another piece.
+    LateIds,
 }
 
 /// An HMAC-SHA256 with the key of `purpose`.
@@ -25,6 +27,7 @@ pub(crate) fn derive(secret: &Secret, purpose: Purpose) -> Hmac<Sha256> {
         Purpose::Texts => "frontdesk texts",
         Purpose::Limits => "frontdesk limits",
         Purpose::Challenges => "frontdesk challenges",
+        Purpose::LateIds => "frontdesk late ids",
     };
     let key = keyed(secret.expose().as_bytes()).chain_update(label).finalize().into_bytes();
     keyed(&key)

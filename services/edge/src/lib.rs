@@ -28,6 +28,7 @@ mod health;
 mod hub;
 mod identity;
 mod keyed;
+mod late;
 mod limits;
 mod metrics;
 mod openapi;
@@ -56,8 +57,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{
-    BotConfig, BotRules, Captcha, ClaimNames, Config, Identity, IdentityMode, JwksSource, LimitSettings, LimitsMode,
-    Listener, Networks, OnBusy, Origins, Proofs, RequestSignatures,
+    BotConfig, BotRules, Captcha, ClaimNames, Config, Identity, IdentityMode, JwksSource, LateReplies, LimitSettings,
+    LimitsMode, Listener, Networks, OnBusy, Origins, Proofs, RequestSignatures,
 };
 pub use site::OriginRule;
 /// For the bench.
@@ -85,6 +86,9 @@ pub enum Error {
     /// The shop's public keys are in a file that is not there or no good, or the HTTP client for them can't be set up.
     #[error("IDENTITY_JWKS can't be used")]
     IdentityKeys(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The socket is not one that listens.
+    #[error("the listener has no address")]
+    Listener(#[source] std::io::Error),
     /// There can be no TLS.
     #[error("TLS_CERT and TLS_KEY: {0}")]
     Tls(#[from] runtime::tls::Error),
@@ -120,7 +124,12 @@ pub async fn run(
     let counts = runtime::http::Counts::default();
     counts.register(&process);
     let server = runtime::http::Server { limits, tls: config.listener.load_tls()?, counts };
-    let state = state::State::new(config, bus, queue_timeout, process, stop.clone())?;
+    let listening = listener.local_addr().map_err(Error::Listener)?;
+    let reply_base = config.late.base(config.public_url.as_ref(), listening, config.listener.is_tls());
+    if reply_base.is_none() {
+        tracing::info!("workflows get no reply_url: set REPLY_URL_BASE or PUBLIC_URL");
+    }
+    let state = state::State::new(config, reply_base, bus, queue_timeout, process, stop.clone())?;
     let (hubs, identity, metrics) = (state.hubs.clone(), state.identity.clone(), state.metrics.clone());
     identity.prepare(&metrics).await;
     let (tasks, served) = (state.tasks.clone(), CancellationToken::new());

@@ -89,7 +89,7 @@ impl Over {
 fn scope(tier: Tier) -> Scope {
     match tier {
         Tier::Ip | Tier::IpDay => Scope::Ip,
-        Tier::Session | Tier::SessionDay => Scope::Session,
+        Tier::Session | Tier::SessionDay | Tier::Late => Scope::Session,
         Tier::Site | Tier::SiteDay => Scope::Site,
         Tier::Create => Scope::Create,
     }
@@ -97,7 +97,7 @@ fn scope(tier: Tier) -> Scope {
 
 fn over(tier: Tier) -> Over {
     match tier {
-        Tier::Ip | Tier::Session | Tier::Site | Tier::Create => Over::Minute,
+        Tier::Ip | Tier::Session | Tier::Site | Tier::Create | Tier::Late => Over::Minute,
         Tier::IpDay | Tier::SessionDay | Tier::SiteDay => Over::Day,
     }
 }
@@ -174,6 +174,7 @@ impl Limits {
             Tier::IpDay => Quota::per_day(settings.messages_per_day_ip()),
             Tier::SessionDay => Quota::per_day(settings.messages_per_day_session()),
             Tier::SiteDay => Quota::per_day(settings.messages_per_day_site),
+            Tier::Late => Quota::per_minute(settings.rate_limit_late_per_minute),
         };
         Self {
             shadow: settings.limits_mode == LimitsMode::Shadow,
@@ -194,6 +195,11 @@ impl Limits {
     /// Counts the creation of a session.
     pub(crate) fn create(&self, ip: IpAddr) -> Counted {
         self.count(&[(Tier::Create, self.keys.address(ip))])
+    }
+
+    /// Counts what a workflow sends late to a session.
+    pub(crate) fn late(&self, session: &SessionId) -> Counted {
+        self.count(&[(Tier::Late, self.keys.session(session))])
     }
 
     /// Counts a message with all that limit it. What it takes of the day's budgets comes back unless it is accepted.

@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     pub(crate) identity_tokens: Family<IdentityToken, Counter>,
     pub(crate) identity_key_refreshes: Family<KeyRefresh, Counter>,
     pub(crate) messages: Family<Outcome, Counter>,
+    pub(crate) late_replies: Family<Outcome, Counter>,
     pub(crate) sse_open: Gauge,
     pub(crate) sse_events: Counter,
     pub(crate) resume: Family<Resumed, Counter>,
@@ -88,7 +89,8 @@ pub(crate) struct Asked {
     pub(crate) result: &'static str,
 }
 
-/// What became of a message: `accepted`, `repeated`, `rejected`, `busy`, `conflict`, `overloaded`.
+/// What became of a message: `accepted`, `circuit_open` (accepted, and failed at once), `repeated`, `rejected`, `busy`,
+/// `conflict`, `overloaded`. What became of what a workflow sent late: `taken`, `pushed`, `repeated`, `refused`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Outcome {
     pub(crate) outcome: &'static str,
@@ -166,6 +168,7 @@ impl Metrics {
             identity_tokens: Family::default(),
             identity_key_refreshes: Family::default(),
             messages: Family::default(),
+            late_replies: Family::default(),
             sse_open: Gauge::default(),
             sse_events: Counter::default(),
             resume: Family::default(),
@@ -192,6 +195,7 @@ impl Metrics {
         let help = "Readings of the shop's public keys";
         edge.register("identity_key_refreshes", help, self.identity_key_refreshes.clone());
         edge.register("messages", "Messages by what became of them", self.messages.clone());
+        edge.register("late_replies", "What workflows sent late, by what became of it", self.late_replies.clone());
         edge.register("sse_open", "Event streams open now", self.sse_open.clone());
         edge.register("sse_events", "Events written to streams", self.sse_events.clone());
         edge.register("resume", "Resumed streams by how it went", self.resume.clone());

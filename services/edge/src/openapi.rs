@@ -13,7 +13,7 @@ use utoipa::{
     openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme},
 };
 
-use crate::{assets, assets::Asset, chat, ended, health, problem::ApiError, session};
+use crate::{assets, assets::Asset, chat, ended, health, late, problem::ApiError, session};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -33,13 +33,14 @@ use crate::{assets, assets::Asset, chat, ended, health, problem::ApiError, sessi
         chat::stream,
         chat::ticket,
         chat::cancel,
+        late::post,
         health::health,
         health::live,
         health::ready,
         metrics,
         assets::widget,
     ),
-    components(schemas(Begin, Queued, Chunk, End, Failed, Gap, Ready)),
+    components(schemas(Begin, Queued, Chunk, Waiting, End, Failed, Gap, Ready)),
     modifiers(&Security),
 )]
 struct Api;
@@ -206,6 +207,15 @@ pub(crate) struct ChallengeResponse {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "describes a header")]
+pub(crate) struct IdempotencyKey {
+    /// 1 to 255 characters: the same key again changes nothing.
+    #[param(rename = "Idempotency-Key")]
+    idempotency_key: Option<String>,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes a header")]
 pub(crate) struct Resume {
     /// The `id` of the last event that was read: what follows is exactly what came after it.
     #[param(rename = "Last-Event-ID")]
@@ -248,6 +258,20 @@ struct Begin {
     message_id: String,
     #[schema(format = DateTime)]
     at: String,
+    /// `push` for a message that a workflow sent by itself, after its reply was over.
+    kind: Option<String>,
+    /// With `push`: the message whose workflow it is.
+    in_reply_to: Option<String>,
+}
+
+/// Event `waiting`: n8n's answer broke off, and the workflow may send the rest. At most one, and without an `id`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes an event")]
+struct Waiting {
+    message_id: String,
+    /// When the reply fails if nothing comes.
+    #[schema(format = DateTime)]
+    until: String,
 }
 
 /// Event `chunk`: the next piece of text.
@@ -356,6 +380,7 @@ mod tests {
             ("/api/v1/chat/stream/{session_id}", "get"),
             ("/api/v1/chat/ticket", "post"),
             ("/api/v1/chat/cancel", "post"),
+            ("/api/v1/chat/reply/{token}", "post"),
             ("/health", "get"),
             ("/metrics", "get"),
         ] {

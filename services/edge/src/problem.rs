@@ -33,6 +33,8 @@ pub(crate) enum ApiError {
     PayloadTooLarge {
         max_bytes: usize,
     },
+    /// What came late doesn't fit into its reply.
+    ReplyTooLarge,
     UnsupportedMediaType,
     Unauthorized,
     TokenExpired,
@@ -114,6 +116,10 @@ impl ApiError {
                 let detail = "The request's body is over the limit.";
                 Face::new(S::PAYLOAD_TOO_LARGE, "payload_too_large", "Payload too large", detail)
                     .with("max_bytes", *max_bytes)
+            }
+            Self::ReplyTooLarge => {
+                let detail = "The reply would be longer than a reply may be.";
+                Face::new(S::PAYLOAD_TOO_LARGE, "payload_too_large", "Payload too large", detail)
             }
             Self::UnsupportedMediaType => {
                 let detail = "Send the body as application/json in UTF-8.";
@@ -329,6 +335,7 @@ mod tests {
         let long = Rejection::TooLong { max_chars: 4000 };
         check(ApiError::MessageRejected(long), 400, "message_rejected", "max_chars", "").await;
         check(ApiError::PayloadTooLarge { max_bytes: 1 }, 413, "payload_too_large", "max_bytes", "").await;
+        check(ApiError::ReplyTooLarge, 413, "payload_too_large", "", "").await;
         check(ApiError::UnsupportedMediaType, 415, "unsupported_media_type", "", "").await;
         check(ApiError::Unauthorized, 401, "unauthorized", "", "www-authenticate").await;
         check(ApiError::TokenExpired, 401, "token_expired", "server_time", "www-authenticate").await;

@@ -66,11 +66,31 @@ pub(crate) fn queued(message_id: &MessageId) -> Bytes {
 struct Begin<'a> {
     message_id: &'a MessageId,
     at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_reply_to: Option<&'a MessageId>,
 }
 
-pub(crate) fn begin(message_id: &MessageId, at: Millis) -> Bytes {
-    let at = time::rfc3339(std::time::Duration::from_millis(u64::try_from(at.0).unwrap_or(0)));
-    event("begin", Some((message_id, &"b")), &Begin { message_id, at })
+/// `push_of`: it is a message that this one's workflow sent by itself.
+pub(crate) fn begin(message_id: &MessageId, at: Millis, push_of: Option<&MessageId>) -> Bytes {
+    let kind = push_of.map(|_| "push");
+    event("begin", Some((message_id, &"b")), &Begin { message_id, at: written(at), kind, in_reply_to: push_of })
+}
+
+#[derive(Serialize)]
+struct Waiting<'a> {
+    message_id: &'a MessageId,
+    until: String,
+}
+
+/// The workflow may say the rest until then.
+pub(crate) fn waiting(message_id: &MessageId, until: Millis) -> Bytes {
+    event("waiting", None, &Waiting { message_id, until: written(until) })
+}
+
+fn written(at: Millis) -> String {
+    time::rfc3339(std::time::Duration::from_millis(u64::try_from(at.0).unwrap_or(0)))
 }
 
 #[derive(Serialize)]
@@ -174,7 +194,7 @@ mod tests {
         );
         check(queued(&id()), "event: queued\ndata: {\"message_id\":\"msg-0001\"}\n\n");
         check(
-            begin(&id(), Millis(1_767_168_909_123)),
+            begin(&id(), Millis(1_767_168_909_123), None),
             "id: msg-0001:b\nevent: begin\ndata: {\"message_id\":\"msg-0001\",\"at\":\"2025-12-31T08:15:09.123Z\"}\n\n",
         );
         check(

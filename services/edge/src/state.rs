@@ -8,9 +8,12 @@ use std::{
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use bus::Bus;
+use hmac::Hmac;
 use protocol::Fact;
+use sha2::Sha256;
 use tokio::sync::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use url::Url;
 
 use crate::{
     Config, Error,
@@ -20,7 +23,7 @@ use crate::{
     ended::Ended,
     health::{Checks, Upstream},
     hub::Hubs,
-    identity,
+    identity, late,
     limits::Limits,
     metrics::{self, Metrics},
     site::Sites,
@@ -40,6 +43,9 @@ pub(crate) struct State {
     pub(crate) limits: Arc<Limits>,
     pub(crate) bots: Arc<Bots>,
     pub(crate) assets: Arc<Assets>,
+    /// The beginning of each `reply_url`; without it there are none.
+    pub(crate) reply_base: Option<Arc<Url>>,
+    pub(crate) late_ids: Hmac<Sha256>,
     pub(crate) metrics: Arc<Metrics>,
     /// The whole process's, for its scrape.
     pub(crate) process: runtime::metrics::Metrics,
@@ -60,6 +66,7 @@ const CHECK_EVERY: Duration = Duration::from_millis(250);
 impl State {
     pub(crate) fn new(
         config: Config,
+        reply_base: Option<Url>,
         bus: Bus,
         queue_timeout: Duration,
         process: runtime::metrics::Metrics,
@@ -80,6 +87,8 @@ impl State {
             tokens: Arc::new(Tokens::new(&config, &secret)),
             identity: Arc::new(identity::Verifier::new(&config)?),
             limits,
+            reply_base: reply_base.map(Arc::new),
+            late_ids: late::ids(&secret),
             assets: Arc::new(Assets::new(&sites, config.bots.captcha == Captcha::Off)),
             sites: Arc::new(sites),
             config: Arc::new(config),

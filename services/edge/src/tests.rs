@@ -78,7 +78,15 @@ impl Edge {
     fn on(bus: bus::Bus, config: Config) -> Self {
         let process = runtime::metrics::Metrics::new(None);
         let queue_timeout = std::time::Duration::from_secs(30);
-        let state = State::new(config, bus, queue_timeout, process, CancellationToken::new()).unwrap();
+        let state = State::new(
+            config,
+            "https://chat.shop.example".parse().ok(),
+            bus,
+            queue_timeout,
+            process,
+            CancellationToken::new(),
+        )
+        .unwrap();
         Self { app: routes::router(state.clone()), state }
     }
 

@@ -1,6 +1,6 @@
-//! Session tokens and stream tickets: JWTs that only edges make and read.
+//! Session tokens, stream tickets and the tokens of reply URLs: JWTs that only edges make and read.
 //!
-//! - Both are HS256 with `JWT_SECRET_KEY`, told apart by their audience. Nothing else is accepted, whatever a header
+//! - All are HS256 with `JWT_SECRET_KEY`, told apart by their audience. Nothing else is accepted, whatever a header
 //!   says, and a key that was replaced stays good for reading as `JWT_SECRET_KEY_PREVIOUS`.
 //! - A token never outlives its session: `exp` is at most `SESSION_MAX_AGE` after the session began.
 //! - There is no leeway: only `exp` is compared with the clock, and a client renews long before that.
@@ -11,9 +11,9 @@ use std::{borrow::Cow, time::Duration};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac as _};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
-use protocol::{SessionId, SiteId};
+use protocol::{MessageId, SessionId, SiteId};
 use runtime::Secret;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
@@ -26,6 +26,7 @@ use crate::{
 const ISSUER: &str = "frontdesk";
 const SESSION: &str = "frontdesk-edge";
 const TICKET: &str = "frontdesk-ticket";
+const REPLY: &str = "frontdesk-reply";
 
 /// Longest token that is looked at. Ours stay under it with 1 KiB of metadata and 1 KiB of identity.
 const MAX_BYTES: usize = 4096;
@@ -100,6 +101,25 @@ impl From<Claims> for Grant {
     }
 }
 
+/// For which message a workflow may say more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReplyKey {
+    pub(crate) site: SiteId,
+    pub(crate) session: SessionId,
+    pub(crate) message_id: MessageId,
+}
+
+/// The token in a `reply_url`.
+#[derive(Clone, Serialize, Deserialize)]
+struct ReplyClaims {
+    iss: Cow<'static, str>,
+    aud: Cow<'static, str>,
+    sub: SessionId,
+    site: SiteId,
+    mid: MessageId,
+    exp: u64,
+}
+
 /// Why a token or ticket was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
@@ -123,6 +143,7 @@ pub(crate) struct Tokens {
     keys: Vec<Key>,
     session: Validation,
     ticket: Validation,
+    reply: Validation,
     ttl: Duration,
     ticket_ttl: Duration,
     max_age: Duration,
@@ -174,6 +195,7 @@ impl Tokens {
             keys,
             session: validation(SESSION),
             ticket: validation(TICKET),
+            reply: validation(REPLY),
             ttl: config.session_ttl,
             ticket_ttl: config.ticket_ttl,
             max_age: config.session_max_age,
@@ -205,8 +227,8 @@ impl Tokens {
 
     /// Reads a session token that was shown with `fingerprint`.
     pub(crate) fn verify(&self, token: &str, fingerprint: Option<&str>, now: Duration) -> Result<Claims, Refused> {
-        let (claims, key) = self.read(token, &self.session)?;
-        self.still_good(&claims, claims.exp, now)?;
+        let (claims, key): (Claims, _) = self.read(token, &self.session)?;
+        self.still_good(&claims.sub, claims.exp, now)?;
         let shown = fingerprint.map(|shown| hash(&key.fingerprints, &claims.sub, shown)).unwrap_or_default();
         let same: bool = shown.as_bytes().ct_eq(claims.fph.as_bytes()).into();
         // Empty is what a token without a fingerprint would have; none is made, and none may count.
@@ -230,10 +252,24 @@ impl Tokens {
 
     /// Reads a ticket. For a reconnect it is good for as long as the token was that it was made with.
     pub(crate) fn verify_ticket(&self, ticket: &str, reconnect: bool, now: Duration) -> Result<Claims, Refused> {
-        let (claims, _) = self.read(ticket, &self.ticket)?;
+        let (claims, _): (Claims, _) = self.read(ticket, &self.ticket)?;
         let until = claims.until.ok_or(Refused::Invalid)?;
-        self.still_good(&claims, if reconnect { until } else { claims.exp }, now)?;
+        self.still_good(&claims.sub, if reconnect { until } else { claims.exp }, now)?;
         Ok(Claims { exp: until, ..claims })
+    }
+
+    /// Makes the token of a `reply_url`. It never outlives its session.
+    pub(crate) fn reply_token(&self, key: ReplyKey, ttl: Duration, now: Duration) -> String {
+        let exp = self.end_of(&key.session).min((now + ttl).as_secs());
+        let ReplyKey { site, session, message_id } = key;
+        self.sign(&ReplyClaims { iss: ISSUER.into(), aud: REPLY.into(), sub: session, site, mid: message_id, exp })
+    }
+
+    /// Reads it.
+    pub(crate) fn verify_reply(&self, token: &str, now: Duration) -> Result<ReplyKey, Refused> {
+        let (claims, _): (ReplyClaims, _) = self.read(token, &self.reply)?;
+        self.still_good(&claims.sub, claims.exp, now)?;
+        Ok(ReplyKey { site: claims.site, session: claims.sub, message_id: claims.mid })
     }
 
     /// A keyed fingerprint of a message's text: tells a repeat from another text without keeping either.
@@ -246,18 +282,18 @@ impl Tokens {
         self.keys.iter().any(|key| hash(&key.texts, session, text) == digest)
     }
 
-    fn sign(&self, claims: &Claims) -> String {
+    fn sign(&self, claims: &impl Serialize) -> String {
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &self.keys[0].sign)
             .expect("the claims are plain JSON and the key is one for HMAC")
     }
 
-    fn read(&self, token: &str, validation: &Validation) -> Result<(Claims, &Key), Refused> {
+    fn read<T: DeserializeOwned + Clone>(&self, token: &str, validation: &Validation) -> Result<(T, &Key), Refused> {
         let header = token.split('.').next().unwrap_or_default();
         if token.len() > MAX_BYTES || header.len() > MAX_HEADER {
             return Err(Refused::Invalid);
         }
         for key in &self.keys {
-            match jsonwebtoken::decode::<Claims>(token, &key.check, validation) {
+            match jsonwebtoken::decode::<T>(token, &key.check, validation) {
                 Ok(data) => return Ok((data.claims, key)),
                 Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => {}
                 Err(_) => break,
@@ -266,8 +302,8 @@ impl Tokens {
         Err(Refused::Invalid)
     }
 
-    fn still_good(&self, claims: &Claims, until: u64, now: Duration) -> Result<(), Refused> {
-        if now.as_secs() >= self.end_of(&claims.sub) {
+    fn still_good(&self, session: &SessionId, until: u64, now: Duration) -> Result<(), Refused> {
+        if now.as_secs() >= self.end_of(session) {
             Err(Refused::Ended)
         } else if now.as_secs() >= until {
             Err(Refused::Expired)

@@ -220,6 +220,11 @@ fn long_enough(bus: &bus::Config, worker: &worker::Config) -> anyhow::Result<()>
         window >= total,
         "RESUME_WINDOW ({window:?}) must not be shorter than N8N_TOTAL_TIMEOUT ({total:?})"
     );
+    let (late, longest) = (worker.late_reply_ttl, bus::LONGEST_RUN);
+    anyhow::ensure!(
+        late.is_zero() || total.saturating_add(late) <= longest,
+        "N8N_TOTAL_TIMEOUT ({total:?}) and LATE_REPLY_TTL ({late:?}) together must not be longer than {longest:?}"
+    );
     Ok(())
 }
 

@@ -144,6 +144,53 @@ async fn a_model_that_dies_is_told() {
     assert!(!format!("{events:?}").contains("TypeError"));
 }
 
+/// A workflow that answers when it is done, by its `reply_url`: n8n only said that it has started.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs n8n: scripts/n8n.sh run -- …"]
+async fn a_late_reply_comes() {
+    let shop = Shop::new("frontdesk-late");
+    let mut settings = shop.settings().to_vec();
+    settings.push(("LATE_REPLY_TTL", "1m"));
+    let desk = Desk::spread(2, 1, &settings).await;
+    let events = desk.visitor().await.hear("message-1", "where is it?").await;
+    check_reply(&events, 0);
+    assert_eq!(names(&events), ["waiting", "begin", "chunk", "end"]);
+    assert_eq!(text(&events), "You asked: where is it?");
+}
+
+/// A colleague answers in Chatwoot, long after the workflow: n8n takes that to the visitor, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs n8n: scripts/n8n.sh run -- …"]
+async fn a_colleague_answers() {
+    // The other half, the shop's own workflow, is scripted: it only has to pass its `reply_url` on.
+    let desk = Desk::all_in_one(&[]).await;
+    desk.n8n.will(worker::demo::Script::says(["A colleague will answer here."]));
+    let visitor = desk.visitor().await;
+    let seen = visitor.hear("message-1", "a human, please").await;
+    let reply_url = desk.n8n.requests()[0].json()["reply_url"].clone();
+    let message = |id: u32, kind: &str, private: bool, content: &str| {
+        json!({"event": "message_created", "id": id, "message_type": kind, "private": private, "content": content,
+            "conversation": {"id": 7, "custom_attributes": {"frontdesk_reply_url": reply_url}}})
+    };
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let said = [
+        (message(1, "incoming", false, "a human, please"), None),
+        (message(2, "outgoing", true, "a note among colleagues"), None),
+        (message(3, "outgoing", false, "Hello, Ada here."), Some("Hello, Ada here.")),
+        (message(3, "outgoing", false, "Hello, Ada here."), None),
+        (message(4, "outgoing", false, "It left today."), Some("It left today.")),
+    ];
+    let mut tab = visitor.listen("", seen.last().unwrap().id.as_deref()).await;
+    for (message, heard) in said {
+        let url = format!("{}/webhook/frontdesk-handoff-answers", setting("N8N_URL"));
+        let answer = client.post(url).json(&message).send().await.expect("n8n answers");
+        assert_eq!(answer.status(), 200);
+        if let Some(heard) = heard {
+            assert_eq!(text(&tab.until("end").await), heard);
+        }
+    }
+}
+
 /// n8n's execution time limit leaves the stream open for ever; the visitor is told in time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs n8n: scripts/n8n.sh run -- …"]

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::Worker;
 
 /// From this delivery on the message has been in so many hands that something about it is wrong: it is ended.
-const LAST_ATTEMPT: u32 = 4;
+pub(crate) const LAST_ATTEMPT: u32 = 4;
 /// Clocks of the queue's machine and ours may differ by this much before a message is refused as too old.
 const CLOCK_SKEW: Duration = Duration::from_secs(5);
 /// How long the claim is tried to be written while the bus is away: through a pause of NATS in which the queue takes
@@ -40,12 +40,12 @@ pub(crate) struct Ours {
     pub(crate) reply: Reply,
 }
 
-/// Decides about one delivery.
-pub(crate) async fn claim(worker: &Worker, delivery: &Delivery) -> Claim {
+/// Decides about one delivery. `verdict`: how a message that may be run is ended instead, if it is.
+pub(crate) async fn claim(worker: &Worker, delivery: &Delivery, verdict: Option<FailureCode>) -> Claim {
     let run = format!("{:016x}", rand::random::<u64>());
     let mut known = None;
     if delivery.attempt == 1 {
-        match claim_unread(worker, delivery, &run).await {
+        match claim_unread(worker, delivery, &run, verdict).await {
             Ok(claim) => return claim,
             Err(read) => known = read,
         }
@@ -64,7 +64,7 @@ pub(crate) async fn claim(worker: &Worker, delivery: &Delivery) -> Claim {
                 }
             },
         };
-        if let Some(claim) = decide(worker, delivery, &run, stored).await {
+        if let Some(claim) = decide(worker, delivery, &run, verdict, stored).await {
             return claim;
         }
         tokio::time::sleep(PAUSE).await;
@@ -76,14 +76,19 @@ pub(crate) async fn claim(worker: &Worker, delivery: &Delivery) -> Claim {
 /// Writes the claim upon what the record most likely is, which saves waiting for it to be read: what this worker left
 /// there, or nothing, as for the first message of a session. The compare-and-set finds out who guessed wrong; the
 /// record that was read meanwhile is then handed back, where there is one.
-async fn claim_unread(worker: &Worker, delivery: &Delivery, run: &str) -> Result<Claim, Option<Stored>> {
+async fn claim_unread(
+    worker: &Worker,
+    delivery: &Delivery,
+    run: &str,
+    verdict: Option<FailureCode>,
+) -> Result<Claim, Option<Stored>> {
     let session = &delivery.message.session;
     if let Some(left) = worker.left.remove(session).filter(|left| left.epoch == worker.bus.epoch()) {
-        return decide(worker, delivery, run, left.stored).await.ok_or(None);
+        return decide(worker, delivery, run, verdict, left.stored).await.ok_or(None);
     }
     let nothing = Stored { record: Record::new(session.clone()), revision: 0 };
-    let (mut guess, mut read) =
-        (pin!(decide(worker, delivery, run, nothing)), pin!(worker.bus.record(session, Read::Quick)));
+    let mut guess = pin!(decide(worker, delivery, run, verdict, nothing));
+    let mut read = pin!(worker.bus.record(session, Read::Quick));
     let read = tokio::select! {
         biased;
         claim = &mut guess => match claim {
@@ -99,7 +104,13 @@ async fn claim_unread(worker: &Worker, delivery: &Delivery, run: &str) -> Result
 }
 
 /// Decides by the record, and writes the decision upon it. `None`: it moved, or was not written.
-async fn decide(worker: &Worker, delivery: &Delivery, run: &str, stored: Stored) -> Option<Claim> {
+async fn decide(
+    worker: &Worker,
+    delivery: &Delivery,
+    run: &str,
+    verdict: Option<FailureCode>,
+    stored: Stored,
+) -> Option<Claim> {
     let message = &delivery.message;
     let Stored { mut record, revision } = stored;
     // Nobody waits for it, and whoever would hear of it was told already.
@@ -108,8 +119,9 @@ async fn decide(worker: &Worker, delivery: &Delivery, run: &str, stored: Stored)
         return Some(Claim::Over { terminal, just_now: false, erased: true });
     }
     let decided = match record.find(&message.message_id) {
-        Some(Reply { terminal: Some(terminal), .. }) => {
-            return Some(Claim::Over { terminal: terminal.clone(), just_now: false, erased: false });
+        // Perhaps by this very call, whose answer got lost: it is to be told of all the same.
+        Some(Reply { terminal: Some(terminal), run: by, .. }) => {
+            return Some(Claim::Over { terminal: terminal.clone(), just_now: by == run, erased: false });
         }
         // Written by this very call, whose answer got lost.
         Some(ours) if ours.run == run => {
@@ -119,22 +131,23 @@ async fn decide(worker: &Worker, delivery: &Delivery, run: &str, stored: Stored)
         // This delivery is the older one: it lay somewhere while another worker was given the message. That one runs.
         Some(other) if other.attempt > delivery.attempt => return Some(Claim::Later),
         // The queue took its worker for dead because NATS stood still, or heard of it too late. An ended run would be
-        // the visitor's loss; who is really gone does not answer.
-        Some(_) if is_running(worker, message).await.ok()? => {
+        // the visitor's loss; who is really gone does not answer. Whoever only waits may be relieved at any time.
+        Some(other) if other.waiting_until.is_none() && is_running(worker, message).await.ok()? => {
             tracing::info!(message.id = %message.message_id, "another worker runs a message that came again");
             return Some(Claim::Later);
         }
         // In our name from now on: a worker that was only frozen must see that it lost.
         Some(cut) => {
             let cut = Reply { run: run.to_owned(), attempt: delivery.attempt, ..cut.clone() };
-            failed(cut, FailureCode::Interrupted)
+            // One that only waits for its workflow can wait here: n8n isn't asked again.
+            if cut.waiting_until.is_some() { cut } else { failed(cut, FailureCode::Interrupted) }
         }
         // So old that its text is gone: it is over, and that is all that can be said.
         None if record.knows(&message.message_id) => {
             let terminal = Terminal::Failed { chunks: 0, code: FailureCode::Interrupted };
             return Some(Claim::Over { terminal, just_now: false, erased: false });
         }
-        None => new_reply(worker, delivery, run),
+        None => new_reply(worker, delivery, run, verdict),
     };
     end_what_was_left_running(&mut record, message, run);
     record.put(&decided);
@@ -163,7 +176,7 @@ async fn is_running(worker: &Worker, message: &Message) -> Result<bool, bus::Err
     Ok(worker.bus.ask(&message.session, &ask).await?.is_some())
 }
 
-fn new_reply(worker: &Worker, delivery: &Delivery, run: &str) -> Reply {
+fn new_reply(worker: &Worker, delivery: &Delivery, run: &str, verdict: Option<FailureCode>) -> Reply {
     let message = &delivery.message;
     let reply = Reply::new(message.message_id.clone(), message.digest.clone(), delivery.attempt, run.to_owned());
     if delivery.attempt >= LAST_ATTEMPT {
@@ -173,7 +186,10 @@ fn new_reply(worker: &Worker, delivery: &Delivery, run: &str) -> Reply {
     if delivery.attempt == 1 && delivery.queued_at.age_at(Millis::now()) > worker.queue_timeout + CLOCK_SKEW {
         return failed(reply, FailureCode::QueueTimeout);
     }
-    reply
+    match verdict {
+        Some(code) => failed(reply, code),
+        None => reply,
+    }
 }
 
 fn failed(mut reply: Reply, code: FailureCode) -> Reply {
@@ -194,29 +210,36 @@ fn end_what_was_left_running(record: &mut Record, message: &Message, run: &str) 
 
 #[cfg(test)]
 mod tests {
-    use bus::{Bus, Config, Messages};
+    use bus::{Bus, Circuit, Config, Messages};
     use clap::Parser as _;
     use protocol::{MessageId, SessionId};
 
     use super::*;
-    use crate::{Left, metrics::Metrics, n8n, records};
+    use crate::{Left, breaker, default_site, metrics::Metrics, n8n, records};
 
     #[derive(clap::Parser)]
     struct Cli {
         #[command(flatten)]
         n8n: n8n::Config,
+        #[command(flatten)]
+        breaker: breaker::Config,
     }
 
     fn worker(bus: &Bus) -> Worker {
         // Another test may have been quicker.
         rustls::crypto::ring::default_provider().install_default().ok();
         let cli = Cli::parse_from(["worker", "--n8n-webhook-url", "http://127.0.0.1:9/webhook/none"]);
+        let metrics = Metrics::new(&runtime::metrics::Metrics::new(None));
         Worker {
+            id: "here".into(),
             bus: bus.clone(),
             client: n8n::Client::new(&cli.n8n, &runtime::Secret::generate()).unwrap(),
-            metrics: Metrics::new(&runtime::metrics::Metrics::new(None)),
+            breaker: breaker::Breaker::new(&cli.breaker, metrics.follow_circuit(&default_site())),
+            metrics,
             queue_timeout: Duration::from_secs(30),
-            n8n_answers: false.into(),
+            late_reply_ttl: Duration::ZERO,
+            reply_max_bytes: 1024,
+            stopping: tokio_util::sync::CancellationToken::new(),
             left: records(),
         }
     }
@@ -235,7 +258,7 @@ mod tests {
     }
 
     async fn claim_it(worker: &Worker, delivery: &Delivery) -> Ours {
-        match claim(worker, delivery).await {
+        match claim(worker, delivery, None).await {
             Claim::Ours(ours) => *ours,
             Claim::Over { terminal, .. } => panic!("it is over: {terminal:?}"),
             Claim::Later => panic!("it can't be claimed"),
@@ -316,11 +339,11 @@ mod tests {
                 to.send(ours.reply.part_from(ask.from, bus::ASK_PART));
             }
         };
-        let (claim_of_running, ()) = tokio::join!(claim(&there, &again), answer);
+        let (claim_of_running, ()) = tokio::join!(claim(&there, &again, None), answer);
         assert!(matches!(claim_of_running, Claim::Later));
 
         drop(requests);
-        let Claim::Over { terminal, just_now: true, .. } = claim(&there, &again).await else {
+        let Claim::Over { terminal, just_now: true, .. } = claim(&there, &again, None).await else {
             panic!("it is not over")
         };
         assert_eq!(terminal, Terminal::Failed { chunks: 0, code: FailureCode::Interrupted });
@@ -338,9 +361,83 @@ mod tests {
         stored.record.put(&ended);
         bus.put_record(&stored.record, stored.revision).await.unwrap();
 
-        let Claim::Over { terminal, just_now: false, .. } = claim(&worker, &second).await else {
+        let Claim::Over { terminal, just_now: false, .. } = claim(&worker, &second, None).await else {
             panic!("it was claimed")
         };
         assert_eq!(terminal, Terminal::Failed { chunks: 0, code: FailureCode::QueueTimeout });
+    }
+
+    /// A verdict ends what would be run, once: whoever gets the message again finds that end, whatever it would say.
+    #[tokio::test]
+    async fn a_verdict_ends_a_message_that_may_be_run() {
+        let (bus, worker, mut messages) = after_one_message().await;
+        let open = Terminal::Failed { chunks: 0, code: FailureCode::CircuitOpen };
+
+        let second = deliver(&bus, &mut messages, "message-2").await;
+        for (verdict, first) in [(Some(FailureCode::CircuitOpen), true), (None, false)] {
+            let Claim::Over { terminal, just_now, .. } = claim(&worker, &second, verdict).await else {
+                panic!("it runs")
+            };
+            assert_eq!((&terminal, just_now), (&open, first));
+        }
+        assert_eq!(recorded(&bus, &second).await, ["message-1", "message-2"].map(|id| MessageId::new(id).unwrap()));
+        second.ack().await;
+
+        // Of what was claimed before it says nothing: that run was cut.
+        let mut third = deliver(&bus, &mut messages, "message-3").await;
+        claim_it(&worker, &third).await;
+        third.attempt = 2;
+        let verdict = Some(FailureCode::CircuitOpen);
+        let Claim::Over { terminal, .. } = claim(&worker, &third, verdict).await else { panic!("it runs") };
+        assert_eq!(terminal, Terminal::Failed { chunks: 0, code: FailureCode::Interrupted });
+    }
+
+    /// A status of another worker, and whether messages are left to it.
+    #[tokio::test]
+    async fn messages_are_left_only_to_whom_may_call() {
+        let check = |id: &str, circuit: Option<Circuit>, expected: bool| {
+            let bus = Bus::local(&Config::default());
+            let sites = circuit.into_iter().map(|circuit| (default_site(), circuit)).collect();
+            let said = bus::Status { id: id.into(), capacity: 1, running: 0, n8n: "ok".into(), sites };
+            bus.announce_worker(&said);
+            assert_eq!(worker(&bus).another_may_call(&default_site()), expected, "{said:?}");
+        };
+        check("there", Some(Circuit::Closed), true);
+        check("there", Some(Circuit::HalfOpen), true);
+        check("there", None, true);
+        check("there", Some(Circuit::Open), false);
+        check("here", Some(Circuit::Closed), false);
+    }
+
+    /// A worker that doesn't call n8n leaves a message to one that does, twice; then it ends it.
+    #[tokio::test]
+    async fn a_message_is_not_left_to_others_for_ever() {
+        let bus = Bus::local(&Config::default());
+        let worker = worker(&bus);
+        (0..10).for_each(|_| worker.breaker.admit().unwrap().over(true));
+        bus.announce_worker(&bus::Status {
+            id: "there".into(),
+            capacity: 1,
+            running: 0,
+            n8n: "ok".into(),
+            sites: [(default_site(), Circuit::Closed)].into(),
+        });
+        let mut messages = bus.messages().await.unwrap();
+        let mut delivery = deliver(&bus, &mut messages, "message-1").await;
+        let run = async |delivery| {
+            let room = crate::run::Room { permit: None, freed: std::sync::Arc::default() };
+            crate::run::run(&worker, delivery, room, &tokio_util::sync::CancellationToken::new()).await;
+        };
+        for attempt in 1..=2 {
+            assert_eq!(delivery.attempt, attempt);
+            run(delivery).await;
+            assert_eq!(bus.record(&session(), Read::Exact).await.unwrap().revision, 0, "nothing was decided");
+            delivery = messages.next(1).await;
+        }
+        run(delivery).await;
+        let record = bus.record(&session(), Read::Exact).await.unwrap().record;
+        let expected = Terminal::Failed { chunks: 0, code: FailureCode::CircuitOpen };
+        assert_eq!(record.replies[0].terminal, Some(expected));
+        assert!(bus.pending(&session()).await.unwrap().is_none(), "the session is free");
     }
 }

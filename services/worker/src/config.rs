@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use runtime::{Secret, secret, settings};
 
-use crate::n8n;
+use crate::{breaker, n8n};
 
 /// How a worker works.
 #[derive(Clone, Debug, clap::Args)]
@@ -13,12 +13,19 @@ pub struct Config {
     /// How n8n is called.
     #[command(flatten)]
     pub n8n: n8n::Config,
+    /// When it isn't called for a while.
+    #[command(flatten)]
+    pub breaker: breaker::Config,
     /// Signs the visitor's token for n8n (jwt_token). Only workers and n8n hold it.
     #[arg(long, env = "SESSION_SECRET_KEY", value_parser = secret::Hidden(secret::strong), hide_env_values = true)]
     pub session_secret_key: Option<Secret>,
     /// Replies that run at once in this process; more messages wait in the queue, or go to another worker.
     #[arg(long, env = "WORKER_CONCURRENCY", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub worker_concurrency: u32,
+    /// How long a reply waits for text that its workflow sends late, by `reply_url`, once n8n's own answer broke off:
+    /// the connection was cut, a gateway lost patience, or n8n only said that the workflow runs. 0s: it fails at once.
+    #[arg(long, env = "LATE_REPLY_TTL", default_value = "0s", value_parser = settings::duration)]
+    pub late_reply_ttl: Duration,
     /// Where health and metrics of the worker are served.
     #[arg(long, env = "WORKER_ADDR", default_value = "127.0.0.1:8001")]
     pub worker_addr: SocketAddr,

@@ -75,6 +75,8 @@ pub enum Outcome {
     Failed(FailureCode),
     /// n8n said that it is still starting: the workflow has not run.
     Starting,
+    /// n8n said that the workflow runs, and nothing of what it will say.
+    Started,
 }
 
 /// The reply is over one of its [`Limits`]; the rest of the body is of no use.

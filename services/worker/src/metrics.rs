@@ -1,10 +1,12 @@
 //! The worker's metrics, all of them. Labels have few values.
 
+use bus::Circuit;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
+use protocol::SiteId;
 
 /// See the module.
 pub(crate) struct Metrics {
@@ -12,8 +14,15 @@ pub(crate) struct Metrics {
     pub(crate) chunks: Counter,
     pub(crate) in_flight: Gauge,
     pub(crate) taken_over: Counter,
+    pub(crate) late_pieces: Counter,
     pub(crate) node_errors: Counter,
     pub(crate) odd_lines: Counter,
+    pub(crate) retries: Counter,
+    pub(crate) retries_refused: Counter,
+    circuits: Family<Site, Gauge>,
+    circuit_changes: Family<Change, Counter>,
+    pub(crate) circuit_refused: Family<Site, Counter>,
+    pub(crate) circuit_given_back: Family<Site, Counter>,
     pub(crate) first_text_seconds: Histogram,
     pub(crate) reply_seconds: Histogram,
 }
@@ -22,6 +31,25 @@ pub(crate) struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Outcome {
     pub(crate) outcome: &'static str,
+}
+
+/// A shop, of which a deployment has few.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Site {
+    site: String,
+}
+
+impl Site {
+    pub(crate) fn of(site: &SiteId) -> Self {
+        Self { site: site.to_string() }
+    }
+}
+
+/// What a circuit became: `closed`, `half_open`, `open`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Change {
+    site: String,
+    to: &'static str,
 }
 
 impl Metrics {
@@ -33,13 +61,40 @@ impl Metrics {
             chunks: Counter::default(),
             in_flight: Gauge::default(),
             taken_over: Counter::default(),
+            late_pieces: Counter::default(),
             node_errors: Counter::default(),
             odd_lines: Counter::default(),
+            retries: Counter::default(),
+            retries_refused: Counter::default(),
+            circuits: Family::default(),
+            circuit_changes: Family::default(),
+            circuit_refused: Family::default(),
+            circuit_given_back: Family::default(),
             first_text_seconds: Histogram::new(waits),
             reply_seconds: Histogram::new(waits),
         };
         process.register(|registry| metrics.register(registry));
         metrics
+    }
+
+    /// Counts and logs how a site's circuit changes.
+    pub(crate) fn follow_circuit(&self, site: &SiteId) -> impl Fn(Circuit) + Send + Sync + 'static {
+        let (gauge, changes, site) =
+            (self.circuits.get_or_create_owned(&Site::of(site)), self.circuit_changes.clone(), site.clone());
+        move |circuit| {
+            let (to, value) = match circuit {
+                Circuit::Closed => ("closed", 0),
+                Circuit::HalfOpen => ("half_open", 1),
+                Circuit::Open => ("open", 2),
+            };
+            gauge.set(value);
+            changes.get_or_create(&Change { site: site.to_string(), to }).inc();
+            match circuit {
+                Circuit::Closed => tracing::info!(%site, "n8n answers again"),
+                Circuit::HalfOpen => tracing::info!(%site, "trying whether n8n is back"),
+                Circuit::Open => tracing::warn!(%site, "calls to n8n fail: none is made for a while"),
+            }
+        }
     }
 
     fn register(&self, registry: &mut Registry) {
@@ -52,8 +107,19 @@ impl Metrics {
             "Replies that another worker took over, or whose session ended",
             self.taken_over.clone(),
         );
+        worker.register("late_pieces", "Pieces of replies that came late, by `reply_url`", self.late_pieces.clone());
         worker.register("node_errors", "Errors that nodes of the workflow told of", self.node_errors.clone());
         worker.register("odd_lines", "Lines of n8n that were not understood", self.odd_lines.clone());
+        worker.register("retries", "Further tries to reach n8n", self.retries.clone());
+        let help = "Replies that were not tried again because too many others were";
+        worker.register("retries_refused", help, self.retries_refused.clone());
+        let help = "Whether n8n is called: 0 closed (it is), 1 half-open (one call tries), 2 open (it is not)";
+        worker.register("circuit", help, self.circuits.clone());
+        worker.register("circuit_changes", "Circuits by what they became", self.circuit_changes.clone());
+        let help = "Messages that failed because the circuit was open";
+        worker.register("circuit_refused", help, self.circuit_refused.clone());
+        let help = "Messages left to another worker because the circuit was open";
+        worker.register("circuit_given_back", help, self.circuit_given_back.clone());
         for (name, help, histogram) in [
             ("first_text", "From a message's acceptance to the first text of its reply", &self.first_text_seconds),
             ("reply", "From a message's acceptance to the end of its reply", &self.reply_seconds),

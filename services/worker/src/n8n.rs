@@ -4,7 +4,8 @@
 //! task can `select!` between the answer, the visitor's cancel and the stop, and nothing runs that nobody owns.
 //!
 //! The workflow runs at most once per answer. A try is repeated only when nothing can have run: the request's body was
-//! never handed to a connection, or n8n (or the proxy before it) said that it is still starting.
+//! never handed to a connection, or n8n (or the proxy before it) said that it is not ready. All tries of a client are
+//! under one budget: when n8n is away, a crowd of replies that try again would keep it away.
 
 mod config;
 mod question;
@@ -29,6 +30,7 @@ use reqwest::{
 };
 use runtime::Secret;
 use tokio::time::{Instant, Sleep};
+use tower::retry::budget::{Budget as _, TpsBudget};
 use url::Url;
 
 pub use config::Config;
@@ -47,8 +49,17 @@ const POOL_IDLE: Duration = Duration::from_secs(4);
 /// Idle connections kept at most: as many as a worker's default concurrency uses.
 const POOL_SIZE: usize = 64;
 
-/// A 404 in HTML is looked at so far, to tell n8n's start page from a workflow's own answer.
+/// A page in the place of an answer is looked at so far, to tell n8n's own words from others.
 const PAGE_BYTES: usize = 4096;
+
+/// No try waits longer than this for the next one.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+
+/// The retry budget looks at the calls of so many seconds.
+const BUDGET_WINDOW: Duration = Duration::from_secs(10);
+
+/// What n8n answers, with a 503, before it would look for a workflow.
+const NOT_READY: &str = "Database is not ready";
 
 /// One read hands out at most this much before the caller gets its turn, so that a flood can't keep a cancel waiting.
 const READ_BYTES: usize = 64 * 1024;
@@ -81,6 +92,7 @@ struct Inner {
     signer: Signer,
     limits: Limits,
     config: Config,
+    retries: TpsBudget,
 }
 
 impl Client {
@@ -121,7 +133,8 @@ impl Client {
             .map_err(Error::Http)?;
         let signer = Signer::new(session_secret, config.token_ttl);
         let limits = Limits { reply_bytes: config.reply_max_bytes };
-        Ok(Self(Arc::new(Inner { http, url, headers, signer, limits, config: config.clone() })))
+        let retries = TpsBudget::new(BUDGET_WINDOW, config.retry_floor, f32::from(config.retry_budget) / 100.0);
+        Ok(Self(Arc::new(Inner { http, url, headers, signer, limits, config: config.clone(), retries })))
     }
 
     /// Prepares the one question of this message. The time limits run from now.
@@ -139,6 +152,9 @@ impl Client {
             tries: 0,
             status: None,
             ran: false,
+            goes_on: false,
+            cut: false,
+            out_of_budget: false,
             state: State::Waiting(now),
             decoder: Decoder::new(self.0.limits, Media::Missing),
             first_text,
@@ -198,6 +214,11 @@ pub struct Answer {
     status: Option<StatusCode>,
     /// Whether a workflow's own node made the response: then it ran, whatever the text says.
     ran: bool,
+    /// Whether the answer broke off in a way that says nothing of the workflow.
+    goes_on: bool,
+    /// Whether the connection broke once it had the request.
+    cut: bool,
+    out_of_budget: bool,
     state: State,
     decoder: Decoder,
     first_text: Instant,
@@ -212,7 +233,7 @@ enum State {
     /// For the next try.
     Waiting(Instant),
     Sending(Pin<Box<dyn Future<Output = reqwest::Result<Response>> + Send>>),
-    /// A 404 in HTML: n8n's start page or the workflow's own answer?
+    /// A 404 in HTML, or a 503: n8n's own words, and nothing ran, or the answer of another?
     Page(Response, Vec<u8>),
     Streaming(Response),
     Over(Result<(), FailureCode>),
@@ -230,6 +251,12 @@ impl Answer {
     /// Whether the workflow may have begun to run. While not, another worker may ask instead.
     pub fn may_have_begun(&self) -> bool {
         self.sent.load(Ordering::Acquire)
+    }
+
+    /// Of an answer that failed: whether the workflow may go on without us, and say the rest by another way. So it is
+    /// when the connection broke, a gateway lost patience, or n8n said nothing of an error; not when it told of one.
+    pub fn may_go_on(&self) -> bool {
+        self.goes_on && self.may_have_begun() && !self.decoder.is_failing()
     }
 
     /// How often it was tried so far.
@@ -250,6 +277,21 @@ impl Answer {
     /// How many lines were not understood, and ignored.
     pub fn odd_lines(&self) -> u32 {
         self.decoder.odd_lines()
+    }
+
+    /// Whether it was not tried again only because too many others were.
+    pub fn out_of_budget(&self) -> bool {
+        self.out_of_budget
+    }
+
+    /// Whether it failed in a way that speaks against n8n and not against the workflow: it could not be reached, fell
+    /// silent, or broke the connection before any text.
+    pub fn is_outage(&self) -> bool {
+        match self.state {
+            State::Over(Err(FailureCode::UpstreamUnreachable | FailureCode::UpstreamTimeout)) => true,
+            State::Over(Err(FailureCode::UpstreamError)) => self.cut && !self.decoder.has_text(),
+            _ => false,
+        }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, sink: &mut impl FnMut(Piece<'_>)) -> Poll<Read> {
@@ -289,6 +331,9 @@ impl Answer {
     }
 
     fn send(&mut self) {
+        if self.tries == 0 {
+            self.client.0.retries.deposit();
+        }
         self.tries = self.tries.saturating_add(1);
         // Of its own for every try: the last one's body may still be in a connection that is being closed.
         self.sent = Arc::default();
@@ -310,9 +355,16 @@ impl Answer {
         if status.is_success() {
             self.decoder = Decoder::new(self.client.0.limits, media);
             self.state = State::Streaming(response);
-        } else if status == StatusCode::NOT_FOUND && media == Media::Text {
+        } else if let (StatusCode::SERVICE_UNAVAILABLE, false, Some(wait)) = (status, self.ran, retry_after(&response))
+        {
+            return self.try_again_after(wait, "n8n, or a proxy before it, asks to come back later");
+        } else if status == StatusCode::NOT_FOUND && media == Media::Text
+            || status == StatusCode::SERVICE_UNAVAILABLE && media == Media::Json && !self.ran
+        {
             self.state = State::Page(response, Vec::new());
         } else {
+            // A gateway's, and those of Cloudflare, before n8n's own cloud: none of them knows how the workflow does.
+            self.goes_on = !self.ran && matches!(status.as_u16(), 502 | 504 | 520..=524);
             // The body is of no use: it may hold stack traces of n8n, and none of it is for the visitor.
             self.fail(match status.as_u16() {
                 401 | 403 => (FailureCode::UpstreamUnauthorized, "n8n refused the worker's key"),
@@ -334,18 +386,31 @@ impl Answer {
         if error.is_connect() || !self.may_have_begun() {
             return self.try_again(what);
         }
+        self.goes_on = true;
+        self.cut = true;
         self.fail((FailureCode::UpstreamError, what));
         Step::Next
     }
 
-    /// Only for failures after which nothing can have run.
     fn try_again(&mut self, what: &'static str) -> Step {
+        self.try_again_after(Duration::ZERO, what)
+    }
+
+    /// Only for failures after which nothing can have run.
+    fn try_again_after(&mut self, at_least: Duration, what: &'static str) -> Step {
         if !self.ran {
             self.sent = Arc::default();
         }
-        let wait = backoff(self.client.0.config.retry_backoff, self.tries);
+        let client = &self.client.0;
+        let wait = backoff(client.config.retry_backoff, self.tries).max(at_least);
         let until = Instant::now() + wait;
-        if self.ran || self.tries > self.client.0.config.connect_retries || until >= self.first_text.min(self.total) {
+        let may = !self.ran
+            && self.tries <= client.config.connect_retries
+            && wait <= LONGEST_BACKOFF
+            && until < self.first_text.min(self.total);
+        // Last, so that only a try that is made uses it up.
+        self.out_of_budget = may && !client.retries.withdraw();
+        if !may || self.out_of_budget {
             self.fail((FailureCode::UpstreamUnreachable, what));
             return Step::Next;
         }
@@ -370,10 +435,19 @@ impl Answer {
                 return Poll::Ready(Step::Next);
             }
         }
-        if looks_like_page(&String::from_utf8_lossy(seen)) {
-            return Poll::Ready(self.try_again("n8n has not loaded its workflows yet"));
-        }
-        self.fail((FailureCode::UpstreamError, "n8n refused the request"));
+        let text = String::from_utf8_lossy(seen);
+        let (not_ready, page) = (text.contains(NOT_READY), looks_like_page(&text));
+        let other = match self.status {
+            Some(StatusCode::SERVICE_UNAVAILABLE) if not_ready => {
+                return Poll::Ready(self.try_again("n8n's database is not ready"));
+            }
+            Some(StatusCode::SERVICE_UNAVAILABLE) => {
+                (FailureCode::UpstreamUnreachable, "n8n could not run the workflow")
+            }
+            _ if page => return Poll::Ready(self.try_again("n8n has not loaded its workflows yet")),
+            _ => (FailureCode::UpstreamError, "n8n refused the request"),
+        };
+        self.fail(other);
         Poll::Ready(Step::Next)
     }
 
@@ -397,13 +471,22 @@ impl Answer {
                 }
                 Ok(None) => self.decoder.finish(sink),
                 Err(_) => {
+                    self.goes_on = true;
+                    self.cut = true;
                     self.fail((FailureCode::UpstreamError, "n8n's answer was cut"));
                     return Poll::Ready(Step::Next);
                 }
             };
             match end {
                 Ok(Outcome::Complete) => self.complete(),
-                Ok(Outcome::Failed(code)) => self.fail((code, "n8n's answer holds no (whole) reply")),
+                Ok(Outcome::Failed(code)) => {
+                    self.goes_on = code == FailureCode::UpstreamEmpty;
+                    self.fail((code, "n8n's answer holds no (whole) reply"));
+                }
+                Ok(Outcome::Started) => {
+                    self.goes_on = true;
+                    self.fail((FailureCode::UpstreamInvalid, "n8n only said that it has started the workflow"));
+                }
                 Ok(Outcome::Starting) => {
                     return Poll::Ready(self.try_again("n8n is still starting"));
                 }
@@ -453,7 +536,11 @@ impl Answer {
             State::Sending(_) if !self.may_have_begun() => {
                 self.fail((FailureCode::UpstreamUnreachable, "n8n doesn't take the connection"));
             }
-            _ => self.fail((FailureCode::UpstreamTimeout, "n8n was silent for too long, or took too long")),
+            _ => {
+                // Not what goes on for ever.
+                self.goes_on = Instant::now() < self.total;
+                self.fail((FailureCode::UpstreamTimeout, "n8n was silent for too long, or took too long"));
+            }
         }
     }
 
@@ -477,6 +564,7 @@ impl Answer {
             tries = self.tries,
             errors = self.errors(),
             odd_lines = self.odd_lines(),
+            out_of_budget = self.out_of_budget,
             "{what}"
         );
         self.state = State::Over(Err(code));
@@ -500,10 +588,19 @@ enum Step {
     Return,
 }
 
-/// Four times as long each time, and up to half of it taken off at random: workers that lost n8n together must not come
-/// back together.
+/// How long the answer asks to wait before the next try; `None` where it says nothing that can be read.
+///
+/// A 503 that names a time was decided upon before the request was passed on. Without one it may be a proxy's word for a
+/// connection that broke when the workflow was running already: Envoy's and Heroku's are.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// Four times as long each time, and up to half of it taken off at random ("equal jitter"): workers that lost n8n
+/// together must not come back together, and none at once.
 fn backoff(first: Duration, tries: u32) -> Duration {
-    let longest = first.saturating_mul(4_u32.saturating_pow(tries.saturating_sub(1))).min(Duration::from_secs(30));
+    let longest = first.saturating_mul(4_u32.saturating_pow(tries.saturating_sub(1))).min(LONGEST_BACKOFF);
     longest.mul_f64(rand::random_range(0.5..=1.0))
 }
 

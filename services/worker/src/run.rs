@@ -4,14 +4,11 @@
 //! in it waits for the bus while n8n has something to say: events are sent without waiting, the record is written by a
 //! future that runs beside the reading, and what could not be sent is in the buffer, which is the truth.
 
-use std::{
-    borrow::Cow,
-    pin::Pin,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{borrow::Cow, pin::Pin, sync::Arc, time::Duration};
 
-use bus::{Answer as AskAnswer, Ask, Cancel, Delivery, PutError, Read, Request, Requests, Sender, Stored};
+use bus::{
+    Answer as AskAnswer, Ask, Cancel, Delivery, LateAnswer, PutError, Read, Request, Requests, Sender, Stored, Taken,
+};
 use protocol::{Event, Fact, FactKind, FailureCode, FinishReason, Message, Millis, Record, Reply, Terminal, What};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit},
@@ -21,9 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Left, Worker,
+    breaker::Call,
     claim::{Claim, Ours, claim},
     lines::Piece,
-    metrics::Outcome,
+    metrics::{Outcome, Site},
     n8n::{self, Read as Step},
 };
 
@@ -40,6 +38,10 @@ const RECORD_END_WITHIN: Duration = Duration::from_secs(60);
 /// The same when the process is to end.
 const RECORD_END_WHEN_CUT: Duration = Duration::from_secs(5);
 
+/// Up to this delivery a worker that doesn't call n8n leaves a message to one that does: not for long, and not so often
+/// that the message is taken for a bad one ([`LAST_ATTEMPT`](crate::claim::LAST_ATTEMPT)).
+const LEAVE_UNTIL: u32 = 2;
+
 /// The worker's room for one run; given back early, when only latecomers are still to be answered.
 pub(crate) struct Room {
     pub(crate) permit: Option<OwnedSemaphorePermit>,
@@ -53,13 +55,21 @@ impl Drop for Room {
     }
 }
 
-/// Runs one delivery to its end. `cut` ends it as `interrupted`.
+/// Runs one delivery to its end. `cut` ends it as `interrupted`. The breaker is asked before the claim, so that a message
+/// that n8n is not called for costs one write.
 pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &CancellationToken) {
     let message = &delivery.message;
     let sender = worker.bus.sender(&message.session);
     let epoch = worker.bus.epoch();
+    let call = worker.breaker.admit();
+    if call.is_none() && delivery.attempt <= LEAVE_UNTIL && worker.another_may_call(&message.site) {
+        worker.metrics.circuit_given_back.get_or_create(&Site::of(&message.site)).inc();
+        delivery.give_back().await;
+        return;
+    }
+    let verdict = if call.is_none() { Some(FailureCode::CircuitOpen) } else { None };
     // Left to the queue when the process must go.
-    let Some(claimed) = cut.run_until_cancelled(claim(worker, &delivery)).await else { return };
+    let Some(claimed) = cut.run_until_cancelled(claim(worker, &delivery, verdict)).await else { return };
     let Ours { record, revision, reply } = match claimed {
         Claim::Ours(ours) => *ours,
         Claim::Over { terminal, just_now, erased } => {
@@ -68,6 +78,9 @@ pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &C
             let what = What::Done(terminal.clone());
             sender.send(&Event { message_id: message.message_id.clone(), attempt: delivery.attempt, what });
             if just_now {
+                if matches!(terminal, Terminal::Failed { code: FailureCode::CircuitOpen, .. }) {
+                    worker.metrics.circuit_refused.get_or_create(&Site::of(&message.site)).inc();
+                }
                 worker.count(message, &terminal, None);
             } else if !erased {
                 // Whoever wrote it may have died before it told. Told twice, it counts once.
@@ -78,7 +91,7 @@ pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &C
         }
         Claim::Later => return,
     };
-    let Ok(requests) = worker.bus.requests(&message.session).await else { return };
+    let Ok(mut requests) = worker.bus.requests(&message.session).await else { return };
     worker.metrics.in_flight.inc();
     let mut run = Run {
         worker,
@@ -91,14 +104,24 @@ pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &C
         saved: 0,
         save_at: None,
         saving: None,
+        waiting: None,
+        cancel_asked: false,
+        last_late: None,
     };
-    let ended = run.ask_n8n(&delivery, requests, cut).await;
+    let ended = run.through(&delivery, call, &mut requests, cut).await;
     worker.metrics.in_flight.dec();
-    let Some(requests) = ended else {
-        worker.metrics.taken_over.inc();
-        tracing::warn!(message.id = %message.message_id, "another worker took over, or the visitor ended the session; saying nothing more");
-        return;
-    };
+    match ended {
+        Ok(Ended::Over) => {}
+        Ok(Ended::HandedOver) => {
+            tracing::info!(message.id = %message.message_id, "left a reply that waits to another worker");
+            return;
+        }
+        Err(TakenOver) => {
+            worker.metrics.taken_over.inc();
+            tracing::warn!(message.id = %message.message_id, "another worker took over, or the visitor ended the session; saying nothing more");
+            return;
+        }
+    }
     drop(room);
     worker.leave(Left { stored: Stored { record: run.record, revision: run.revision }, epoch });
     let reply = run.reply;
@@ -106,20 +129,26 @@ pub(crate) async fn run(worker: &Worker, delivery: Delivery, room: Room, cut: &C
 }
 
 /// One running reply.
-struct Run<'a> {
-    worker: &'a Worker,
+pub(crate) struct Run<'a> {
+    pub(crate) worker: &'a Worker,
     message: &'a Message,
     sender: Sender,
     record: Record,
     revision: u64,
     /// The buffer: everything that was said.
-    reply: Reply,
+    pub(crate) reply: Reply,
     /// From the message's acceptance.
     first_text: Option<Duration>,
     /// How many chunks the last record write holds.
     saved: u32,
     save_at: Option<Instant>,
     saving: Option<Saving>,
+    /// n8n is read no more, and the workflow may send the rest until then.
+    pub(crate) waiting: Option<Instant>,
+    /// The visitor stopped the reply while something was being recorded.
+    pub(crate) cancel_asked: bool,
+    /// What ended the reply came late, and is answered once that is recorded: whose answer, and its first chunk.
+    pub(crate) last_late: Option<(LateAnswer, u32)>,
 }
 
 /// A record write on its way.
@@ -133,79 +162,143 @@ enum Turn {
     Progress,
     SaveDue,
     Saved(Result<u64, PutError>),
+    /// Nothing came late, in all the time there was.
+    TooLate,
+    /// The worker stops, and another one can wait as well.
+    HandOver,
     Cut,
 }
 
 /// Somebody else holds the message.
-struct TakenOver;
+pub(crate) struct TakenOver;
+
+/// How this worker's part in a message went.
+enum Ended {
+    /// The end is recorded and told.
+    Over,
+    /// Another worker goes on waiting.
+    HandedOver,
+}
 
 impl Run<'_> {
-    /// Asks n8n and tells what comes, to the recorded and published end. `None` when somebody else took over.
-    async fn ask_n8n(
+    /// Asks n8n, unless that was done before, and tells what comes, to the recorded and published end.
+    async fn through(
         &mut self,
         delivery: &Delivery,
-        mut requests: Requests,
+        mut call: Option<Call>,
+        requests: &mut Requests,
         cut: &CancellationToken,
-    ) -> Option<Requests> {
-        let mut answer = self.worker.client.ask(self.message);
+    ) -> Result<Ended, TakenOver> {
         let (mut beat, mut progress) = (every(HEARTBEAT), every(PROGRESS));
         // Edges learn that the message is taken.
-        self.send(What::Heartbeat { next: 0, begun: false });
+        self.send(What::Heartbeat { next: self.reply.next, begun: self.reply.begun_at.is_some() });
+        let mut answer = None;
+        match self.reply.waiting_until {
+            Some(until) => {
+                // n8n isn't called.
+                call = None;
+                self.wait(until);
+            }
+            None => answer = Some(self.worker.client.ask(self.message)),
+        }
         let terminal = loop {
-            match self.turn(&mut answer, &mut requests, &mut beat, &mut progress, cut).await {
-                Turn::Read(Step::More) => self.want_save(),
+            match self.turn(&mut answer, requests, &mut beat, &mut progress, cut).await {
+                Turn::Read(Step::More) => {
+                    if self.first_text.is_some() {
+                        call.as_mut().map(Call::answering);
+                    }
+                    self.want_save();
+                }
                 Turn::Read(Step::End(result)) => {
-                    // Anything but silence: n8n is there.
-                    let reached =
-                        !matches!(result, Err(FailureCode::UpstreamUnreachable | FailureCode::UpstreamTimeout));
-                    self.worker.n8n_answers.store(reached, Ordering::Relaxed);
-                    break match result {
-                        Ok(()) => self.end(FinishReason::Stop),
-                        Err(code) => self.failed(code),
-                    };
+                    if let (Some(call), Some(answer)) = (call.take(), &answer) {
+                        call.over(answer.is_outage());
+                    }
+                    let may_go_on = answer.take().is_some_and(|answer| self.read_to_its_end(&answer));
+                    match result {
+                        Ok(()) => break self.end(FinishReason::Stop),
+                        Err(_) if may_go_on && self.takes_late(self.message) => {
+                            self.wait(Millis::now().after(self.worker.late_reply_ttl));
+                        }
+                        Err(code) => break self.failed(code),
+                    }
                 }
                 Turn::Asked(Request::Ask(ask, to)) => answer_ask(&self.reply, &ask, to),
                 Turn::Asked(Request::Cancel(Cancel { message_id })) if message_id == self.reply.message_id => {
                     break self.end(FinishReason::Cancelled);
                 }
                 Turn::Asked(Request::Cancel(_)) => {}
+                Turn::Asked(Request::Late(late, to)) => {
+                    self.take_late(*late, to, delivery, requests).await?;
+                    if self.cancel_asked {
+                        break self.end(FinishReason::Cancelled);
+                    }
+                    if self.last_late.is_some() {
+                        break self.end(FinishReason::Stop);
+                    }
+                }
                 Turn::Beat => {
                     self.send(What::Heartbeat { next: self.reply.next, begun: self.reply.begun_at.is_some() });
                 }
                 Turn::Progress => delivery.progress().await,
                 Turn::SaveDue => self.start_save(),
-                Turn::Saved(result) => self.saved(result).await.ok()?,
-                Turn::Cut => break self.failed(FailureCode::Interrupted),
+                Turn::Saved(result) => {
+                    let written = result.is_ok();
+                    self.saved(result).await?;
+                    self.keep_recorded(written);
+                }
+                Turn::TooLate => break self.failed(FailureCode::UpstreamTimeout),
+                Turn::HandOver if self.hand_over(delivery, requests).await? => return Ok(Ended::HandedOver),
+                Turn::HandOver | Turn::Cut => break self.failed(FailureCode::Interrupted),
             }
         };
-        self.worker.metrics.node_errors.inc_by(answer.errors().into());
-        self.worker.metrics.odd_lines.inc_by(answer.odd_lines().into());
-        tracing::info!(
-            message.id = %self.message.message_id, site = %self.message.site, ?terminal,
-            upstream.status = answer.status(), upstream.tries = answer.tries(), "a reply is over"
-        );
+        // One that was cancelled or cut says nothing of n8n, and another may try.
+        drop(call);
         // Closes the connection where the answer was not read to its end.
-        drop(answer);
+        if let Some(answer) = answer.take() {
+            self.read_to_its_end(&answer);
+        }
+        tracing::info!(message.id = %self.message.message_id, site = %self.message.site, ?terminal, "a reply is over");
         self.reply.finish(terminal.clone());
         let limit = if cut.is_cancelled() { RECORD_END_WHEN_CUT } else { RECORD_END_WITHIN };
-        self.record_end(delivery, &mut requests, limit).await.ok()?;
+        if !self.record(delivery, requests, limit, |held| held.terminal.is_some()).await? {
+            tracing::error!(message.id = %self.message.message_id, "the end of a reply could not be recorded");
+            return Err(TakenOver);
+        }
         // Before the message is gone: nobody else would tell it.
         self.worker.count(self.message, &terminal, self.first_text);
         // Before the end is told, so that whoever answers it at once finds the session free.
         delivery.ack().await;
+        if let Some((to, first)) = self.last_late.take() {
+            self.tell_from(first);
+            to.send(Taken::Now);
+        }
         self.send(What::Done(terminal));
-        Some(requests)
+        Ok(Ended::Over)
+    }
+
+    /// Counts what n8n's answer was like, and says whether its workflow may go on.
+    fn read_to_its_end(&self, answer: &n8n::Answer) -> bool {
+        self.worker.metrics.node_errors.inc_by(answer.errors().into());
+        self.worker.metrics.odd_lines.inc_by(answer.odd_lines().into());
+        self.worker.metrics.retries.inc_by(answer.tries().saturating_sub(1).into());
+        self.worker.metrics.retries_refused.inc_by(answer.out_of_budget().into());
+        tracing::info!(
+            message.id = %self.message.message_id, site = %self.message.site,
+            upstream.status = answer.status(), upstream.tries = answer.tries(), "n8n is read no more"
+        );
+        answer.may_go_on()
     }
 
     async fn turn(
         &mut self,
-        answer: &mut n8n::Answer,
+        answer: &mut Option<n8n::Answer>,
         requests: &mut Requests,
         beat: &mut Interval,
         progress: &mut Interval,
         cut: &CancellationToken,
     ) -> Turn {
-        let Self { worker, message, sender, reply, first_text, save_at, saving, .. } = self;
+        let Self { worker, message, sender, reply, first_text, save_at, saving, waiting, .. } = self;
+        let may_leave = waiting.is_some() && worker.bus.outlives_process();
         let mut tell = |piece: Piece<'_>| {
             let what = match piece {
                 Piece::Begun => {
@@ -223,7 +316,8 @@ impl Run<'_> {
             sender.send(&Event { message_id: reply.message_id.clone(), attempt: reply.attempt, what });
         };
         tokio::select! {
-            step = answer.read(&mut tell) => Turn::Read(step),
+            step = async { answer.as_mut().expect("asked only while there is one").read(&mut tell).await },
+                if answer.is_some() => Turn::Read(step),
             request = requests.next() => Turn::Asked(request),
             _ = beat.tick() => Turn::Beat,
             _ = progress.tick() => Turn::Progress,
@@ -232,11 +326,14 @@ impl Run<'_> {
             }
             () = async { tokio::time::sleep_until(save_at.expect("asked only when set")).await },
                 if save_at.is_some() && saving.is_none() => Turn::SaveDue,
+            () = async { tokio::time::sleep_until(waiting.expect("asked only when set")).await },
+                if waiting.is_some() => Turn::TooLate,
+            () = worker.stopping.cancelled(), if may_leave => Turn::HandOver,
             () = cut.cancelled() => Turn::Cut,
         }
     }
 
-    fn send(&self, what: What<'_>) {
+    pub(crate) fn send(&self, what: What<'_>) {
         let (message_id, attempt) = (self.reply.message_id.clone(), self.reply.attempt);
         self.sender.send(&Event { message_id, attempt, what });
     }
@@ -248,6 +345,16 @@ impl Run<'_> {
 
     fn failed(&self, code: FailureCode) -> Terminal {
         Terminal::Failed { chunks: self.reply.next, code }
+    }
+
+    /// When text first came is known by whoever brings it.
+    pub(crate) fn note_text(&mut self) {
+        self.first_text.get_or_insert_with(|| self.message.accepted_at.age_at(Millis::now()));
+        self.worker.metrics.chunks.inc();
+    }
+
+    pub(crate) fn save_at(&mut self, at: Instant) {
+        self.save_at = Some(at);
     }
 
     /// The first chunk is recorded at once, what follows every second.
@@ -309,27 +416,34 @@ impl Run<'_> {
         }
     }
 
-    /// Writes the end into the record, through an outage of the bus if it must; edges are answered meanwhile.
-    async fn record_end(
+    /// Writes the reply into the record until what is there `holds`, through an outage of the bus if it must; edges are
+    /// answered meanwhile. `false` when that did not work out within `limit`.
+    pub(crate) async fn record(
         &mut self,
         delivery: &Delivery,
         requests: &mut Requests,
         limit: Duration,
-    ) -> Result<(), TakenOver> {
+        holds: impl Fn(&Reply) -> bool,
+    ) -> Result<bool, TakenOver> {
         let until = Instant::now() + limit;
         let (mut progress, mut pause) = (every(PROGRESS), Duration::from_millis(20));
         loop {
             if self.saving.is_none() {
                 self.start_save();
             }
-            // An earlier write may still be on its way; the end needs one of its own after it.
-            let holds_end = self.record.find(&self.reply.message_id).is_some_and(|held| held.terminal.is_some());
+            // An earlier write may still be on its way; what is new needs one of its own after it.
+            let is_new = self.record.find(&self.reply.message_id).is_some_and(&holds);
             let saving = self.saving.as_mut().expect("just started");
             let result = tokio::select! {
                 result = saving => result,
                 request = requests.next() => {
-                    if let Request::Ask(ask, to) = request {
-                        self.answer_unfinished(&ask, to);
+                    match request {
+                        Request::Ask(ask, to) => self.answer_unfinished(&ask, to),
+                        Request::Cancel(Cancel { message_id }) => {
+                            self.cancel_asked |= message_id == self.reply.message_id;
+                        }
+                        // Its edge tries again.
+                        Request::Late(..) => {}
                     }
                     continue;
                 }
@@ -340,13 +454,12 @@ impl Run<'_> {
             };
             let written = result.is_ok();
             self.saved(result).await?;
-            if written && holds_end {
-                return Ok(());
+            if written && is_new {
+                return Ok(true);
             }
             if !written {
                 if Instant::now() > until {
-                    tracing::error!(message.id = %self.message.message_id, "the end of a reply could not be recorded");
-                    return Err(TakenOver);
+                    return Ok(false);
                 }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(1));
@@ -377,8 +490,10 @@ async fn answer_latecomers(reply: &Reply, mut requests: Requests, cut: &Cancella
     loop {
         tokio::select! {
             request = requests.next() => {
-                if let Request::Ask(ask, to) = request {
-                    answer_ask(reply, &ask, to);
+                match request {
+                    Request::Ask(ask, to) => answer_ask(reply, &ask, to),
+                    Request::Late(_, to) => to.send(Taken::Over),
+                    Request::Cancel(_) => {}
                 }
             }
             () = &mut over => return,

@@ -322,6 +322,90 @@ async fn a_refused_connection_is_tried_again_and_has_run_nothing() {
     assert_eq!(demo.asked(), 0);
 }
 
+/// A 503 is repeated only where it says that nothing ran: it names a time, or has n8n's own words.
+#[tokio::test]
+async fn a_503_that_ran_nothing_is_asked_again() {
+    let not_ready = || Script::of(503, "application/json").bytes(r#"{"code":503,"message":"Database is not ready!"}"#);
+    let later = |seconds: &str| Script::of(503, "text/html").header("retry-after", seconds).bytes("<html>");
+    async fn check(first: Script, asked: u64) {
+        let told = format!("{first:?}");
+        let demo = Demo::scripted(ANY_PORT).await.unwrap();
+        demo.will(first).will(Script::says(["ready"]));
+        let reply = Reply::of(&client(demo.url().as_str(), &[]), "hi").await;
+        let expected = if asked > 1 { Ok(()) } else { Err(FailureCode::UpstreamUnreachable) };
+        assert_eq!((reply.end, demo.asked()), (expected, asked), "{told}");
+        assert_eq!(reply.answer.is_outage(), asked == 1);
+    }
+    check(not_ready(), 2).await;
+    check(later("0"), 2).await;
+    // Longer than any try waits: told at once.
+    check(later("31"), 1).await;
+    check(later("99999999999999999999"), 1).await;
+    check(later("Wed, 21 Oct 2099 07:28:00 GMT"), 1).await;
+    // A proxy that lost n8n in the middle says as much, and no time.
+    check(Script::of(503, "text/plain").bytes("upstream connect error or disconnect/reset before headers"), 1).await;
+    check(Script::of(503, "application/json").bytes("{}"), 1).await;
+    check(Script::of(502, "text/html").header("retry-after", "0"), 1).await;
+    // A workflow's own words: it ran.
+    let own = "sandbox allow-downloads allow-forms";
+    check(not_ready().header("content-security-policy", own), 1).await;
+    check(later("0").header("content-security-policy", own), 1).await;
+}
+
+/// It is waited for as long as it asks for.
+#[tokio::test]
+async fn a_503_is_given_its_time() {
+    let demo = Demo::scripted(ANY_PORT).await.unwrap();
+    demo.will(Script::of(503, "").header("retry-after", "1")).will(Script::says(["ready"]));
+    let reply = Reply::of(&client(demo.url().as_str(), &[]), "hi").await;
+    assert_eq!((reply.text().as_str(), reply.end), ("ready", Ok(())));
+    assert!(reply.took >= Duration::from_secs(1), "{:?}", reply.took);
+}
+
+/// All replies of a client share its budget: a part of the calls, and a few besides.
+#[tokio::test]
+async fn tries_are_under_a_budget() {
+    async fn check(settings: &[&str], calls: u64, asked: u64) {
+        let demo = Demo::scripted(ANY_PORT).await.unwrap();
+        let client = client(demo.url().as_str(), &[&["--n8n-connect-retries", "1"], settings].concat());
+        let mut refused = 0;
+        for _ in 0..calls {
+            let reply = Reply::of(&client, "[[starting]]").await;
+            assert_eq!(reply.end, Err(FailureCode::UpstreamUnreachable));
+            refused += u64::from(reply.answer.out_of_budget());
+        }
+        assert_eq!((demo.asked(), refused), (asked, calls * 2 - asked), "{settings:?}");
+    }
+    check(&["--n8n-retry-floor", "0", "--n8n-retry-budget", "0"], 3, 3).await;
+    check(&["--n8n-retry-floor", "0"], 20, 24).await;
+    check(&["--n8n-retry-floor", "0", "--n8n-retry-budget", "100"], 5, 10).await;
+    // One a second is ten in the ten seconds that are looked at.
+    check(&["--n8n-retry-budget", "0"], 12, 22).await;
+}
+
+/// What speaks against n8n itself, and what against its workflow, or against nobody.
+#[tokio::test]
+async fn an_outage_is_told_from_a_failure() {
+    async fn check(script: Script, expected: bool) {
+        let told = format!("{script:?}");
+        let (reply, _demo) = ask(script, &["--n8n-first-token-timeout", "100ms", "--n8n-idle-timeout", "100ms"]).await;
+        assert_eq!(reply.answer.is_outage(), expected, "{told} ended as {:?}", reply.end);
+    }
+    check(Script::of(500, "application/json"), true).await;
+    check(Script::silence(), true).await;
+    check(Script::hangs_up(), true).await;
+    check(Script::lines().begin().cut(), true).await;
+    check(Script::lines().begin().items(["one"]).hang(), true).await;
+    check(Script::text("<!DOCTYPE html><p>"), true).await;
+    check(Script::lines().begin().items(["one"]).cut(), false).await;
+    check(Script::lines().error("no"), false).await;
+    check(Script::lines(), false).await;
+    check(Script::of(401, ""), false).await;
+    check(Script::of(404, "application/json"), false).await;
+    check(Script::json("{}"), false).await;
+    check(Script::says(["one"]), false).await;
+}
+
 #[tokio::test]
 async fn n8n_may_come_up_between_two_tries() {
     let addr = nowhere().await;

@@ -33,10 +33,10 @@ mod roll_call;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use protocol::{Charges, Event, Fact, Message, MessageId, Millis, Record, Reply, SessionId};
+use protocol::{Charges, Event, Fact, Message, MessageId, Millis, Record, Reply, SessionId, SiteId};
 use serde::{Deserialize, Serialize};
 
 pub use config::{Config, NatsConfig};
@@ -51,6 +51,10 @@ pub const LIVE_BUFFER: usize = 1024;
 pub const FACT_QUEUE: usize = 10_000;
 /// Bytes of text that one answer to an [`Ask`] holds at most: as JSON it stays under NATS' 1 MB whatever it holds.
 pub const ASK_PART: usize = 128 * 1024;
+/// A worker has this long to record what came late.
+pub const LATE_WITHIN: Duration = Duration::from_secs(3);
+/// A message may be in workers' hands for this long. The queue forgets what is older than this and `QUEUE_TIMEOUT`.
+pub const LONGEST_RUN: Duration = Duration::from_secs(3600);
 /// A repeat of a message within this time is seen as one even when the session's record is gone.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// A used proof is remembered for this long: it is good for a minute before and after its time, and clocks differ.
@@ -178,7 +182,40 @@ pub struct Cancel {
     pub message_id: MessageId,
 }
 
-/// What a worker says of itself every second.
+/// What a workflow sends late, for a reply that is not over. Its `Debug` form shows no text.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Late {
+    /// Whose reply.
+    pub message_id: MessageId,
+    /// Tells a repeat: two of one key are the same piece.
+    pub key: String,
+    /// The text; may be empty where the reply only ends.
+    pub content: String,
+    /// Whether the reply ends with it.
+    pub last: bool,
+}
+
+impl std::fmt::Debug for Late {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Late({}, {} bytes, last: {})", self.message_id, self.content.len(), self.last)
+    }
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Taken {
+    /// It is in the reply, and recorded.
+    Now,
+    /// It came before.
+    Before,
+    /// The reply would be over its size limit with it.
+    TooLarge,
+    /// The worker runs no such reply, or it is over.
+    Over,
+}
+
+/// What a worker says of itself every second, and when a circuit changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Which process.
@@ -189,6 +226,22 @@ pub struct Status {
     pub running: u32,
     /// Whether its calls to n8n get through: `ok`, `open`, `half_open` or `unknown`.
     pub n8n: String,
+    /// The circuits of the sites that it calls n8n for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sites: BTreeMap<SiteId, Circuit>,
+}
+
+/// Whether a worker calls a site's n8n.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Circuit {
+    /// Not for now.
+    Open,
+    /// A call at a time, to see whether it is back.
+    HalfOpen,
+    /// It does. What a newer worker says otherwise is taken for this: a message is then not refused.
+    #[serde(other)]
+    Closed,
 }
 
 /// One live thing of a session.
@@ -283,6 +336,12 @@ impl Bus {
         either!(&self.0, bus => bus.cancel(session, cancel).await)
     }
 
+    /// Hands what came late to the worker that runs the session; `None` when no worker does, or none says in time what
+    /// became of it: then it may have been taken, and a repeat will tell.
+    pub async fn late(&self, session: &SessionId, late: &Late) -> Result<Option<Taken>, Error> {
+        either!(&self.0, bus => bus.late(session, late).await)
+    }
+
     /// The session's record; an empty one with revision 0 when there is none.
     pub async fn record(&self, session: &SessionId, read: Read) -> Result<Stored, Error> {
         either!(&self.0, bus => bus.record(session, read).await)
@@ -367,6 +426,11 @@ impl Bus {
         }
     }
 
+    /// Whether what is queued outlives this process, so that another one can go on with it.
+    pub fn outlives_process(&self) -> bool {
+        matches!(self.0, Variant::Nats(_))
+    }
+
     /// How long the bus takes to answer; an error when it doesn't within a second.
     pub async fn ping(&self) -> Result<Duration, Error> {
         either!(&self.0, bus => bus.ping().await)
@@ -380,6 +444,11 @@ impl Bus {
     /// Who has been heard within three seconds.
     pub fn presence(&self) -> Presence {
         either!(&self.0, bus => bus.presence())
+    }
+
+    /// Whether there is a worker, and none that would call this site's n8n now: a message would only be told so.
+    pub fn circuit_is_open(&self, site: &SiteId) -> bool {
+        either!(&self.0, bus => bus.roll_call()).circuit_is_open(site)
     }
 
     /// Says that this worker is there. To be repeated every second.
@@ -585,6 +654,26 @@ pub enum Request {
     Ask(Ask, Answer),
     /// End a reply.
     Cancel(Cancel),
+    /// More of a reply, from its workflow.
+    Late(Box<Late>, LateAnswer),
+}
+
+/// Where it is told what became of a [`Late`].
+pub struct LateAnswer(LateAnswerTo);
+
+enum LateAnswerTo {
+    Local(tokio::sync::oneshot::Sender<Taken>),
+    Nats(async_nats::Client, async_nats::Subject),
+}
+
+impl LateAnswer {
+    /// Answers, without waiting.
+    pub fn send(self, taken: Taken) {
+        match self.0 {
+            LateAnswerTo::Local(to) => drop(to.send(taken)),
+            LateAnswerTo::Nats(client, to) => nats::answer(&client, to, &taken),
+        }
+    }
 }
 
 /// Where the answer to an [`Ask`] goes.

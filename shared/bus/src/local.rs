@@ -23,8 +23,8 @@ use tokio::{
 
 use crate::{
     ACK_WAIT, Answer, AnswerTo, Ask, BatchAck, Cancel, Config, DUPLICATE_WINDOW, Delivery, Error, EventsFrom,
-    FACT_QUEUE, FactBatch, LIVE_BUFFER, Live, PROOF_WINDOW, Pending, Presence, Proved, PutError, Read, Request, Said,
-    Status, Stored, Submitted, roll_call::RollCall,
+    FACT_QUEUE, FactBatch, LATE_WITHIN, LIVE_BUFFER, Late, LateAnswer, LateAnswerTo, Live, PROOF_WINDOW, Pending,
+    Presence, Proved, PutError, Read, Request, Said, Status, Stored, Submitted, Taken, roll_call::RollCall,
 };
 pub(crate) use ended::Ended;
 
@@ -206,6 +206,18 @@ impl Local {
         Ok(worker.is_some_and(|worker| worker.try_send(Request::Cancel(cancel.clone())).is_ok()))
     }
 
+    pub(crate) async fn late(&self, session: &SessionId, late: &Late) -> Result<Option<Taken>, Error> {
+        let Some(worker) = self.state().workers.get(session).cloned() else { return Ok(None) };
+        let (to, taken) = oneshot::channel();
+        if worker.try_send(Request::Late(Box::new(late.clone()), LateAnswer(LateAnswerTo::Local(to)))).is_err() {
+            return Ok(None);
+        }
+        match tokio::time::timeout(LATE_WITHIN, taken).await {
+            Ok(Ok(taken)) => Ok(Some(taken)),
+            _ => Ok(None),
+        }
+    }
+
     #[expect(clippy::unused_async, reason = "the other variant waits")]
     pub(crate) async fn record(&self, session: &SessionId, _: Read) -> Result<Stored, Error> {
         let mut state = self.state();
@@ -284,6 +296,10 @@ impl Local {
 
     pub(crate) fn presence(&self) -> Presence {
         self.0.roll_call.presence()
+    }
+
+    pub(crate) fn roll_call(&self) -> &RollCall {
+        &self.0.roll_call
     }
 
     pub(crate) fn announce_worker(&self, status: &Status) {

@@ -39,8 +39,9 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Answer, AnswerTo, Ask, Cancel, Config, ConnectError, Error, EventsFrom, FACT_QUEUE, Live, NatsConfig, Pending,
-    Presence, Proved, PutError, Read, Request, Said, Status, Stored, Submitted, roll_call::RollCall,
+    Answer, AnswerTo, Ask, Cancel, Config, ConnectError, Error, EventsFrom, FACT_QUEUE, LATE_WITHIN, Late, LateAnswer,
+    LateAnswerTo, Live, NatsConfig, Pending, Presence, Proved, PutError, Read, Request, Said, Status, Stored,
+    Submitted, Taken, roll_call::RollCall,
 };
 pub use connect::new_nkey;
 pub(crate) use connect::{Heard, connect};
@@ -67,6 +68,7 @@ fn subject(kind: &str, session: &SessionId) -> Subject {
 #[serde(rename_all = "snake_case")]
 enum Control {
     Cancel(Cancel),
+    Late(Late),
 }
 
 #[derive(Clone)]
@@ -114,8 +116,15 @@ impl Nats {
             closing: CancellationToken::new(),
         }));
         bus.0.tasks.spawn(facts::publish(bus.0.js.clone(), told, Arc::clone(&bus.0.dropped), bus.0.closing.clone()));
-        if role == "edge" {
-            bus.0.tasks.spawn(listen_to_status(bus.0.live.clone(), bus.0.roll_call.clone(), bus.0.closing.clone()));
+        let kinds: &[Kind] = match role {
+            "edge" => &[Kind::Worker, Kind::Analytics],
+            // Whether another one gets through to n8n.
+            "worker" => &[Kind::Worker],
+            _ => &[],
+        };
+        for kind in kinds {
+            let (live, roll_call, closing) = (bus.0.live.clone(), bus.0.roll_call.clone(), bus.0.closing.clone());
+            bus.0.tasks.spawn(listen_to_status(*kind, live, roll_call, closing));
         }
         Ok(bus)
     }
@@ -203,6 +212,18 @@ impl Nats {
             }
             Ok(Err(error)) => Err(unavailable(&error)),
             Err(_) => Ok(false),
+        }
+    }
+
+    pub(crate) async fn late(&self, session: &SessionId, late: &Late) -> Result<Option<Taken>, Error> {
+        let payload = serde_json::to_vec(&Control::Late(late.clone())).map_err(|e| Error::unreadable(&e))?;
+        let request = async_nats::Request::new().payload(payload.into()).timeout(Some(LATE_WITHIN));
+        match self.0.live.send_request(subject("ctl", session), request).await {
+            Ok(answer) => serde_json::from_slice(&answer.payload).map(Some).map_err(|e| Error::unreadable(&e)),
+            Err(error) if matches!(error.kind(), RequestErrorKind::NoResponders | RequestErrorKind::TimedOut) => {
+                Ok(None)
+            }
+            Err(error) => Err(unavailable(&error)),
         }
     }
 
@@ -322,6 +343,10 @@ impl Nats {
         self.0.roll_call.presence()
     }
 
+    pub(crate) fn roll_call(&self) -> &RollCall {
+        &self.0.roll_call
+    }
+
     pub(crate) fn announce_worker(&self, status: &Status) {
         if let Ok(payload) = serde_json::to_vec(status) {
             self.publish_now(format!("status.worker.{}", status.id).into(), payload.into());
@@ -410,14 +435,19 @@ impl Requests {
                     _ => tracing::warn!("dropped an ask that can't be read"),
                 },
                 Some(message) = self.controls.next() => {
-                    let Ok(Control::Cancel(cancel)) = serde_json::from_slice(&message.payload) else {
-                        tracing::warn!("dropped an order that can't be read");
-                        continue;
-                    };
-                    if let Some(to) = message.reply {
-                        publish_now(&self.client, to, Bytes::new());
+                    match (serde_json::from_slice(&message.payload), message.reply) {
+                        (Ok(Control::Cancel(cancel)), to) => {
+                            if let Some(to) = to {
+                                publish_now(&self.client, to, Bytes::new());
+                            }
+                            return Request::Cancel(cancel);
+                        }
+                        (Ok(Control::Late(late)), Some(to)) => {
+                            let to = LateAnswer(LateAnswerTo::Nats(self.client.clone(), to));
+                            return Request::Late(Box::new(late), to);
+                        }
+                        _ => tracing::warn!("dropped an order that can't be read"),
                     }
-                    return Request::Cancel(cancel);
                 }
                 else => std::future::pending().await,
             }
@@ -433,8 +463,8 @@ pub(crate) fn send(client: &Client, subject: &Subject, event: &Event<'_>) {
     }
 }
 
-pub(crate) fn answer(client: &Client, to: Subject, reply: &Reply) {
-    match serde_json::to_vec(reply) {
+pub(crate) fn answer(client: &Client, to: Subject, answer: &impl Serialize) {
+    match serde_json::to_vec(answer) {
         Ok(payload) => publish_now(client, to, payload.into()),
         Err(error) => tracing::error!(%error, "an answer can't be written"),
     }
@@ -493,23 +523,30 @@ pub(crate) fn unavailable(error: &(dyn std::error::Error + 'static)) -> Error {
     Error::Unavailable(text)
 }
 
+/// Who says that they are there.
+#[derive(Clone, Copy)]
+enum Kind {
+    Worker,
+    Analytics,
+}
+
 /// Follows who says that they are there.
-async fn listen_to_status(client: Client, roll_call: RollCall, closing: CancellationToken) {
-    let (workers, analytics) =
-        tokio::join!(client.subscribe("status.worker.*"), client.subscribe("status.analytics.*"));
-    let (Ok(mut workers), Ok(mut analytics)) = (workers, analytics) else {
+async fn listen_to_status(kind: Kind, client: Client, roll_call: RollCall, closing: CancellationToken) {
+    let subject = match kind {
+        Kind::Worker => "status.worker.*",
+        Kind::Analytics => "status.analytics.*",
+    };
+    let Ok(mut said) = client.subscribe(subject).await else {
         tracing::error!("can't listen to who is there");
         return;
     };
-    loop {
-        tokio::select! {
-            Some(message) = workers.next() => match serde_json::from_slice::<Status>(&message.payload) {
+    while let Some(Some(message)) = closing.run_until_cancelled(said.next()).await {
+        match kind {
+            Kind::Worker => match serde_json::from_slice::<Status>(&message.payload) {
                 Ok(status) => roll_call.worker(status),
                 Err(_) => tracing::debug!("dropped a status that can't be read"),
             },
-            Some(_) = analytics.next() => roll_call.analytics(),
-            () = closing.cancelled() => return,
-            else => return,
+            Kind::Analytics => roll_call.analytics(),
         }
     }
 }

@@ -5,8 +5,8 @@
 use std::{borrow::Cow, sync::atomic::AtomicU64, time::Duration};
 
 use bus::{
-    ACK_WAIT, Ask, Bus, Cancel, Config, Ending, Error, LIVE_BUFFER, Live, Proved, PutError, Read, Request, Status,
-    Submitted, testing::NatsServer,
+    ACK_WAIT, Ask, Bus, Cancel, Circuit, Config, Ending, Error, LIVE_BUFFER, Late, Live, Proved, PutError, Read,
+    Request, Status, Submitted, Taken, testing::NatsServer,
 };
 use protocol::{
     Charges, Event, Fact, FactKind, FinishReason, Key, Message, MessageId, Millis, Record, Reply, SessionId, SiteId,
@@ -85,6 +85,7 @@ fn message(session: &SessionId, id: &str) -> Message {
         user_agent: None,
         client_ip: None,
         identity: None,
+        reply_url: None,
         accepted_at: Millis::now(),
         traceparent: None,
     }
@@ -331,7 +332,10 @@ promise!(
         let session = session();
         let ask = Ask { message_id: Some(MessageId::new("message-1").unwrap()), from: 3 };
         let cancel = Cancel { message_id: MessageId::new("message-1").unwrap() };
+        let message_id = MessageId::new("message-1").unwrap();
+        let late = Late { message_id, key: "k1".into(), content: "more".into(), last: true };
         let began = std::time::Instant::now();
+        assert_eq!(d.edge.late(&session, &late).await.unwrap(), None);
         assert_eq!(d.edge.ask(&session, &ask).await.unwrap(), None);
         assert!(!d.edge.cancel(&session, &cancel).await.unwrap());
         assert!(began.elapsed() < Duration::from_secs(1), "no worker is no reason to wait");
@@ -347,16 +351,30 @@ promise!(
                     assert_eq!(asked, ask);
                     answer.send(answered.clone());
                 }
-                Request::Cancel(_) => panic!("nothing was cancelled yet"),
+                Request::Cancel(_) | Request::Late(..) => panic!("nothing of that was said yet"),
             }
             match requests.next().await {
                 Request::Cancel(asked) => assert_eq!(asked, cancel),
-                Request::Ask(..) => panic!("nothing was asked again"),
+                Request::Ask(..) | Request::Late(..) => panic!("nothing of that was said"),
+            }
+            match requests.next().await {
+                Request::Late(came, answer) => {
+                    assert_eq!(*came, late);
+                    answer.send(Taken::Now);
+                }
+                Request::Ask(..) | Request::Cancel(_) => panic!("nothing of that was said"),
+            }
+            // One that nobody answers is not taken, as far as its edge knows.
+            match requests.next().await {
+                Request::Late(_, answer) => drop(answer),
+                Request::Ask(..) | Request::Cancel(_) => panic!("nothing of that was said"),
             }
         };
         let edge = async {
             assert_eq!(d.edge.ask(&session, &ask).await.unwrap(), Some(answered.clone()));
             assert!(d.edge.cancel(&session, &cancel).await.unwrap());
+            assert_eq!(d.edge.late(&session, &late).await.unwrap(), Some(Taken::Now));
+            assert_eq!(d.edge.late(&session, &late).await.unwrap(), None);
         };
         tokio::join!(worker, edge);
         drop(requests);
@@ -413,18 +431,27 @@ promise!(
 );
 
 promise!(
-    /// Edges know who is there.
+    /// Edges and workers know who is there, and whether any of them calls n8n.
     presence_is_known,
     Config::default(),
     |d| async move {
         assert!(d.edge.presence().workers.is_empty() && !d.edge.presence().analytics);
-        let status = Status { id: "w1".into(), capacity: 64, running: 0, n8n: "ok".into() };
-        while d.edge.presence().workers.is_empty() || !d.edge.presence().analytics {
+        let site = SiteId::new("default").unwrap();
+        assert!(!d.edge.circuit_is_open(&site));
+        let sites = [(site.clone(), Circuit::Open)].into();
+        let status = Status { id: "w1".into(), capacity: 64, running: 0, n8n: "open".into(), sites };
+        while d.edge.presence().workers.is_empty()
+            || !d.edge.presence().analytics
+            || d.worker.presence().workers.is_empty()
+        {
             d.worker.announce_worker(&status);
             d.analytics.announce_analytics("a1");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        assert_eq!(d.edge.presence().workers, [status]);
+        assert_eq!(d.edge.presence().workers, std::slice::from_ref(&status));
+        assert_eq!(d.worker.presence().workers, [status]);
+        assert!(d.edge.circuit_is_open(&site) && d.worker.circuit_is_open(&site));
+        assert!(!d.edge.circuit_is_open(&SiteId::new("another").unwrap()));
     }
 );
 

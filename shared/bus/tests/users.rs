@@ -80,7 +80,6 @@ const FORBIDDEN: &[(&str, &[Act])] = &[
         "edge",
         &[
             // Speaking for a worker, or for the server.
-            Publish("chat.ev.sess_1"),
             Publish("status.worker.w1"),
             Publish("status.analytics.a1"),
             Publish("_INBOX.worker.x"),
@@ -155,6 +154,7 @@ const FORBIDDEN: &[(&str, &[Act])] = &[
             Subscribe("chat.snap.*"),
             Subscribe("chat.end.*"),
             Subscribe("limit.charge.*"),
+            Subscribe("status.analytics.*"),
             Subscribe("_INBOX.>"),
             Subscribe("_INBOX.edge.>"),
         ],
@@ -223,6 +223,7 @@ const ALLOWED: &[(&str, &[Act])] = &[
             Publish("chat.snap.sess_1"),
             Publish("chat.ask.sess_1"),
             Publish("chat.ctl.sess_1"),
+            Publish("chat.ev.sess_1"),
             Publish("chat.end.sess_1"),
             Publish("proof.0a1b"),
             Publish("limit.charge.ip"),
@@ -256,6 +257,7 @@ const ALLOWED: &[(&str, &[Act])] = &[
             Publish("$JS.ACK._.hash.REQ.workers.1.1.1.1.0.token"),
             Subscribe("chat.ask.sess_1"),
             Subscribe("chat.ctl.sess_1"),
+            Subscribe("status.worker.*"),
         ],
     ),
     (
@@ -326,6 +328,7 @@ async fn a_wider_subscription_hears_nothing_deeper() {
         ("edge", "chat.end.>", "chat.end.sess_1.deeper", "chat.end.sess_1"),
         ("edge", "limit.charge.>", "limit.charge.ip.deeper", "limit.charge.ip"),
         ("worker", "chat.ask.>", "chat.ask.sess_1.deeper", "chat.ask.sess_1"),
+        ("worker", "status.worker.>", "status.worker.w1.deeper", "status.worker.w1"),
         ("analytics", "limit.charge.>", "limit.charge.ip.deeper", "limit.charge.ip"),
     ] {
         let mut client = Client::of(&server, role).await;

@@ -21,12 +21,14 @@ pub enum Tier {
     SessionDay,
     /// Messages of a site in a day.
     SiteDay,
+    /// What workflows send late to a session.
+    Late,
 }
 
 impl Tier {
     /// Every tier.
-    pub const ALL: [Self; 7] =
-        [Self::Ip, Self::Create, Self::Session, Self::Site, Self::IpDay, Self::SessionDay, Self::SiteDay];
+    pub const ALL: [Self; 8] =
+        [Self::Ip, Self::Create, Self::Session, Self::Site, Self::IpDay, Self::SessionDay, Self::SiteDay, Self::Late];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -38,6 +40,7 @@ impl Tier {
             Self::IpDay => "ip-day",
             Self::SessionDay => "session-day",
             Self::SiteDay => "site-day",
+            Self::Late => "late",
         }
     }
 }

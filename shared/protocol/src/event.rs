@@ -42,6 +42,11 @@ pub enum What<'a> {
         /// Whether `Begin` was said.
         begun: bool,
     },
+    /// n8n's answer broke off, and the workflow may still send the rest late.
+    Waiting {
+        /// When the reply fails if nothing comes.
+        until: Millis,
+    },
     /// The reply is over.
     Done(Terminal),
 }
@@ -52,6 +57,7 @@ impl std::fmt::Debug for What<'_> {
             Self::Begin { at } => write!(f, "Begin({})", at.0),
             Self::Chunk { index, content } => write!(f, "Chunk({index}, {} bytes)", content.len()),
             Self::Heartbeat { next, begun } => write!(f, "Heartbeat({next}, {begun})"),
+            Self::Waiting { until } => write!(f, "Waiting({})", until.0),
             Self::Done(terminal) => write!(f, "Done({terminal:?})"),
         }
     }
@@ -201,6 +207,7 @@ impl Event<'_> {
             What::Begin { at } => What::Begin { at: *at },
             What::Chunk { index, content } => What::Chunk { index: *index, content: Cow::Borrowed(content) },
             What::Heartbeat { next, begun } => What::Heartbeat { next: *next, begun: *begun },
+            What::Waiting { until } => What::Waiting { until: *until },
             What::Done(terminal) => What::Done(terminal.clone()),
         };
         Event { message_id: self.message_id.clone(), attempt: self.attempt, what }
@@ -214,6 +221,7 @@ impl Event<'_> {
                 What::Chunk { index: *index, content: Cow::Owned(content.clone().into_owned()) }
             }
             What::Heartbeat { next, begun } => What::Heartbeat { next: *next, begun: *begun },
+            What::Waiting { until } => What::Waiting { until: *until },
             What::Done(terminal) => What::Done(terminal.clone()),
         };
         Event { message_id: self.message_id.clone(), attempt: self.attempt, what }

@@ -63,6 +63,13 @@ pub enum FactKind {
         /// From acceptance to the failure.
         duration_ms: u64,
     },
+    /// A workflow sent a message of its own, after its reply was over.
+    MessagePushed {
+        /// Its id.
+        message_id: MessageId,
+        /// Its length in characters.
+        chars: u32,
+    },
     /// The visitor ended the session: what is known of it is to be erased.
     SessionEnded,
 }
@@ -91,6 +98,7 @@ impl FactKind {
             Self::MessageAccepted { .. } => "message_accepted",
             Self::ReplyEnded { .. } => "reply_ended",
             Self::ReplyFailed { .. } => "reply_failed",
+            Self::MessagePushed { .. } => "message_pushed",
             Self::SessionEnded => "session_ended",
         }
     }
@@ -100,7 +108,8 @@ impl FactKind {
             Self::SessionStarted { .. } | Self::SessionEnded => None,
             Self::MessageAccepted { message_id, .. }
             | Self::ReplyEnded { message_id, .. }
-            | Self::ReplyFailed { message_id, .. } => Some(message_id),
+            | Self::ReplyFailed { message_id, .. }
+            | Self::MessagePushed { message_id, .. } => Some(message_id),
         }
     }
 }
@@ -125,6 +134,7 @@ impl Fact {
             FactKind::SessionStarted { .. } => "started",
             FactKind::MessageAccepted { .. } => ACCEPTED,
             FactKind::ReplyEnded { .. } | FactKind::ReplyFailed { .. } => "done",
+            FactKind::MessagePushed { .. } => "pushed",
             FactKind::SessionEnded => ENDED,
         };
         let id = FactId::of(session, kind.message_id(), tag);

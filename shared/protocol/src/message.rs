@@ -47,6 +47,10 @@ pub struct Message {
     /// The customer whom the shop's own server vouched for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Box<RawValue>>,
+    /// Where a workflow can send text of this reply, or of a new message in the session, after it has answered. A
+    /// secret: who knows it speaks in the shop's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_url: Option<String>,
     /// When the edge accepted it.
     pub accepted_at: Millis,
     /// W3C trace context of the request, if any.

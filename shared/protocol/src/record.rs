@@ -13,6 +13,8 @@ pub const MAX_REPLIES: usize = 8;
 pub const MAX_TEXT: usize = 128 * 1024;
 /// Ids of still older replies that a record remembers, so that a late repeat does not run again.
 pub const MAX_OLDER: usize = 64;
+/// Late pieces of one reply whose repeats are known for such.
+pub const MAX_LATE: usize = 64;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +71,15 @@ pub struct Reply {
     /// How it ended, when it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminal: Option<Terminal>,
+    /// Until when it waits for text that its workflow sends late: n8n's own answer broke off, and is read no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_until: Option<Millis>,
+    /// The idempotency keys of what came late, hashed, newest last: no more than [`MAX_LATE`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub late: Vec<String>,
+    /// Whose workflow sent this as a message of its own, after that reply was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push_of: Option<MessageId>,
     /// When this was written.
     pub at: Millis,
 }
@@ -99,8 +110,22 @@ impl Reply {
             chunks: Vec::new(),
             next: 0,
             terminal: None,
+            waiting_until: None,
+            late: Vec::new(),
+            push_of: None,
             at: Millis::now(),
         }
+    }
+
+    /// Takes note of a late piece's key; `false` when that piece came before.
+    pub fn take_late(&mut self, key: &str) -> bool {
+        if self.late.iter().any(|known| known == key) {
+            return false;
+        }
+        let surplus = (self.late.len() + 1).saturating_sub(MAX_LATE);
+        self.late.drain(..surplus);
+        self.late.push(key.to_owned());
+        true
     }
 
     /// Adds the next chunk and returns its index.
@@ -176,11 +201,15 @@ impl Reply {
             chunks: Vec::new(),
             next: self.next,
             terminal: None,
+            waiting_until: self.waiting_until,
+            late: self.late.clone(),
+            push_of: self.push_of.clone(),
             at: self.at,
         }
     }
 
-    fn text_bytes(&self) -> usize {
+    /// Bytes of the kept text.
+    pub fn text_bytes(&self) -> usize {
         self.chunks.iter().map(String::len).sum()
     }
 }

@@ -14,6 +14,7 @@ fn every_fixture_is_read_and_written_back_unchanged() {
     check::<Message>(include_str!("../fixtures/message.json").trim_end());
     check::<Record>(include_str!("../fixtures/record.json").trim_end());
     check::<Record>(include_str!("../fixtures/record-ended.json").trim_end());
+    check::<Record>(include_str!("../fixtures/record-late.json").trim_end());
     include_str!("../fixtures/facts.jsonl").lines().for_each(check::<Fact>);
     include_str!("../fixtures/charges.jsonl").lines().for_each(check::<Charges>);
     for line in include_str!("../fixtures/events.jsonl").lines() {
@@ -27,7 +28,7 @@ fn debug_forms_show_no_text() {
     let message: Message = serde_json::from_str(include_str!("../fixtures/message.json")).expect("a message");
     let record: Record = serde_json::from_str(include_str!("../fixtures/record.json")).expect("a record");
     let shown = format!("{message:?} {:?} {record:?}", message.history);
-    for secret in ["parcel", "Hello", "there", "Mozilla", "cart", "plan", "c-17", "Ada"] {
+    for secret in ["parcel", "eyJ", "Hello", "there", "Mozilla", "cart", "plan", "c-17", "Ada"] {
         assert!(!shown.contains(secret), "{secret} in {shown}");
     }
 }

@@ -16,6 +16,9 @@ pub struct LimitSettings {
     /// Sessions an address may create a minute; 0 = no limit.
     #[arg(long, env = "RATE_LIMIT_CREATE_PER_MINUTE", default_value_t = 10)]
     pub rate_limit_create_per_minute: u32,
+    /// Posts to the reply URLs of a session a minute; 0 = no limit.
+    #[arg(long, env = "RATE_LIMIT_LATE_PER_MINUTE", default_value_t = 60)]
+    pub rate_limit_late_per_minute: u32,
 
     /// Messages of a session that are accepted in a day; 0 = no limit. Default: 200, and none where
     /// `RATE_LIMIT_SESSION_PER_MINUTE` is 0.

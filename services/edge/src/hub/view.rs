@@ -43,6 +43,7 @@ pub(super) struct Known {
     attempt: u32,
     queued: Option<Bytes>,
     begin: Option<Bytes>,
+    waiting: Option<Bytes>,
     /// Index of the first kept chunk.
     offset: u32,
     chunks: Vec<Bytes>,
@@ -94,6 +95,7 @@ pub(crate) struct Cursor {
     /// The message whose reply is being shown, once something of it was.
     current: Option<MessageId>,
     queued_shown: bool,
+    waiting_shown: bool,
     /// Sent before anything else.
     gap: Option<Bytes>,
 }
@@ -106,6 +108,7 @@ impl Known {
             attempt: 0,
             queued: None,
             begin: None,
+            waiting: None,
             offset: 0,
             chunks: Vec::new(),
             bytes: 0,
@@ -151,7 +154,7 @@ impl Known {
         self.timing.claimed = true;
         match &event.what {
             What::Begin { at } if self.begin.is_none() => {
-                self.begin = Some(sse::begin(&self.message_id, *at));
+                self.begin = Some(sse::begin(&self.message_id, *at, None));
                 Merged::New
             }
             What::Begin { .. } => Merged::Nothing,
@@ -163,8 +166,17 @@ impl Known {
             What::Chunk { .. } => Merged::Hole,
             What::Heartbeat { next, begun } if *next > self.next() || (*begun && self.begin.is_none()) => Merged::Hole,
             What::Heartbeat { .. } => Merged::Nothing,
+            What::Waiting { until } => self.wait(*until),
             What::Done(terminal) => self.finish(terminal),
         }
+    }
+
+    fn wait(&mut self, until: Millis) -> Merged {
+        if self.waiting.is_some() {
+            return Merged::Nothing;
+        }
+        self.waiting = Some(sse::waiting(&self.message_id, until));
+        Merged::New
     }
 
     /// Merges what a worker or the record holds. What lies between what is here and what is kept there is lost for
@@ -178,7 +190,7 @@ impl Known {
         self.timing.claimed = true;
         let mut merged = Merged::Nothing;
         if let (None, Some(at)) = (&self.begin, reply.begun_at) {
-            self.begin = Some(sse::begin(&self.message_id, at));
+            self.begin = Some(sse::begin(&self.message_id, at, reply.push_of.as_ref()));
             merged = Merged::New;
         }
         if reply.offset > self.next() {
@@ -191,13 +203,12 @@ impl Known {
             self.push(content);
             merged = Merged::New;
         }
-        match &reply.terminal {
-            Some(terminal) => match self.finish(terminal) {
-                Merged::Nothing => merged,
-                finished => finished,
-            },
-            None => merged,
-        }
+        let last = match (&reply.terminal, reply.waiting_until) {
+            (Some(terminal), _) => self.finish(terminal),
+            (None, Some(until)) => self.wait(until),
+            (None, None) => Merged::Nothing,
+        };
+        if last == Merged::Nothing { merged } else { last }
     }
 }
 
@@ -399,7 +410,7 @@ impl View {
     }
 
     fn cursor(&self, number: u64) -> Cursor {
-        Cursor { only: None, number, shown: 0, current: None, queued_shown: false, gap: None }
+        Cursor { only: None, number, shown: 0, current: None, queued_shown: false, waiting_shown: false, gap: None }
     }
 
     /// What the listener has not seen yet, in one piece, and how many events that is. The flag says that its one reply is over.
@@ -432,6 +443,10 @@ impl View {
                 cursor.read_chunks(known, &mut out);
             }
             let all_shown = cursor.shown == 0 || cursor.shown > known.next();
+            if all_shown && known.terminal.is_none() && !cursor.waiting_shown && known.waiting.is_some() {
+                out.extend(known.waiting.clone());
+                cursor.waiting_shown = true;
+            }
             match &known.terminal {
                 Some(terminal) if all_shown => {
                     out.extend(Some(terminal.clone()));
@@ -467,7 +482,7 @@ impl View {
                 }
                 out.extend(Some(sse::gap(&cursor.last_id())));
                 let number = if cursor.only.is_some() { self.end() } else { self.live() };
-                (cursor.number, cursor.shown, cursor.current, cursor.queued_shown) = (number, 0, None, false);
+                *cursor = Cursor { only: cursor.only.take(), ..self.cursor(number) };
                 At::Gone
             }
         }
@@ -486,7 +501,8 @@ impl Cursor {
 
     fn move_on(&mut self) {
         self.number += 1;
-        (self.shown, self.current, self.queued_shown) = (0, None, false);
+        (self.shown, self.current) = (0, None);
+        (self.queued_shown, self.waiting_shown) = (false, false);
     }
 
     fn read_chunks(&mut self, known: &Known, out: &mut Batch) {

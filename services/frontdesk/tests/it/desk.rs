@@ -183,6 +183,7 @@ impl Desk {
             ("RATE_LIMIT_SESSION_PER_MINUTE", "0"),
             ("RATE_LIMIT_SITE_PER_MINUTE", "0"),
             ("RATE_LIMIT_CREATE_PER_MINUTE", "0"),
+            ("RATE_LIMIT_LATE_PER_MINUTE", "0"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
@@ -215,6 +216,7 @@ impl Desk {
         let password;
         let mut settings: Vec<(&str, &str)> =
             self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        settings.extend(own);
         if self.guarded {
             password = bus::testing::password(role[0]);
             settings.extend([("NATS_USER", role[0]), ("NATS_PASSWORD", &password)]);

@@ -1,12 +1,14 @@
 //! Stories of visitors, told with real executables, a real nats-server and a scripted n8n.
 
 mod bots;
+mod breaker;
 mod chat;
 mod cli;
 mod crash;
 mod desk;
 mod http;
 mod identity;
+mod late;
 mod limits;
 mod nats;
 mod privacy;

@@ -4,7 +4,10 @@ use std::sync::Once;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::{
+    Client, ClientBuilder, RequestBuilder, Response,
+    header::{HeaderValue, ORIGIN},
+};
 use serde_json::{Value, json};
 
 use crate::desk::LIMIT;
@@ -39,10 +42,20 @@ impl Visitor {
         Self::begin_as(edge, None).await.0
     }
 
+    /// On a page of that origin.
+    pub(crate) async fn begin_on(edge: &str, origin: &'static str) -> Self {
+        let origin = [(ORIGIN, HeaderValue::from_static(origin))].into_iter().collect();
+        Self::begin_by(Client::builder().default_headers(origin), edge, None).await.0
+    }
+
     /// Begins with an identity token; the whole answer as well.
     pub(crate) async fn begin_as(edge: &str, identity_token: Option<&str>) -> (Self, Value) {
+        Self::begin_by(Client::builder(), edge, identity_token).await
+    }
+
+    async fn begin_by(http: ClientBuilder, edge: &str, identity_token: Option<&str>) -> (Self, Value) {
         use_ring();
-        let http = Client::builder().no_proxy().timeout(LIMIT).build().expect("a client");
+        let http = http.no_proxy().timeout(LIMIT).build().expect("a client");
         let body = json!({"fingerprint": FINGERPRINT, "identity_token": identity_token});
         let created = http.post(format!("{edge}/api/v1/session/create")).json(&body);
         let created: Value = created.send().await.expect("the edge answers").json().await.expect("JSON");

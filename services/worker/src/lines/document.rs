@@ -14,7 +14,7 @@ use super::Outcome;
 /// Where a JSON reply keeps its text, the first that is there wins.
 const TEXT_KEYS: [&str; 7] = ["output", "text", "message", "response", "answer", "content", "reply"];
 
-/// What n8n answers when its webhook is set to respond at once: no reply will ever come.
+/// What n8n answers when its webhook is set to respond at once: no reply will come this way.
 const STARTED: &str = "Workflow was started";
 
 /// What n8n answers to every webhook in its first seconds, with status 200.
@@ -92,6 +92,7 @@ fn from_json(text: &str) -> Option<Result<String, Outcome>> {
     Some(match value.plain.or(value.found) {
         Some(text) if !text.is_empty() => Ok(text.into_owned()),
         Some(_) => Err(Outcome::Failed(FailureCode::UpstreamEmpty)),
+        None if value.started => Err(Outcome::Started),
         None => Err(Outcome::Failed(FailureCode::UpstreamInvalid)),
     })
 }
@@ -104,6 +105,8 @@ struct Value<'a> {
     plain: Option<Cow<'a, str>>,
     /// The text that was found in the object or array.
     found: Option<Cow<'a, str>>,
+    /// It is n8n's word that the workflow runs, and nothing else.
+    started: bool,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Value<'a> {
@@ -122,11 +125,11 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Value { plain: Some(Cow::Borrowed(text)), found: None })
+        Ok(Value { plain: Some(Cow::Borrowed(text)), ..Value::default() })
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Value { plain: Some(Cow::Owned(text.to_owned())), found: None })
+        Ok(Value { plain: Some(Cow::Owned(text.to_owned())), ..Value::default() })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
@@ -148,14 +151,14 @@ impl<'de> Visitor<'de> for AnyValue {
         // An empty text gives way to a full one, and is better than none: "empty" is a truer failure than "invalid".
         let candidates = || texts.iter().flatten().chain(&data).chain(&json);
         let found = candidates().find(|text| !text.is_empty()).or_else(|| candidates().next()).cloned();
-        let only_started = started && fields == 1;
-        Ok(Value { plain: None, found: found.filter(|_| !only_started) })
+        let started = started && fields == 1;
+        Ok(Value { plain: None, found: found.filter(|_| !started), started })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let first = seq.next_element::<Value<'de>>()?.unwrap_or_default();
         while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Value { plain: None, found: first.plain.or(first.found) })
+        Ok(Value { found: first.plain.or(first.found), ..Value::default() })
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {

@@ -95,7 +95,7 @@ pub struct Config {
         value_parser = settings::some_time
     )]
     pub token_ttl: Duration,
-    /// How often to try again when n8n can't be reached or is still starting.
+    /// How often to try again when n8n can't be reached or is not ready.
     #[arg(
         id = "n8n_connect_retries",
         value_name = "N8N_CONNECT_RETRIES",
@@ -104,7 +104,8 @@ pub struct Config {
         default_value_t = 2
     )]
     pub connect_retries: u32,
-    /// The wait before the first such try; each further one is four times as long.
+    /// The longest wait before the first such try; each further one is four times as long. Up to half of it is taken
+    /// off at random.
     #[arg(
         id = "n8n_retry_backoff",
         long = "n8n-retry-backoff",
@@ -113,6 +114,26 @@ pub struct Config {
         value_parser = settings::some_time
     )]
     pub retry_backoff: Duration,
+    /// Percent of calls that may be tried again, for all replies of this process together.
+    #[arg(
+        id = "n8n_retry_budget",
+        value_name = "N8N_RETRY_BUDGET",
+        long = "n8n-retry-budget",
+        env = "N8N_RETRY_BUDGET",
+        default_value_t = 20,
+        value_parser = clap::value_parser!(u8).range(0..=100)
+    )]
+    pub retry_budget: u8,
+    /// Tries a second that are allowed besides.
+    #[arg(
+        id = "n8n_retry_floor",
+        value_name = "N8N_RETRY_FLOOR",
+        long = "n8n-retry-floor",
+        env = "N8N_RETRY_FLOOR",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(0..=10_000)
+    )]
+    pub retry_floor: u32,
 }
 
 fn webhook_url(text: &str) -> Result<Url, String> {

@@ -20,6 +20,8 @@ struct Question<'a> {
     message_id: &'a str,
     timestamp: String,
     jwt_token: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_url: Option<&'a str>,
     session: Session<'a>,
     metadata: Metadata<'a>,
 }
@@ -56,6 +58,7 @@ pub(super) fn body(message: &Message, signer: &Signer) -> Result<Bytes, &'static
         message_id: message.message_id.as_str(),
         timestamp: rfc3339(message.accepted_at),
         jwt_token: &token,
+        reply_url: message.reply_url.as_deref(),
         session: Session {
             session_id: message.session.as_str(),
             origin_domain: origin.as_ref().and_then(Url::host_str),

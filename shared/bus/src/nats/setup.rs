@@ -14,10 +14,7 @@ use super::{
     connect::{Heard, connect},
     unavailable,
 };
-use crate::{ACK_WAIT, Config, ConnectError, DUPLICATE_WINDOW, NatsConfig, PROOF_WINDOW};
-
-/// A message may be in a worker's hands for this long: above any sensible `N8N_TOTAL_TIMEOUT`.
-const LONGEST_RUN: Duration = Duration::from_secs(3600);
+use crate::{ACK_WAIT, Config, ConnectError, DUPLICATE_WINDOW, LONGEST_RUN, NatsConfig, PROOF_WINDOW};
 
 /// Making a stream writes to the server's disk, which may be slow; nobody waits for it as visitors do.
 const PATIENCE: Duration = Duration::from_secs(5);
