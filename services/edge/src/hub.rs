@@ -214,7 +214,7 @@ impl Hubs {
         tokio::time::timeout(limit, self.shared.tasks.wait()).await.ok();
     }
 
-    /// Reads the record in once more: what another edge ended there is told by nobody.
+    /// Reads the record in once more: not everything that another edge ended there was told.
     pub(crate) async fn read_again(&self, hub: &Hub) -> Result<(), bus::Error> {
         let stored = self.shared.bus.record(&hub.0.session, Read::Quick).await?;
         hub.0.view().load(&stored.record.replies);
@@ -228,7 +228,8 @@ impl Hubs {
     pub(crate) async fn refuse(&self, hub: &Hub, message: &Message, code: FailureCode) -> Result<bool, bus::Error> {
         let (bus, run) = (&self.shared.bus, edge_run());
         let mut reply = Reply::new(message.message_id.clone(), message.digest.clone(), 0, run);
-        reply.finish(Terminal::Failed { chunks: 0, code });
+        let terminal = Terminal::Failed { chunks: 0, code };
+        reply.finish(terminal.clone());
         let mut failed = 0;
         // Each refusal means that the record moved.
         for _ in 0..8 {
@@ -248,6 +249,9 @@ impl Hubs {
                 Ok(_) => {
                     hub.0.view().load(&record.replies);
                     hub.0.changed.send_replace(());
+                    // The visitor's tabs at other edges have not heard of the message at all.
+                    let (message_id, what) = (message.message_id.clone(), What::Done(terminal));
+                    bus.sender(&message.session).send(&Event { message_id, attempt: 0, what });
                     return Ok(true);
                 }
                 Err(PutError::Lost) => {}

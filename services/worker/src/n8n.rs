@@ -152,9 +152,9 @@ impl Client {
             tries: 0,
             status: None,
             ran: false,
-            goes_on: false,
             cut: false,
             out_of_budget: false,
+            goes_on: false,
             state: State::Waiting(now),
             decoder: Decoder::new(self.0.limits, Media::Missing),
             first_text,
@@ -214,11 +214,11 @@ pub struct Answer {
     status: Option<StatusCode>,
     /// Whether a workflow's own node made the response: then it ran, whatever the text says.
     ran: bool,
-    /// Whether the answer broke off in a way that says nothing of the workflow.
-    goes_on: bool,
     /// Whether the connection broke once it had the request.
     cut: bool,
     out_of_budget: bool,
+    /// Whether the answer broke off in a way that says nothing of the workflow.
+    goes_on: bool,
     state: State,
     decoder: Decoder,
     first_text: Instant,
@@ -292,6 +292,12 @@ impl Answer {
             State::Over(Err(FailureCode::UpstreamError)) => self.cut && !self.decoder.has_text(),
             _ => false,
         }
+    }
+
+    /// Whether a gateway said that it doesn't reach n8n. It may say so of a workflow that it lost, too; but one that takes
+    /// longer than the gateway waits, and answers late, it tells otherwise.
+    pub fn is_away(&self) -> bool {
+        matches!(self.status(), Some(502 | 521..=523))
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, sink: &mut impl FnMut(Piece<'_>)) -> Poll<Read> {
@@ -386,8 +392,8 @@ impl Answer {
         if error.is_connect() || !self.may_have_begun() {
             return self.try_again(what);
         }
-        self.goes_on = true;
         self.cut = true;
+        self.goes_on = true;
         self.fail((FailureCode::UpstreamError, what));
         Step::Next
     }
@@ -471,8 +477,8 @@ impl Answer {
                 }
                 Ok(None) => self.decoder.finish(sink),
                 Err(_) => {
-                    self.goes_on = true;
                     self.cut = true;
+                    self.goes_on = true;
                     self.fail((FailureCode::UpstreamError, "n8n's answer was cut"));
                     return Poll::Ready(Step::Next);
                 }

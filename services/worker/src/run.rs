@@ -195,7 +195,7 @@ impl Run<'_> {
         let mut answer = None;
         match self.reply.waiting_until {
             Some(until) => {
-                // n8n isn't called.
+                // n8n is not called: another message may try.
                 call = None;
                 self.wait(until);
             }
@@ -210,15 +210,17 @@ impl Run<'_> {
                     self.want_save();
                 }
                 Turn::Read(Step::End(result)) => {
-                    if let (Some(call), Some(answer)) = (call.take(), &answer) {
+                    let answer = answer.take();
+                    let may_go_on = answer.as_ref().is_some_and(|answer| self.read_to_its_end(answer));
+                    let waits = result.is_err() && may_go_on && self.takes_late(self.message);
+                    if let Some((call, answer)) = call.take().zip(answer)
+                        && (!waits || answer.is_away())
+                    {
                         call.over(answer.is_outage());
                     }
-                    let may_go_on = answer.take().is_some_and(|answer| self.read_to_its_end(&answer));
                     match result {
                         Ok(()) => break self.end(FinishReason::Stop),
-                        Err(_) if may_go_on && self.takes_late(self.message) => {
-                            self.wait(Millis::now().after(self.worker.late_reply_ttl));
-                        }
+                        Err(_) if waits => self.wait(Millis::now().after(self.worker.late_reply_ttl)),
                         Err(code) => break self.failed(code),
                     }
                 }

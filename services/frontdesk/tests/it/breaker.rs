@@ -127,6 +127,8 @@ in_both_modes!(
         assert_eq!(said.status(), 202);
         let told = elsewhere.listen("?message_id=message-2", None).await.until("failed").await;
         assert_eq!((&told.last().unwrap().data["message_id"], code(&told)), (&json!("message-2"), &json!("circuit_open")));
+        // So is who listens there already.
+        assert_eq!(far.until("failed").await.last().unwrap().data["message_id"], "message-2");
         // A stream that is asked for with the message works as well.
         let asked = elsewhere.listen("?message=hi&message_id=message-3", None).await.until("failed").await;
         assert_eq!(code(&asked), "circuit_open");

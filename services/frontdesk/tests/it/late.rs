@@ -114,7 +114,8 @@ async fn a_reply_that_is_cut_goes_on_over_nats() {
 /// What makes a reply wait, and what does not: n8n's own word for a failure counts at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reply_waits_only_where_its_workflow_may_go_on() {
-    let desk = Desk::all_in_one(&[("LATE_REPLY_TTL", "10m"), ("N8N_FIRST_TOKEN_TIMEOUT", "1s")]).await;
+    let settings = [WAITS, ("N8N_FIRST_TOKEN_TIMEOUT", "1s"), ("BREAKER_FAILURE_RATE", "0")];
+    let desk = Desk::all_in_one(&settings).await;
     let started = Script::json(r#"{"message":"Workflow was started"}"#);
     let mut asked = 0;
     for (script, code) in [
