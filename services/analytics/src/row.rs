@@ -67,23 +67,25 @@ impl Session {
         Self { started, last_seen: started, page_path: None, locale: None, tally: Tally::default() }
     }
 
-    pub(crate) fn apply(&mut self, fact: &Fact) {
+    pub(crate) fn apply(&mut self, fact: &Fact, acceptances: u64) {
         self.last_seen = self.last_seen.max(fact.at);
         if let FactKind::SessionStarted { page_path, locale } = &fact.kind {
             self.started = fact.at;
             self.page_path.clone_from(page_path);
             self.locale.clone_from(locale);
         }
-        self.tally.apply(&fact.kind);
+        self.tally.apply(&fact.kind, acceptances);
     }
 }
 
 impl Tally {
     // Saturating: the numbers come from another process, and none of them may stop this one.
-    pub(crate) fn apply(&mut self, kind: &FactKind) {
+    /// `acceptances`: how many messages are known by this fact to be accepted. Mostly one by its own fact, and none by
+    /// any other; by its end when that is told first.
+    pub(crate) fn apply(&mut self, kind: &FactKind, acceptances: u64) {
+        add(&mut self.messages, acceptances);
         match kind {
-            FactKind::SessionStarted { .. } | FactKind::SessionEnded => {}
-            FactKind::MessageAccepted { .. } => add(&mut self.messages, 1),
+            FactKind::SessionStarted { .. } | FactKind::SessionEnded | FactKind::MessageAccepted { .. } => {}
             FactKind::MessagePushed { .. } => add(&mut self.pushed, 1),
             FactKind::ReplyEnded { chunks, finish_reason, first_chunk_ms, duration_ms, .. } => {
                 match finish_reason {
@@ -130,7 +132,9 @@ mod tests {
     fn after(kinds: impl IntoIterator<Item = (i64, FactKind)>) -> Session {
         let mut session = Session::new(&id());
         for (at, kind) in kinds {
-            session.apply(&Fact { at: Millis(at), ..Fact::now(&SiteId::new("default").unwrap(), &id(), kind) });
+            let acceptances = u64::from(matches!(kind, FactKind::MessageAccepted { .. }));
+            let fact = Fact { at: Millis(at), ..Fact::now(&SiteId::new("default").unwrap(), &id(), kind) };
+            session.apply(&fact, acceptances);
         }
         session
     }

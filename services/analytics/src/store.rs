@@ -3,6 +3,7 @@
 //! # Promises
 //! - [`Store::apply`] is one transaction: all of a batch is on the disk when it returns, or nothing is.
 //! - A fact is applied once, however often it is delivered within [`REMEMBERED`].
+//! - A message whose end was told counts as accepted, also when the edge that accepted it died before it told.
 //! - Of a session that its visitor ended there is no row. The sums of its site still count it, and what is told of it
 //!   later, within [`REMEMBERED`].
 //! - The memory of applied facts is bounded by time; it is cleared in small steps by the transactions that fill it, so
@@ -16,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use protocol::{Fact, FactKind, Millis, SessionId, SiteId};
+use protocol::{Fact, FactId, FactKind, Millis, SessionId, SiteId};
 use redb::{
     Database, Durability, ReadableDatabase as _, ReadableTable, Table, TableDefinition, WriteTransaction,
     backends::InMemoryBackend,
@@ -40,6 +41,9 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const SCHEMA_KEY: &str = "schema";
 /// The form of the tables above.
 const SCHEMA: u64 = 1;
+
+/// Ends the id, among the applied ones, that says: this message counts as accepted, though only its end was told.
+const INFERRED: &str = "inferred";
 
 /// How long a fact that comes again is recognised. Over NATS one comes again half a minute after a lost
 /// acknowledgement; a week also covers a stream that was put back from a copy.
@@ -308,6 +312,23 @@ fn apply(database: &Database, facts: &[Fact], now: Millis, forget_before: Millis
                 continue;
             }
             applied_at.insert((now.0, id), ())?;
+            let acceptances = match &fact.kind {
+                FactKind::MessageAccepted { message_id, .. } => {
+                    let inferred = FactId::of(&fact.session, Some(message_id), INFERRED);
+                    u64::from(applied.get(inferred.as_str())?.is_none())
+                }
+                FactKind::ReplyEnded { message_id, .. } | FactKind::ReplyFailed { message_id, .. } => {
+                    let told = Fact::id_of_acceptance(&fact.session, message_id);
+                    let untold = applied.get(told.as_str())?.is_none();
+                    if untold {
+                        let inferred = FactId::of(&fact.session, Some(message_id), INFERRED);
+                        applied.insert(inferred.as_str(), ())?;
+                        applied_at.insert((now.0, inferred.as_str()), ())?;
+                    }
+                    u64::from(untold)
+                }
+                FactKind::SessionStarted { .. } | FactKind::SessionEnded | FactKind::MessagePushed { .. } => 0,
+            };
             let site = fact.site.as_str();
             let sum = match sums.entry(site) {
                 Entry::Occupied(sum) => sum.into_mut(),
@@ -327,10 +348,10 @@ fn apply(database: &Database, facts: &[Fact], now: Millis, forget_before: Millis
             };
             match row {
                 _ if fact.kind == FactKind::SessionEnded => *row = None,
-                Some(row) => row.apply(fact),
+                Some(row) => row.apply(fact, acceptances),
                 None => {}
             }
-            sum.tally.apply(&fact.kind);
+            sum.tally.apply(&fact.kind, acceptances);
             outcomes.push(Outcome::Applied);
         }
         for (key, row) in &changed {
@@ -625,6 +646,17 @@ pub(crate) mod tests {
         println!("{opened} opened, {refused} refused");
     }
 
+    /// An edge that died told nothing, or tells late; either way each message was accepted once.
+    #[test]
+    fn whose_end_is_told_was_accepted() {
+        let store = Store::in_memory().unwrap();
+        store.apply(&[ended(1), failed(2)]).unwrap();
+        assert_eq!(messages(&store), 2);
+        assert_eq!(store.apply(&[accepted(1), accepted(3)]).unwrap(), [Outcome::Applied; 2]);
+        store.apply(&[ended(3)]).unwrap();
+        assert_eq!(messages(&store), 3);
+    }
+
     #[test]
     fn of_an_end_and_a_failure_the_first_counts() {
         let store = Store::in_memory().unwrap();
@@ -698,14 +730,15 @@ pub(crate) mod tests {
     fn old_ids_are_forgotten_in_small_steps() {
         let store = Disk::default().store();
         let facts: Vec<Fact> = (0..300).map(accepted).collect();
+        let started = Fact::now(&site(), &session(), FactKind::SessionStarted { page_path: None, locale: None });
         let week = i64::try_from(REMEMBERED.as_millis()).unwrap();
         store.apply_at(&facts, Millis(0)).unwrap();
         store.apply_at(&[accepted(0)], Millis(week)).unwrap();
         assert_eq!(remembered(&store), 300, "a week old is not too old");
-        store.apply_at(&[ended(0)], Millis(week + 1)).unwrap();
+        store.apply_at(std::slice::from_ref(&started), Millis(week + 1)).unwrap();
         assert_eq!(remembered(&store), 301 - 102, "a small step");
         for _ in 0..2 {
-            store.apply_at(&[ended(0)], Millis(week + 1)).unwrap();
+            store.apply_at(std::slice::from_ref(&started), Millis(week + 1)).unwrap();
         }
         assert_eq!(remembered(&store), 1, "the new one");
         assert_eq!(messages(&store), 300, "the rows stay");

@@ -5,8 +5,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bus::{Cancel, Submitted};
-use protocol::{Fact, FactKind, FailureCode, FinishReason, Message, MessageId, SessionId, SiteId};
+use bus::{Cancel, Read, Submitted};
+use protocol::{Fact, FactKind, FailureCode, FinishReason, Message, MessageId, Millis, SessionId, SiteId};
 use tokio::time::Instant;
 
 use crate::{
@@ -127,8 +127,9 @@ impl Handoff {
                     hub.expect(message, false);
                     return Ok(self.hub);
                 }
-                // Its end was shown, and only its acknowledgement is still on the way, or was lost.
+                // Its end was shown, and only its acknowledgement is still on the way, or was lost with its worker.
                 Some(over) if hub.is_over(&over.message.message_id) => {
+                    tell_end(state, &over.message).await?;
                     state.bus.withdraw(&over).await.map_err(|error| away(&error))?;
                 }
                 Some(running) => {
@@ -191,6 +192,18 @@ impl Handoff {
     fn count(&self, outcome: &'static str) {
         self.state.metrics.messages.get_or_create(&Outcome { outcome }).inc();
     }
+}
+
+/// Tells how a reply ended whose message is taken out of the queue: no worker is given it again, and the one that had it
+/// may have died before it told. Told twice, it counts once.
+async fn tell_end(state: &State, message: &Message) -> Result<(), ApiError> {
+    let record = state.bus.record(&message.session, Read::Quick).await.map_err(|error| away(&error))?.record;
+    if let Some(terminal) = record.find(&message.message_id).and_then(|reply| reply.terminal.as_ref()) {
+        let took = u64::try_from(message.accepted_at.age_at(Millis::now()).as_millis()).unwrap_or(u64::MAX);
+        let kind = FactKind::of_end(message.message_id.clone(), terminal, None, took);
+        state.tell(Fact::now(&message.site, &message.session, kind));
+    }
+    Ok(())
 }
 
 /// Ends a reply, wherever it is. Of one that is unknown or over nothing comes.

@@ -5,22 +5,31 @@ use std::{pin::pin, time::Duration};
 use bus::{Ask, Delivery, PutError, Read, Stored};
 use protocol::{FailureCode, FinishReason, Message, Millis, Record, Reply, State, Terminal};
 
+use tokio::time::Instant;
+
 use crate::Worker;
 
 /// From this delivery on the message has been in so many hands that something about it is wrong: it is ended.
 pub(crate) const LAST_ATTEMPT: u32 = 4;
 /// Clocks of the queue's machine and ours may differ by this much before a message is refused as too old.
 pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(5);
-/// Tries to write the claim: with their pauses and time limits together under the queue's `ack_wait`.
-const TRIES: u32 = 4;
+/// How long the claim is tried to be written while the bus is away: through a pause of NATS in which the queue takes
+/// this worker for dead. The fence is the record, not the time.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Who has claimed a message listens to asks within this time, also when NATS comes back in one of its pauses.
+const LISTENS_WITHIN: Duration = Duration::from_millis(600);
 
 /// What the record said of a message.
 pub(crate) enum Claim {
     /// It is ours to run: the record holds its reply as running, at this revision.
     Ours(Box<Ours>),
-    /// It is over; the record holds how, perhaps `just_now` decided. There is nothing to run.
-    Over { terminal: Terminal, just_now: bool },
-    /// The record can't be read or written now. Nothing was decided: the queue gives it out again.
+    /// It is over; the record holds how, perhaps `just_now` decided. There is nothing to run. `erased`: its visitor ended
+    /// the session, and nothing is told of it.
+    Over { terminal: Terminal, just_now: bool, erased: bool },
+    /// Another worker runs it, or the record can't be read or written now. Nothing was decided: the queue gives it out
+    /// again if need be.
     Later,
 }
 
@@ -41,17 +50,16 @@ pub(crate) async fn claim(worker: &Worker, delivery: &Delivery, verdict: Option<
             Err(read) => known = read,
         }
     }
-    for try_ in 0..TRIES {
-        if try_ > 0 {
-            tokio::time::sleep(Duration::from_millis(50 << try_)).await;
-        }
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
         let stored = match known.take() {
             Some(stored) => stored,
             // What became of an earlier try must be known: what may be a moment old won't do.
             None => match worker.bus.record(&delivery.message.session, Read::Exact).await {
                 Ok(stored) => stored,
                 Err(error) => {
-                    tracing::warn!(%error, message.id = %delivery.message.message_id, "can't read a session's record");
+                    tracing::debug!(%error, message.id = %delivery.message.message_id, "can't read a session's record");
+                    tokio::time::sleep(PAUSE).await;
                     continue;
                 }
             },
@@ -59,7 +67,9 @@ pub(crate) async fn claim(worker: &Worker, delivery: &Delivery, verdict: Option<
         if let Some(claim) = decide(worker, delivery, &run, verdict, stored).await {
             return claim;
         }
+        tokio::time::sleep(PAUSE).await;
     }
+    tracing::warn!(message.id = %delivery.message.message_id, "a message can't be claimed now and is left to the queue");
     Claim::Later
 }
 
@@ -106,12 +116,12 @@ async fn decide(
     // Nobody waits for it, and whoever would hear of it was told already.
     if record.ended {
         let terminal = Terminal::End { chunks: 0, finish_reason: FinishReason::Cancelled, duration_ms: 0 };
-        return Some(Claim::Over { terminal, just_now: false });
+        return Some(Claim::Over { terminal, just_now: false, erased: true });
     }
     let decided = match record.find(&message.message_id) {
         // Perhaps by this very call, whose answer got lost: it is to be told of all the same.
         Some(Reply { terminal: Some(terminal), run: by, .. }) => {
-            return Some(Claim::Over { terminal: terminal.clone(), just_now: by == run });
+            return Some(Claim::Over { terminal: terminal.clone(), just_now: by == run, erased: false });
         }
         // Written by this very call, whose answer got lost.
         Some(ours) if ours.run == run => {
@@ -120,9 +130,10 @@ async fn decide(
         }
         // This delivery is the older one: it lay somewhere while another worker was given the message. That one runs.
         Some(other) if other.attempt > delivery.attempt => return Some(Claim::Later),
-        // NATS was away for longer than the queue waits for a sign of life, and the run was not: it goes on where it is.
-        Some(_) if delivery.attempt > 1 && still_runs(worker, message).await => {
-            tracing::info!(message.id = %message.message_id, "a message that comes again still runs: it is left alone");
+        // The queue took its worker for dead because NATS stood still, or heard of it too late. An ended run would be
+        // the visitor's loss; who is really gone does not answer. Whoever only waits may be relieved at any time.
+        Some(other) if other.waiting_until.is_none() && is_running(worker, message).await.ok()? => {
+            tracing::info!(message.id = %message.message_id, "another worker runs a message that came again");
             return Some(Claim::Later);
         }
         // In our name from now on: a worker that was only frozen must see that it lost.
@@ -134,7 +145,7 @@ async fn decide(
         // So old that its text is gone: it is over, and that is all that can be said.
         None if record.knows(&message.message_id) => {
             let terminal = Terminal::Failed { chunks: 0, code: FailureCode::Interrupted };
-            return Some(Claim::Over { terminal, just_now: false });
+            return Some(Claim::Over { terminal, just_now: false, erased: false });
         }
         None => new_reply(worker, delivery, run, verdict),
     };
@@ -142,22 +153,27 @@ async fn decide(
     record.put(&decided);
     match worker.bus.put_record(&record, revision).await {
         Ok(revision) => Some(match decided.terminal {
-            Some(terminal) => Claim::Over { terminal, just_now: true },
+            Some(terminal) => Claim::Over { terminal, just_now: true, erased: false },
             None => Claim::Ours(Box::new(Ours { record, revision, reply: decided })),
         }),
         Err(PutError::Lost) => None,
         Err(PutError::Bus(error)) => {
-            tracing::warn!(%error, message.id = %message.message_id, "can't write a session's record");
+            tracing::debug!(%error, message.id = %message.message_id, "can't write a session's record");
             None
         }
     }
 }
 
-/// Whether a worker, perhaps this one, answers for the message. One that is gone or frozen does not.
-async fn still_runs(worker: &Worker, message: &Message) -> bool {
+/// Whether somebody runs the message. Asked twice: who has claimed it a moment ago may not listen yet.
+async fn is_running(worker: &Worker, message: &Message) -> Result<bool, bus::Error> {
+    // No text is wanted.
     let ask = Ask { message_id: Some(message.message_id.clone()), from: u32::MAX };
-    let answer = worker.bus.ask(&message.session, &ask).await;
-    answer.is_ok_and(|reply| reply.is_some_and(|reply| reply.message_id == message.message_id))
+    let answered = worker.bus.ask(&message.session, &ask).await?.is_some();
+    if answered {
+        return Ok(true);
+    }
+    tokio::time::sleep(LISTENS_WITHIN).await;
+    Ok(worker.bus.ask(&message.session, &ask).await?.is_some())
 }
 
 fn new_reply(worker: &Worker, delivery: &Delivery, run: &str, verdict: Option<FailureCode>) -> Reply {
@@ -321,7 +337,7 @@ mod tests {
         }
         drop(requests);
         let again = messages.next(1).await;
-        let Claim::Over { terminal, just_now: true } = claim(&worker, &again, None).await else {
+        let Claim::Over { terminal, just_now: true, .. } = claim(&worker, &again, None).await else {
             panic!("it is not over")
         };
         assert_eq!(terminal, Terminal::Failed { chunks: 0, code: FailureCode::Interrupted });
@@ -341,6 +357,34 @@ mod tests {
         assert_eq!(recorded(&bus, &second).await, ["message-1", "message-2"].map(|id| MessageId::new(id).unwrap()));
     }
 
+    /// A message that comes again is ended only if nobody runs it.
+    #[tokio::test(start_paused = true)]
+    async fn a_run_that_answers_is_left_alone() {
+        let bus = Bus::local(&Config::default());
+        let (here, there) = (worker(&bus), worker(&bus));
+        let mut messages = bus.messages().await.unwrap();
+        let first = deliver(&bus, &mut messages, "message-1").await;
+        let ours = claim_it(&here, &first).await;
+        let mut requests = bus.requests(&session()).await.unwrap();
+        first.give_back().await;
+        let again = messages.next(1).await;
+        assert_eq!(again.attempt, 2);
+
+        let answer = async {
+            if let bus::Request::Ask(ask, to) = requests.next().await {
+                to.send(ours.reply.part_from(ask.from, bus::ASK_PART));
+            }
+        };
+        let (claim_of_running, ()) = tokio::join!(claim(&there, &again, None), answer);
+        assert!(matches!(claim_of_running, Claim::Later));
+
+        drop(requests);
+        let Claim::Over { terminal, just_now: true, .. } = claim(&there, &again, None).await else {
+            panic!("it is not over")
+        };
+        assert_eq!(terminal, Terminal::Failed { chunks: 0, code: FailureCode::Interrupted });
+    }
+
     /// An edge ended the message while it was queued, and this worker still holds the record from before.
     #[tokio::test]
     async fn what_was_ended_meanwhile_is_not_claimed_by_guess() {
@@ -353,7 +397,7 @@ mod tests {
         stored.record.put(&ended);
         bus.put_record(&stored.record, stored.revision).await.unwrap();
 
-        let Claim::Over { terminal, just_now: false } = claim(&worker, &second, None).await else {
+        let Claim::Over { terminal, just_now: false, .. } = claim(&worker, &second, None).await else {
             panic!("it was claimed")
         };
         assert_eq!(terminal, Terminal::Failed { chunks: 0, code: FailureCode::QueueTimeout });
@@ -367,7 +411,9 @@ mod tests {
 
         let second = deliver(&bus, &mut messages, "message-2").await;
         for (verdict, first) in [(Some(FailureCode::CircuitOpen), true), (None, false)] {
-            let Claim::Over { terminal, just_now } = claim(&worker, &second, verdict).await else { panic!("it runs") };
+            let Claim::Over { terminal, just_now, .. } = claim(&worker, &second, verdict).await else {
+                panic!("it runs")
+            };
             assert_eq!((&terminal, just_now), (&open, first));
         }
         assert_eq!(recorded(&bus, &second).await, ["message-1", "message-2"].map(|id| MessageId::new(id).unwrap()));
@@ -442,10 +488,10 @@ mod tests {
         let expected = Terminal::Failed { chunks: 0, code: FailureCode::QueueTimeout };
         for (worker, first) in [(&here, true), (&there, false)] {
             let claim = claim(worker, &delivery, Some(FailureCode::QueueTimeout)).await;
-            let Claim::Over { terminal, just_now } = claim else { panic!("it was claimed") };
+            let Claim::Over { terminal, just_now, .. } = claim else { panic!("it was claimed") };
             assert_eq!((terminal, just_now), (expected.clone(), first));
         }
-        let Claim::Over { terminal, just_now: false } = claim(&there, &delivery, None).await else {
+        let Claim::Over { terminal, just_now: false, .. } = claim(&there, &delivery, None).await else {
             panic!("it was claimed")
         };
         assert_eq!(terminal, expected);

@@ -43,26 +43,29 @@ const LEAVE_UNTIL: u32 = 2;
 
 /// Ends one delivery that is not to be run.
 pub(crate) async fn refuse(worker: &Worker, delivery: &Delivery, code: FailureCode) {
-    if let Claim::Over { terminal, just_now } = claim(worker, delivery, Some(code)).await {
-        tell_over(worker, delivery, &terminal, just_now).await;
+    if let Claim::Over { terminal, just_now, erased } = claim(worker, delivery, Some(code)).await {
+        tell_over(worker, delivery, &terminal, just_now, erased).await;
     }
 }
 
 /// Tells the end of a reply that was not run here.
-async fn tell_over(worker: &Worker, delivery: &Delivery, terminal: &Terminal, just_now: bool) {
+async fn tell_over(worker: &Worker, delivery: &Delivery, terminal: &Terminal, just_now: bool, erased: bool) {
     let message = &delivery.message;
     tracing::info!(message.id = %message.message_id, attempt = delivery.attempt, ?terminal, "nothing to run");
     // From a later attempt: edges show it over what they know.
     let what = What::Done(terminal.clone());
     let event = Event { message_id: message.message_id.clone(), attempt: delivery.attempt, what };
     worker.bus.sender(&message.session).send(&event);
-    delivery.ack().await;
     if just_now {
         if matches!(terminal, Terminal::Failed { code: FailureCode::CircuitOpen, .. }) {
             worker.metrics.circuit_refused.get_or_create(&Site::of(&message.site)).inc();
         }
         worker.count(message, terminal, None);
+    } else if !erased {
+        // Whoever wrote it may have died before it told. Told twice, it counts once.
+        worker.tell(message, terminal, None);
     }
+    delivery.ack().await;
 }
 
 /// Runs one delivery to its end. `cut` ends it as `interrupted`. The breaker is asked before the claim, so that a message
@@ -77,9 +80,13 @@ pub(crate) async fn run(worker: &Worker, upstream: &Upstream, delivery: Delivery
         return;
     }
     let verdict = if call.is_none() { Some(FailureCode::CircuitOpen) } else { None };
-    let Ours { record, revision, reply } = match claim(worker, &delivery, verdict).await {
+    // Left to the queue when the process must go.
+    let Some(claimed) = cut.run_until_cancelled(claim(worker, &delivery, verdict)).await else { return };
+    let Ours { record, revision, reply } = match claimed {
         Claim::Ours(ours) => *ours,
-        Claim::Over { terminal, just_now } => return tell_over(worker, &delivery, &terminal, just_now).await,
+        Claim::Over { terminal, just_now, erased } => {
+            return tell_over(worker, &delivery, &terminal, just_now, erased).await;
+        }
         Claim::Later => return,
     };
     let Ok(mut requests) = worker.bus.requests(&message.session).await else { return };
@@ -102,8 +109,8 @@ pub(crate) async fn run(worker: &Worker, upstream: &Upstream, delivery: Delivery
     };
     let ended = run.through(&delivery, call, &mut requests, cut).await;
     worker.metrics.in_flight.dec();
-    let terminal = match ended {
-        Ok(Ended::Over(terminal)) => terminal,
+    match ended {
+        Ok(Ended::Over) => {}
         Ok(Ended::HandedOver) => {
             tracing::info!(message.id = %message.message_id, "left a reply that waits to another worker");
             return;
@@ -113,8 +120,7 @@ pub(crate) async fn run(worker: &Worker, upstream: &Upstream, delivery: Delivery
             tracing::warn!(message.id = %message.message_id, "another worker took over, or the visitor ended the session; saying nothing more");
             return;
         }
-    };
-    worker.count(message, &terminal, run.first_text);
+    }
     drop(room);
     worker.leave(Left { stored: Stored { record: run.record, revision: run.revision }, epoch });
     let reply = run.reply;
@@ -169,7 +175,7 @@ pub(crate) struct TakenOver;
 /// How this worker's part in a message went.
 enum Ended {
     /// The end is recorded and told.
-    Over(Terminal),
+    Over,
     /// Another worker goes on waiting.
     HandedOver,
 }
@@ -268,14 +274,16 @@ impl Run<'_> {
             tracing::error!(message.id = %self.message.message_id, "the end of a reply could not be recorded");
             return Err(TakenOver);
         }
-        // First, so that whoever answers this end at once finds the session free.
+        // Before the message is gone: nobody else would tell it.
+        self.worker.count(self.message, &terminal, self.first_text);
+        // Before the end is told, so that whoever answers it at once finds the session free.
         delivery.ack().await;
         if let Some((to, first)) = self.last_late.take() {
             self.tell_from(first);
             to.send(Taken::Now);
         }
-        self.send(What::Done(terminal.clone()));
-        Ok(Ended::Over(terminal))
+        self.send(What::Done(terminal));
+        Ok(Ended::Over)
     }
 
     /// Counts what n8n's answer was like, and says whether its workflow may go on.
@@ -520,29 +528,23 @@ impl Worker {
     /// Counts how a reply ended, and tells the fact.
     fn count(&self, message: &Message, terminal: &Terminal, first_text: Option<Duration>) {
         let duration = message.accepted_at.age_at(Millis::now());
-        let message_id = message.message_id.clone();
-        let (outcome, kind) = match terminal {
-            Terminal::End { chunks, finish_reason, duration_ms } => (
-                finish_reason.as_str(),
-                FactKind::ReplyEnded {
-                    message_id,
-                    chunks: *chunks,
-                    finish_reason: *finish_reason,
-                    first_chunk_ms: first_text.map(millis),
-                    duration_ms: *duration_ms,
-                },
-            ),
-            Terminal::Failed { chunks, code } => (
-                code.as_str(),
-                FactKind::ReplyFailed { message_id, chunks: *chunks, code: *code, duration_ms: millis(duration) },
-            ),
+        let outcome = match terminal {
+            Terminal::End { finish_reason, .. } => finish_reason.as_str(),
+            Terminal::Failed { code, .. } => code.as_str(),
         };
         self.metrics.replies.get_or_create(&Outcome { outcome }).inc();
         if let Some(first) = first_text {
             self.metrics.first_text_seconds.observe(first.as_secs_f64());
         }
         self.metrics.reply_seconds.observe(duration.as_secs_f64());
-        self.bus.tell(Fact::now(&message.site, &message.session, kind));
+        self.tell(message, terminal, first_text);
+    }
+
+    /// Tells the fact how a reply ended, before what is said next.
+    fn tell(&self, message: &Message, terminal: &Terminal, first_text: Option<Duration>) {
+        let took = millis(message.accepted_at.age_at(Millis::now()));
+        let kind = FactKind::of_end(message.message_id.clone(), terminal, first_text.map(millis), took);
+        self.bus.tell_first(Fact::now(&message.site, &message.session, kind));
     }
 }
 

@@ -208,7 +208,10 @@ impl Nats {
         let answer = self.0.live.client.request(subject("ask", session), payload.into());
         match tokio::time::timeout(ASK_TIMEOUT, answer).await {
             Ok(Ok(answer)) => serde_json::from_slice(&answer.payload).map(Some).map_err(|e| Error::unreadable(&e)),
-            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Ok(None),
+            // The client's own limit is the same, and may be the first to be over.
+            Ok(Err(error)) if matches!(error.kind(), RequestErrorKind::NoResponders | RequestErrorKind::TimedOut) => {
+                Ok(None)
+            }
             Ok(Err(error)) => Err(unavailable(&error)),
             Err(_) => Ok(None),
         }
@@ -219,7 +222,9 @@ impl Nats {
         let answer = self.0.live.client.request(subject("ctl", session), payload.into());
         match tokio::time::timeout(ASK_TIMEOUT, answer).await {
             Ok(Ok(_)) => Ok(true),
-            Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => Ok(false),
+            Ok(Err(error)) if matches!(error.kind(), RequestErrorKind::NoResponders | RequestErrorKind::TimedOut) => {
+                Ok(false)
+            }
             Ok(Err(error)) => Err(unavailable(&error)),
             Err(_) => Ok(false),
         }
@@ -297,6 +302,22 @@ impl Nats {
         if self.0.facts.try_send(fact).is_err() {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// On the connection that acknowledgements take, in one order with them.
+    pub(crate) fn tell_first(&self, fact: Fact) {
+        let sent = (self.0.js.client().connection_state() == Connection::Connected)
+            .then(|| facts::publication(&fact))
+            .flatten()
+            .and_then(|(subject, publish)| at_once(self.0.js.send_publish(subject, publish)));
+        let Some(stored) = sent else { return self.tell(fact) };
+        let bus = self.clone();
+        self.0.tasks.spawn(async move {
+            // Under the same id: a second copy of one that was stored after all is dropped.
+            if stored.await.is_err() {
+                bus.tell(fact);
+            }
+        });
     }
 
     pub(crate) fn facts_dropped(&self) -> u64 {

@@ -89,6 +89,18 @@ impl NatsServer {
         }
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().and_then(Child::id).expect("it runs")
+    }
+
+    /// Waits for its end, which somebody else brought about.
+    pub async fn ended(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.wait().await.expect("it is ours");
+        }
+    }
+
     /// Starts it again where it was; without `keep` its store is gone.
     pub async fn restart(&mut self, keep: bool) {
         self.kill().await;

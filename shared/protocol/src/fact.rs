@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{FactId, FailureCode, FinishReason, MessageId, Millis, SessionId, SiteId};
+use crate::{FactId, FailureCode, FinishReason, MessageId, Millis, SessionId, SiteId, Terminal};
 
 /// One thing that happened. Delivered at least once; `id` makes applying it once possible.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +75,22 @@ pub enum FactKind {
 }
 
 impl FactKind {
+    /// How the reply to a message ended, `duration_ms` after it was accepted.
+    pub fn of_end(message_id: MessageId, end: &Terminal, first_chunk_ms: Option<u64>, duration_ms: u64) -> Self {
+        match end {
+            Terminal::End { chunks, finish_reason, duration_ms } => Self::ReplyEnded {
+                message_id,
+                chunks: *chunks,
+                finish_reason: *finish_reason,
+                first_chunk_ms,
+                duration_ms: *duration_ms,
+            },
+            Terminal::Failed { chunks, code } => {
+                Self::ReplyFailed { message_id, chunks: *chunks, code: *code, duration_ms }
+            }
+        }
+    }
+
     /// The last token of the fact's subject.
     pub fn name(&self) -> &'static str {
         match self {
@@ -98,6 +114,7 @@ impl FactKind {
     }
 }
 
+const ACCEPTED: &str = "accepted";
 const ENDED: &str = "ended";
 
 impl Fact {
@@ -106,11 +123,16 @@ impl Fact {
         FactId::of(session, None, ENDED)
     }
 
+    /// The id of the fact that a message was accepted.
+    pub fn id_of_acceptance(session: &SessionId, message: &MessageId) -> FactId {
+        FactId::of(session, Some(message), ACCEPTED)
+    }
+
     /// A fact of now. A reply's end and failure share one id: the first one told is the one that counts.
     pub fn now(site: &SiteId, session: &SessionId, kind: FactKind) -> Self {
         let tag = match &kind {
             FactKind::SessionStarted { .. } => "started",
-            FactKind::MessageAccepted { .. } => "accepted",
+            FactKind::MessageAccepted { .. } => ACCEPTED,
             FactKind::ReplyEnded { .. } | FactKind::ReplyFailed { .. } => "done",
             FactKind::MessagePushed { .. } => "pushed",
             FactKind::SessionEnded => ENDED,

@@ -22,6 +22,7 @@ const SESSION_SECRET: &str = "Tn5bVx2cRk8mWq4zHj7sLp1dFy6gAe3u";
 /// One running executable.
 pub(crate) struct Process {
     child: Child,
+    role: String,
     /// Where it listens.
     pub(crate) url: String,
     log: tempfile::NamedTempFile,
@@ -29,7 +30,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts `frontdesk <role>` and waits until it says where it listens.
-    fn start(role: &[&str], settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(role: &[&str], settings: &[(&str, &str)]) -> Self {
         let log = tempfile::NamedTempFile::new().expect("a temporary file");
         let mut child = Command::new(env!("CARGO_BIN_EXE_frontdesk"))
             .args(role)
@@ -46,7 +47,7 @@ impl Process {
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("it is UTF-8");
         let url = line.trim().strip_prefix("listening on ").map(str::to_owned);
-        let mut process = Self { child, url: String::new(), log };
+        let mut process = Self { child, role: role.join(" "), url: String::new(), log };
         match url {
             Some(url) => process.url = url,
             None => panic!("{role:?} said {line:?} and logged {}", process.log()),
@@ -62,9 +63,10 @@ impl Process {
     #[expect(clippy::print_stderr, reason = "a failed test is read by people")]
     fn tell(&self) {
         let log = self.log();
-        let tail: Vec<&str> = log.lines().rev().take(40).collect();
-        eprintln!("--- {} ---", self.url);
-        tail.iter().rev().for_each(|line| eprintln!("{line}"));
+        let mut tail: Vec<&str> = log.lines().rev().take(40).collect();
+        tail.reverse();
+        // In one piece: others may be telling, too.
+        eprintln!("--- {} {} ---\n{}", self.role, self.url, tail.join("\n"));
     }
 
     /// The status of its readiness; 0 where nobody answers.
@@ -116,10 +118,13 @@ impl Process {
         self.child.wait().expect("it was ours");
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal by name.
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
-        assert!(sent.expect("kill can be run").success());
+        signal(self.id(), name);
     }
 
     /// Waits for its end.
@@ -133,6 +138,12 @@ impl Process {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// Sends a process a signal by name.
+pub(crate) fn signal(id: u32, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &id.to_string()]).status();
+    assert!(sent.expect("kill can be run").success());
 }
 
 impl Drop for Process {
@@ -176,10 +187,16 @@ impl Desk {
     }
 
     async fn over(nats: NatsServer, guarded: bool, edges: usize, workers: usize, settings: &[(&str, &str)]) -> Self {
+        let mut desk = Self::beside(nats, guarded, settings).await;
+        desk.fill(edges, workers);
+        desk
+    }
+
+    /// Only what stands beside the processes: n8n, and NATS with its streams.
+    pub(crate) async fn beside(nats: NatsServer, guarded: bool, settings: &[(&str, &str)]) -> Self {
         nats.set_up(&Config::default()).await;
         let mut desk = Self::at(nats, settings).await;
         desk.guarded = guarded;
-        desk.fill(edges, workers);
         desk
     }
 

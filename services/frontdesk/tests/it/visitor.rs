@@ -131,7 +131,7 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    fn of(response: Response) -> Self {
+    pub(crate) fn of(response: Response) -> Self {
         let status = response.status().as_u16();
         let event_stream =
             response.headers().get("content-type").is_some_and(|kind| kind.as_bytes() == b"text/event-stream");

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use async_nats::jetstream::{self, AckKind, consumer::pull, message::PublishMessage};
+use async_nats::{
+    Subject,
+    jetstream::{self, AckKind, consumer::pull, message::PublishMessage},
+};
 use futures_util::{FutureExt as _, StreamExt as _};
 use protocol::Fact;
 use tokio::{sync::mpsc, time::Instant};
@@ -55,13 +58,11 @@ pub(super) async fn publish(
 }
 
 async fn publish_one(js: &jetstream::Context, fact: &Fact) -> bool {
-    let Ok(payload) = serde_json::to_vec(fact) else { return false };
     let mut until = Instant::now() + GIVE_UP;
     let mut pause = Duration::from_millis(100);
     loop {
-        // The same id every time: the stream drops the second copy of one that was stored after all.
-        let publish = PublishMessage::build().payload(payload.clone().into()).message_id(fact.id.as_str());
-        match publish_acked(js, format!("fact.{}.{}", fact.site, fact.kind.name()).into(), publish).await {
+        let Some((subject, publish)) = publication(fact) else { return false };
+        match publish_acked(js, subject, publish).await {
             Ok(_) => return true,
             Err(_) if !is_connected(&js.client()) => {
                 until = Instant::now() + GIVE_UP;
@@ -75,6 +76,13 @@ async fn publish_one(js: &jetstream::Context, fact: &Fact) -> bool {
         }
         pause = (pause * 2).min(Duration::from_secs(5));
     }
+}
+
+/// How a fact is published. The same id every time: the stream drops the second copy of one that was stored after all.
+pub(super) fn publication(fact: &Fact) -> Option<(Subject, PublishMessage)> {
+    let payload = serde_json::to_vec(fact).ok()?;
+    let subject = format!("fact.{}.{}", fact.site, fact.kind.name());
+    Some((subject.into(), PublishMessage::build().payload(payload.into()).message_id(fact.id.as_str())))
 }
 
 pub(crate) struct Facts {

@@ -15,7 +15,7 @@ use async_nats::{
     connection::State as Connection,
     jetstream::{self, AckKind},
 };
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
 use protocol::Millis;
 use tokio::{sync::watch, time::Instant};
 
@@ -24,10 +24,13 @@ use crate::{Delivery, Error, Handle};
 
 const NEXT: &str = "$JS.API.CONSUMER.MSG.NEXT.REQ.workers";
 const INFO: &str = "$JS.API.CONSUMER.INFO.REQ.workers";
-/// A pull request lives this long on the server.
-const EXPIRES: Duration = Duration::from_secs(30);
+/// A pull request lives this long on the server. Shorter than `ACK_WAIT`: a worker that stands still would be given its
+/// message again, and not another one.
+const EXPIRES: Duration = Duration::from_secs(5);
 /// After this it is taken for lost with the connection that carried it.
-const LOST: Duration = Duration::from_secs(32);
+const LOST: Duration = Duration::from_secs(7);
+/// A server that is there confirms the end of a subscription in a fraction of this.
+const DRAIN: Duration = Duration::from_secs(1);
 /// Between tries while the stream is not there or NATS is away.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Messages that a worker with room asks for ahead, at most: enough to keep busy while the next pull is on its way, and
@@ -183,10 +186,13 @@ impl Messages {
         }
     }
 
-    /// The server drops pulls whose inbox has no subscriber; what is already here goes back at once.
+    /// The server drops pulls whose inbox has no subscriber; what is here, or on its way, goes back at once. What would
+    /// be lost on its way waits for `ACK_WAIT` instead.
     pub(crate) async fn close(mut self) {
-        self.from.unsubscribe().await.ok();
-        while let Some(Some(message)) = self.from.next().now_or_never() {
+        self.from.drain().await.ok();
+        let until = Instant::now() + DRAIN;
+        // It ends once the server has confirmed that nothing more comes.
+        while let Ok(Some(message)) = tokio::time::timeout_at(until, self.from.next()).await {
             if message.status.is_none() {
                 let message = jetstream::Message { message, context: self.js.clone() };
                 ack(&message, AckKind::Nak(None)).await;

@@ -1,4 +1,4 @@
-//! SECURITY.md names a test for each promise. Here it is checked that each of them is in the tree.
+//! SECURITY.md and docs/reliability.md name a test for each promise. Here it is checked that each of them is in the tree.
 
 use std::{
     fs,
@@ -6,6 +6,8 @@ use std::{
 };
 
 const FOLDERS: [&str; 5] = ["services", "shared", "widget", "tests", "scripts"];
+/// The documents, and fewer promises than each has.
+const DOCUMENTS: [(&str, usize); 2] = [("SECURITY.md", 20), ("docs/reliability.md", 8)];
 const TEXTS: [&str; 4] = ["rs", "py", "js", "sh"];
 
 /// A file of the repository: its path from the root, and what is in it.
@@ -80,18 +82,20 @@ fn every_promise_names_a_test_that_exists() {
     for folder in FOLDERS {
         read(&root.join(folder), &root, &mut files);
     }
-    let document = fs::read_to_string(root.join("SECURITY.md")).expect("it is there");
-    let rows = rows(&document);
-    assert!(rows.len() > 20, "only {} promises were found", rows.len());
     let mut wrong = Vec::new();
-    for row in rows {
-        let held_by = quoted(row.last().expect("a row has cells"));
-        if held_by.is_empty() {
-            wrong.push(format!("{}: no test", row[0]));
-        }
-        for name in held_by {
-            if !is_test(name, &files) && !is_place(name, &files) && !is_place(&format!("{name}.rs"), &files) {
-                wrong.push(format!("{}: {name}", row[0]));
+    for (document, at_least) in DOCUMENTS {
+        let text = fs::read_to_string(root.join(document)).expect("it is there");
+        let rows = rows(&text);
+        assert!(rows.len() > at_least, "only {} promises were found in {document}", rows.len());
+        for row in rows {
+            let held_by = quoted(row.last().expect("a row has cells"));
+            if held_by.is_empty() {
+                wrong.push(format!("{document}: {}: no test", row[0]));
+            }
+            for name in held_by {
+                if !is_test(name, &files) && !is_place(name, &files) && !is_place(&format!("{name}.rs"), &files) {
+                    wrong.push(format!("{document}: {}: {name}", row[0]));
+                }
             }
         }
     }
