@@ -4,11 +4,22 @@
 //! - `targets`: what is measured, and how it is started; `process`: what it costs.
 //! - `visitor`: asks and reads, strictly; `http`: on what; `clock`: by which time.
 //! - `measure`: the measurements; `samples`, `report`: what came out.
+//!
+//! And whether it holds:
+//!
+//! - `chaos`: processes are struck down under load; `soak`: nothing is, for long.
+//! - `fleet`: the deployment; `regular`: a visitor who comes through; `dice`: chance.
+//! - `ledger`: what became of each message, and whether it may.
 
+mod chaos;
 mod clock;
+mod dice;
+mod fleet;
 mod http;
+mod ledger;
 mod measure;
 mod process;
+mod regular;
 mod report;
 mod samples;
 mod targets;
@@ -56,12 +67,18 @@ struct Cli {
 enum Command {
     /// Only the scripted n8n; ends with its standard input.
     Upstream,
+    /// Strikes down processes at random under load, and reads the books afterwards.
+    Chaos(chaos::Chaos),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Some(Command::Upstream) => upstream::serve().map(|()| true).map_err(Into::into),
+        Some(Command::Chaos(chaos)) => {
+            allow_many_files();
+            chaos::run(&chaos)
+        }
         None => run(cli),
     };
     match done {

@@ -8,10 +8,10 @@ use serde_json::Value;
 use crate::{
     clock::{self, Stop},
     http::Connection,
-    upstream::{Script, Token},
+    upstream::{Script, Then, Token},
 };
 
-const FINGERPRINT: &str = "bench-visitor-0000000001";
+pub(crate) const FINGERPRINT: &str = "bench-visitor-0000000001";
 
 /// Where a visitor comes in.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +107,7 @@ impl Visitor {
     pub(crate) fn listen(mut self) -> anyhow::Result<Connection> {
         let request = match &self.session {
             // A reply that goes on and is silent is what a proxy without sessions can hold.
-            None => self.question(Script { chunks: 1, hold: true, ..Script::default() }),
+            None => self.question(Script { chunks: 1, then: Then::Hold, ..Script::default() }),
             Some(session) => format!(
                 "GET {} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nX-Fingerprint: {FINGERPRINT}\r\n\
                  Accept: text/event-stream\r\n\r\n",
@@ -138,7 +138,8 @@ impl Visitor {
     }
 }
 
-fn post(path: &str, headers: &str, accept: &str, body: &str) -> String {
+/// A POST in one piece; `headers` are whole lines.
+pub(crate) fn post(path: &str, headers: &str, accept: &str, body: &str) -> String {
     format!(
         "POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Accept: {accept}\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n{body}",
