@@ -14,4 +14,5 @@ mod nats;
 mod privacy;
 mod proofs;
 mod sessions;
+mod slow;
 mod visitor;

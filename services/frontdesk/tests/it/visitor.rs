@@ -125,7 +125,7 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    fn of(response: Response) -> Self {
+    pub(crate) fn of(response: Response) -> Self {
         let status = response.status().as_u16();
         let event_stream =
             response.headers().get("content-type").is_some_and(|kind| kind.as_bytes() == b"text/event-stream");
@@ -197,7 +197,8 @@ impl Stream {
     }
 }
 
-fn parse(block: &str) -> Option<Event> {
+/// One block of an event stream; none when it is no event.
+pub(crate) fn parse(block: &str) -> Option<Event> {
     let (mut name, mut id, mut data) = (None, None, None);
     for line in block.lines() {
         match line.split_once(": ") {
