@@ -5,6 +5,7 @@ mod breaker;
 mod chat;
 mod cli;
 mod crash;
+mod deploy;
 mod desk;
 mod http;
 mod identity;
