@@ -103,6 +103,18 @@ impl Visitor {
         Ok(Reply { asked, chunks: hearing.chunks })
     }
 
+    /// The header lines that prove who asks, and where the session's stream is.
+    pub(crate) fn credentials(&self) -> Option<(String, String)> {
+        let session = self.session.as_ref()?;
+        let proof = format!("Authorization: Bearer {}\r\nX-Fingerprint: {FINGERPRINT}\r\n", session.token);
+        Some((proof, session.stream_url.clone()))
+    }
+
+    /// The connection alone.
+    pub(crate) fn into_connection(self) -> Connection {
+        self.connection
+    }
+
     /// Becomes an open stream on which nothing happens.
     pub(crate) fn listen(mut self) -> anyhow::Result<Connection> {
         let request = match &self.session {
