@@ -45,6 +45,11 @@ impl Stop {
         Ok(stop)
     }
 
+    /// Ends the run, after somebody failed.
+    pub(crate) fn now(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     /// Fails when the run should end.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         anyhow::ensure!(!self.0.load(Ordering::Relaxed), "stopped by a signal or by --time-limit");

@@ -13,7 +13,7 @@ use crate::clock::{self, Stop};
 /// How often a waiting read looks whether the run should end.
 const LOOK: Duration = Duration::from_millis(200);
 /// Longer silence is an error. Heartbeats come every 15 s.
-const PATIENCE: u64 = 20_000_000_000;
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One keep-alive connection.
 pub(crate) struct Connection {
@@ -22,6 +22,7 @@ pub(crate) struct Connection {
     /// When the newest of `received` was read.
     read_at: u64,
     body: Body,
+    patience: Duration,
     stop: Stop,
 }
 
@@ -42,7 +43,18 @@ impl Connection {
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).context("can't connect")?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(LOOK))?;
-        Ok(Self { stream, received: Vec::new(), read_at: 0, body: Body::Over, stop: stop.clone() })
+        let (received, stop) = (Vec::new(), stop.clone());
+        Ok(Self { stream, received, read_at: 0, body: Body::Over, patience: PATIENCE, stop })
+    }
+
+    /// Another silence than the usual one is an error.
+    pub(crate) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// The socket.
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
     }
 
     /// Sends a request in one write and reads the status of its response.
@@ -114,7 +126,8 @@ impl Connection {
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     self.stop.check()?;
-                    ensure!(clock::now() - since < PATIENCE, "silent for too long");
+                    let silent = Duration::from_nanos(clock::now() - since);
+                    ensure!(silent < self.patience, "silent for too long");
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),

@@ -4,13 +4,26 @@
 //! - `targets`: what is measured, and how it is started; `process`: what it costs.
 //! - `visitor`: asks and reads, strictly; `http`: on what; `clock`: by which time.
 //! - `measure`: the measurements; `samples`, `report`: what came out.
+//!
+//! And whether it holds:
+//!
+//! - `chaos`: processes are struck down under load; `soak`: nothing is, for long; `streams`: what open ones take.
+//! - `fleet`: the deployment; `regular`: a visitor who comes through; `dice`: chance.
+//! - `ledger`: what became of each message, and whether it may.
 
+mod chaos;
 mod clock;
+mod dice;
+mod fleet;
 mod http;
+mod ledger;
 mod measure;
 mod process;
+mod regular;
 mod report;
 mod samples;
+mod soak;
+mod streams;
 mod targets;
 mod upstream;
 mod visitor;
@@ -56,12 +69,22 @@ struct Cli {
 enum Command {
     /// Only the scripted n8n; ends with its standard input.
     Upstream,
+    /// Strikes down processes at random under load, and reads the books afterwards.
+    Chaos(chaos::Chaos),
+    /// Keeps a deployment busy for long, and fits a line through the memory of each process.
+    Soak(soak::Soak),
+    /// Measures the memory of open streams at one edge.
+    Streams(streams::Streams),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    allow_many_files();
     let done = match cli.command {
         Some(Command::Upstream) => upstream::serve().map(|()| true).map_err(Into::into),
+        Some(Command::Chaos(chaos)) => chaos::run(&chaos),
+        Some(Command::Soak(soak)) => soak::run(&soak),
+        Some(Command::Streams(streams)) => streams::run(&streams),
         None => run(cli),
     };
     match done {
@@ -77,7 +100,6 @@ fn main() -> ExitCode {
 /// Says whether all replies came whole.
 fn run(cli: Cli) -> anyhow::Result<bool> {
     let stop = Stop::listen(cli.time_limit)?;
-    allow_many_files();
     let mut kinds = cli.targets;
     if kinds.contains(&Kind::Nginx) && !installed("nginx") {
         tell("nginx is not installed: measuring without the yardstick");

@@ -232,7 +232,7 @@ impl Bench<'_> {
             return Ok(Default::default());
         }
         let pause = Duration::from_secs(1) / self.plan.rate;
-        let script = Script { chunks: self.plan.rate * self.plan.seconds, pause, hold: false };
+        let script = Script { chunks: self.plan.rate * self.plan.seconds, pause, ..Script::default() };
         let step = nanoseconds(pause) / u64::from(replies);
         let (seen, mut cpu) = self.crowd(at, replies as usize, |number, visitor, start| {
             clock::sleep_until(start + step * number as u64);

@@ -2,9 +2,9 @@
 
 use std::{
     fs::{self, File},
-    io::Read as _,
+    io::{self, Read as _},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -18,15 +18,19 @@ const STOP_LIMIT: Duration = Duration::from_secs(8);
 /// A child, ended when dropped.
 pub(crate) struct Process {
     child: Child,
-    name: &'static str,
+    name: String,
     output: File,
     started: Instant,
 }
 
 impl Process {
     /// Starts it with what it prints going to a file in `folder`, which is also its working folder.
-    pub(crate) fn start(name: &'static str, mut command: Command, folder: &Path) -> anyhow::Result<Self> {
-        let output = tempfile::tempfile_in(folder)?;
+    pub(crate) fn start(name: &str, command: Command, folder: &Path) -> anyhow::Result<Self> {
+        Self::start_into(name, command, folder, tempfile::tempfile_in(folder)?)
+    }
+
+    /// The same with what it prints going to this file.
+    pub(crate) fn start_into(name: &str, mut command: Command, folder: &Path, output: File) -> anyhow::Result<Self> {
         let started = Instant::now();
         let child = command
             .current_dir(folder)
@@ -35,7 +39,7 @@ impl Process {
             .stderr(output.try_clone()?)
             .spawn()
             .with_context(|| format!("can't start {name}"))?;
-        Ok(Self { child, name, output, started })
+        Ok(Self { child, name: name.to_owned(), output, started })
     }
 
     /// Waits for `found` to give something, and says how long after its start that was. Fails with the process's own
@@ -65,8 +69,25 @@ impl Process {
         Ok(String::from_utf8_lossy(&said).into_owned())
     }
 
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Sends it a signal. It was not waited for yet, so its number is still its own.
+    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("no pid")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
+    /// How it ended, if it did.
+    pub(crate) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Open files, and threads.
+    pub(crate) fn files_and_threads(&self) -> anyhow::Result<(usize, usize)> {
+        let count = |of: &str| Ok::<_, io::Error>(fs::read_dir(format!("/proc/{}/{of}", self.child.id()))?.count());
+        Ok((count("fd")?, count("task")?))
     }
 
     /// Time on a CPU so far, in user and kernel, children included.
@@ -102,14 +123,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            let since = Instant::now();
-            // Not waited for yet, so the number is still its own.
-            let mut gone = kill_process(pid, Signal::TERM).is_err();
-            while !gone && since.elapsed() < STOP_LIMIT {
-                gone = !matches!(self.child.try_wait(), Ok(None));
-                thread::sleep(Duration::from_millis(5));
-            }
+        let since = Instant::now();
+        let mut gone = self.signal(Signal::TERM).is_err();
+        // One that was stopped hears nothing else.
+        let _ = self.signal(Signal::CONT);
+        while !gone && since.elapsed() < STOP_LIMIT {
+            gone = !matches!(self.child.try_wait(), Ok(None));
+            thread::sleep(Duration::from_millis(5));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

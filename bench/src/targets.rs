@@ -105,9 +105,9 @@ impl Target {
         match kind {
             Kind::Direct => target.doors.push(Door::Plain(upstream.address)),
             Kind::Nginx => target.nginx(upstream)?,
-            Kind::AllInOne => target.all_in_one(&Frontdesk::new(frontdesk, upstream, stop)?)?,
-            Kind::Nats => target.nats(&Frontdesk::new(frontdesk, upstream, stop)?, 1)?,
-            Kind::NatsTwo => target.nats(&Frontdesk::new(frontdesk, upstream, stop)?, 2)?,
+            Kind::AllInOne => target.all_in_one(&Frontdesk::new(frontdesk, upstream.address, stop)?)?,
+            Kind::Nats => target.nats(&Frontdesk::new(frontdesk, upstream.address, stop)?, 1)?,
+            Kind::NatsTwo => target.nats(&Frontdesk::new(frontdesk, upstream.address, stop)?, 2)?,
         }
         Ok(target)
     }
@@ -187,7 +187,7 @@ impl Target {
         Ok(())
     }
 
-    fn front(&mut self, name: &'static str, command: Command, stop: &Stop) -> anyhow::Result<()> {
+    fn front(&mut self, name: &str, command: Command, stop: &Stop) -> anyhow::Result<()> {
         let mut process = Process::start(name, command, self.folder.path())?;
         let (address, start) = process.wait_for(listening)?;
         self.start = Some(start);
@@ -205,15 +205,15 @@ impl Target {
 }
 
 /// How each of its processes is started.
-struct Frontdesk<'a> {
+pub(crate) struct Frontdesk<'a> {
     executable: PathBuf,
-    upstream: &'a Upstream,
+    upstream: SocketAddr,
     secret: String,
     stop: &'a Stop,
 }
 
 impl<'a> Frontdesk<'a> {
-    fn new(executable: Option<&Path>, upstream: &'a Upstream, stop: &'a Stop) -> anyhow::Result<Self> {
+    pub(crate) fn new(executable: Option<&Path>, upstream: SocketAddr, stop: &'a Stop) -> anyhow::Result<Self> {
         let executable = executable.context("--frontdesk is needed for this target")?;
         // Each target runs in a folder of its own.
         let executable = executable.canonicalize().with_context(|| format!("no {}", executable.display()))?;
@@ -223,7 +223,8 @@ impl<'a> Frontdesk<'a> {
         Ok(Self { executable, upstream, secret, stop })
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// `frontdesk` with these arguments and without limits; settings that are added to it win.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.executable);
         let any = "127.0.0.1:0";
         // Settings of whoever runs this must not change what is measured.
@@ -237,7 +238,7 @@ impl<'a> Frontdesk<'a> {
             ("JWT_SECRET_KEY", &self.secret),
             // Frontdesk wants two that differ.
             ("SESSION_SECRET_KEY", &self.secret.chars().rev().collect::<String>()),
-            ("N8N_WEBHOOK_URL", &format!("http://{}/webhook/bench", self.upstream.address)),
+            ("N8N_WEBHOOK_URL", &format!("http://{}/webhook/bench", self.upstream)),
             // More than replies at once: what waits for a permit would be counted as our delay.
             ("WORKER_CONCURRENCY", "1024"),
             ("DRAIN_TIMEOUT", "1s"),
@@ -256,7 +257,7 @@ impl<'a> Frontdesk<'a> {
 }
 
 /// The address in `listening on http://…`.
-fn listening(said: &str) -> Option<SocketAddr> {
+pub(crate) fn listening(said: &str) -> Option<SocketAddr> {
     let line = said.split_inclusive('\n').find(|line| line.starts_with("listening on ") && line.ends_with('\n'))?;
     line.trim_end().rsplit('/').next()?.parse().ok()
 }

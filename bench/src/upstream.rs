@@ -5,10 +5,12 @@
 //! ones.
 
 use std::{
+    collections::HashMap,
     fmt,
     io::{self, Read as _, Write},
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     str::FromStr,
+    sync::{Arc, Mutex, MutexGuard},
     thread,
     time::Duration,
 };
@@ -26,13 +28,30 @@ pub(crate) struct Script {
     pub(crate) chunks: u32,
     /// How long before each but the first. Zero: all at once, in one write.
     pub(crate) pause: Duration,
-    /// Stay silent after the last one until the client leaves.
-    pub(crate) hold: bool,
+    /// After the last one.
+    pub(crate) then: Then,
+}
+
+/// What comes after the last chunk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// The end, as it should be.
+    #[default]
+    End,
+    /// Nothing, until the client leaves.
+    Hold,
+    /// The connection is closed in the middle of the body, as a killed n8n does.
+    Cut,
 }
 
 impl fmt::Display for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[[{} {} {}]]", self.chunks, self.pause.as_micros(), self.hold)
+        let then = match self.then {
+            Then::End => "end",
+            Then::Hold => "hold",
+            Then::Cut => "cut",
+        };
+        write!(f, "[[{} {} {then}]]", self.chunks, self.pause.as_micros())
     }
 }
 
@@ -48,7 +67,12 @@ impl FromStr for Script {
         Ok(Self {
             chunks: word()?.parse().map_err(drop)?,
             pause: Duration::from_micros(word()?.parse().map_err(drop)?),
-            hold: word()?.parse().map_err(drop)?,
+            then: match word()? {
+                "end" => Then::End,
+                "hold" => Then::Hold,
+                "cut" => Then::Cut,
+                _ => return Err(()),
+            },
         })
     }
 }
@@ -59,42 +83,107 @@ pub(crate) fn serve() -> io::Result<()> {
     let mut out = io::stdout();
     writeln!(out, "listening on http://{}", listener.local_addr()?)?;
     out.flush()?;
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            // A client that leaves is no matter for us: whoever measures sees what is missing. Without a thread the
-            // connection is closed, which is seen as well.
-            let serve = move || drop(Connection { stream, received: Vec::new() }.serve());
-            drop(thread::Builder::new().stack_size(STACK).spawn(serve));
-        }
-    });
+    thread::spawn(move || accept(&listener, None));
     io::copy(&mut io::stdin(), &mut io::sink())?;
     Ok(())
+}
+
+fn accept(listener: &TcpListener, book: Option<&Book>) {
+    for stream in listener.incoming().flatten() {
+        let book = book.cloned();
+        // A client that leaves is no matter for us: whoever measures sees what is missing. Without a thread the
+        // connection is closed, which is seen as well.
+        let serve = move || drop(Connection { stream, received: Vec::new(), book }.serve());
+        drop(thread::Builder::new().stack_size(STACK).spawn(serve));
+    }
+}
+
+/// What an upstream in this process was asked and what it said, by message. Its chunks say whose they are and which,
+/// not when they were sent.
+#[derive(Clone, Default)]
+pub(crate) struct Book(Arc<Mutex<HashMap<String, Vec<Run>>>>);
+
+/// One run of the workflow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// Chunks that were written.
+    pub(crate) sent: u32,
+    /// Whether everything of the script was.
+    pub(crate) finished: bool,
+}
+
+impl Book {
+    /// Serves from threads of this process, for as long as it lives.
+    pub(crate) fn serve() -> io::Result<(Self, SocketAddr)> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let (book, address) = (Self::default(), listener.local_addr()?);
+        let served = book.clone();
+        thread::spawn(move || accept(&listener, Some(&served)));
+        Ok((book, address))
+    }
+
+    /// The runs for this message, oldest first.
+    pub(crate) fn runs(&self, message_id: &str) -> Vec<Run> {
+        self.lock().get(message_id).cloned().unwrap_or_default()
+    }
+
+    /// Forgets a message that is over and was looked at, so that a long run does not grow.
+    pub(crate) fn forget(&self, message_id: &str) {
+        self.lock().remove(message_id);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<Run>>> {
+        self.0.lock().expect("nothing panics while holding it")
+    }
+
+    fn begin(&self, message_id: &str) -> usize {
+        let mut book = self.lock();
+        let runs = book.entry(message_id.to_owned()).or_default();
+        runs.push(Run::default());
+        runs.len() - 1
+    }
+
+    fn note(&self, message_id: &str, run: usize, sent: u32, finished: bool) {
+        if let Some(run) = self.lock().get_mut(message_id).and_then(|runs| runs.get_mut(run)) {
+            *run = Run { sent, finished };
+        }
+    }
 }
 
 struct Connection {
     stream: TcpStream,
     received: Vec<u8>,
+    book: Option<Book>,
+}
+
+/// One request.
+#[derive(Debug, PartialEq, Eq)]
+struct Asked {
+    script: Script,
+    /// `Idempotency-Key`, empty for who sends none.
+    message_id: String,
 }
 
 impl Connection {
     fn serve(mut self) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
         let mut out = Vec::new();
-        while let Some(script) = self.request()? {
-            self.answer(script, &mut out)?;
-            if script.hold {
+        while let Some(asked) = self.request()? {
+            let run = self.book.as_ref().map_or(0, |book| book.begin(&asked.message_id));
+            self.answer(&asked, run, &mut out)?;
+            if asked.script.then != Then::End {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    /// The script of the next request; none when the client left.
-    fn request(&mut self) -> io::Result<Option<Script>> {
+    /// The next request; none when the client left.
+    fn request(&mut self) -> io::Result<Option<Asked>> {
         loop {
-            if let Some((script, length)) = parse(&self.received)? {
+            if let Some((asked, length)) = parse(&self.received)? {
                 self.received.drain(..length);
-                return Ok(Some(script));
+                return Ok(Some(asked));
             }
             if self.received.len() > MAX_REQUEST {
                 return Err(io::ErrorKind::FileTooLarge.into());
@@ -112,7 +201,8 @@ impl Connection {
         Ok(read)
     }
 
-    fn answer(&mut self, script: Script, out: &mut Vec<u8>) -> io::Result<()> {
+    fn answer(&mut self, asked: &Asked, run: usize, out: &mut Vec<u8>) -> io::Result<()> {
+        let script = asked.script;
         out.clear();
         out.extend_from_slice(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nCache-Control: no-cache\r\n\
@@ -122,21 +212,47 @@ impl Connection {
         let begun = clock::now();
         for index in 0..script.chunks {
             if index > 0 && !script.pause.is_zero() {
-                self.stream.write_all(out)?;
-                out.clear();
+                self.write(asked, run, index, false, out)?;
                 let pause = u64::try_from(script.pause.as_nanos()).unwrap_or(u64::MAX);
                 clock::sleep_until(begun.saturating_add(pause.saturating_mul(index.into())));
             }
-            line(out, "item", Some(&Token { index, sent: clock::now() }))?;
+            match &self.book {
+                None => line(out, "item", Some(&Token { index, sent: clock::now() }))?,
+                Some(_) => line(out, "item", Some(&Marked { message_id: &asked.message_id, index }))?,
+            }
         }
-        if script.hold {
-            self.stream.write_all(out)?;
+        if script.then == Then::End {
+            line(out, "end", None)?;
+            out.extend_from_slice(b"0\r\n\r\n");
+        }
+        self.write(asked, run, script.chunks, true, out)?;
+        if script.then == Then::Hold {
             while self.read()? > 0 {}
-            return Ok(());
         }
-        line(out, "end", None)?;
-        out.extend_from_slice(b"0\r\n\r\n");
-        self.stream.write_all(out)
+        Ok(())
+    }
+
+    /// Writes what has gathered. What was said is known before the client can have read it.
+    fn write(&mut self, asked: &Asked, run: usize, sent: u32, finished: bool, out: &mut Vec<u8>) -> io::Result<()> {
+        if let Some(book) = &self.book {
+            book.note(&asked.message_id, run, sent, finished);
+        }
+        self.stream.write_all(out)?;
+        out.clear();
+        Ok(())
+    }
+}
+
+/// What a chunk says where a [`Book`] is kept: whose it is, and which one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Marked<'a> {
+    pub(crate) message_id: &'a str,
+    pub(crate) index: u32,
+}
+
+impl fmt::Display for Marked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{} ", self.message_id, self.index)
     }
 }
 
@@ -163,7 +279,7 @@ impl FromStr for Token {
 }
 
 /// One line of n8n, which is also one chunk of HTTP.
-fn line(out: &mut Vec<u8>, kind: &str, content: Option<&Token>) -> io::Result<()> {
+fn line(out: &mut Vec<u8>, kind: &str, content: Option<&dyn fmt::Display>) -> io::Result<()> {
     let content = content.map(|token| format!("\"content\":\"{token}\",")).unwrap_or_default();
     let line = format!(
         "{{\"type\":\"{kind}\",{content}\"metadata\":{{\"nodeId\":\"7b1a8c1e-3f0a-4b43-9d3e-6d1f6f1f2a10\",\
@@ -172,21 +288,22 @@ fn line(out: &mut Vec<u8>, kind: &str, content: Option<&Token>) -> io::Result<()
     write!(out, "{:x}\r\n{line}\r\n", line.len())
 }
 
-/// The script and the length of the request, once all of it is there.
-fn parse(received: &[u8]) -> io::Result<Option<(Script, usize)>> {
+/// A request and its length, once all of it is there.
+fn parse(received: &[u8]) -> io::Result<Option<(Asked, usize)>> {
     let Some(end) = received.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
     let head = str::from_utf8(&received[..end]).map_err(io::Error::other)?;
-    let length = head
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        .and_then(|(_, value)| value.trim().parse::<usize>().ok())
+    let header = |wanted: &str| {
+        let mut headers = head.lines().filter_map(|line| line.split_once(':'));
+        headers.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim())
+    };
+    let length = header("content-length")
+        .and_then(|value| value.parse::<usize>().ok())
         .ok_or_else(|| io::Error::other("a request without Content-Length"))?;
     let length = end + 4 + length;
     let Some(body) = received.get(end + 4..length) else { return Ok(None) };
     let body = str::from_utf8(body).map_err(io::Error::other)?;
     let script = body.parse().map_err(|()| io::Error::other("a request without a script"))?;
-    Ok(Some((script, length)))
+    Ok(Some((Asked { script, message_id: header("idempotency-key").unwrap_or_default().to_owned() }, length)))
 }
 
 #[cfg(test)]
@@ -195,16 +312,17 @@ mod tests {
 
     #[test]
     fn a_script_is_found_in_a_text() {
-        let script = Script { chunks: 50, pause: Duration::from_millis(20), hold: true };
+        let script = Script { chunks: 50, pause: Duration::from_millis(20), then: Then::Hold };
         assert_eq!(format!("{{\"chatInput\":\"bench {script}\"}}").parse(), Ok(script));
         assert_eq!("hello".parse::<Script>(), Err(()));
     }
 
     #[test]
     fn a_request_is_whole_or_awaited() {
-        let request = b"POST / HTTP/1.1\r\ncontent-length: 13\r\n\r\n[[2 0 false]]POST";
+        let request = b"POST / HTTP/1.1\r\ncontent-length: 11\r\nIdempotency-Key: message-1\r\n\r\n[[2 0 end]]POST";
         let script = Script { chunks: 2, ..Script::default() };
-        assert_eq!(parse(request).unwrap(), Some((script, request.len() - 4)));
+        let asked = Asked { script, message_id: "message-1".to_owned() };
+        assert_eq!(parse(request).unwrap(), Some((asked, request.len() - 4)));
         assert_eq!(parse(&request[..request.len() - 5]).unwrap(), None);
     }
 }

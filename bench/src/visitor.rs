@@ -8,10 +8,10 @@ use serde_json::Value;
 use crate::{
     clock::{self, Stop},
     http::Connection,
-    upstream::{Script, Token},
+    upstream::{Script, Then, Token},
 };
 
-const FINGERPRINT: &str = "bench-visitor-0000000001";
+pub(crate) const FINGERPRINT: &str = "bench-visitor-0000000001";
 
 /// Where a visitor comes in.
 #[derive(Clone, Copy, Debug)]
@@ -103,11 +103,23 @@ impl Visitor {
         Ok(Reply { asked, chunks: hearing.chunks })
     }
 
+    /// The header lines that prove who asks, and where the session's stream is.
+    pub(crate) fn credentials(&self) -> Option<(String, String)> {
+        let session = self.session.as_ref()?;
+        let proof = format!("Authorization: Bearer {}\r\nX-Fingerprint: {FINGERPRINT}\r\n", session.token);
+        Some((proof, session.stream_url.clone()))
+    }
+
+    /// The connection alone.
+    pub(crate) fn into_connection(self) -> Connection {
+        self.connection
+    }
+
     /// Becomes an open stream on which nothing happens.
     pub(crate) fn listen(mut self) -> anyhow::Result<Connection> {
         let request = match &self.session {
             // A reply that goes on and is silent is what a proxy without sessions can hold.
-            None => self.question(Script { chunks: 1, hold: true, ..Script::default() }),
+            None => self.question(Script { chunks: 1, then: Then::Hold, ..Script::default() }),
             Some(session) => format!(
                 "GET {} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nX-Fingerprint: {FINGERPRINT}\r\n\
                  Accept: text/event-stream\r\n\r\n",
@@ -138,7 +150,8 @@ impl Visitor {
     }
 }
 
-fn post(path: &str, headers: &str, accept: &str, body: &str) -> String {
+/// A POST in one piece; `headers` are whole lines.
+pub(crate) fn post(path: &str, headers: &str, accept: &str, body: &str) -> String {
     format!(
         "POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Accept: {accept}\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n{body}",

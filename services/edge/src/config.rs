@@ -80,6 +80,10 @@ pub struct Config {
     /// A stream is ended after about this long; the browser reconnects and misses nothing.
     #[arg(long, env = "STREAM_MAX_AGE", default_value = "10m", value_parser = some_time)]
     pub stream_max_age: Duration,
+    /// A stream whose client had more than 64 KiB still to take for all of this time is ended after a whole event; the
+    /// browser reconnects and goes on from there.
+    #[arg(long, env = "STREAM_MAX_LAG", default_value = "30s", value_parser = some_time)]
+    pub stream_max_lag: Duration,
     /// After this much silence a stream carries a comment, so that proxies keep it open.
     #[arg(long, env = "SSE_HEARTBEAT", default_value = "15s", value_parser = some_time)]
     pub sse_heartbeat: Duration,

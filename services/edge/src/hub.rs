@@ -17,7 +17,6 @@ use std::{
 };
 
 use bus::{Ask, Bus, Events, Live, PutError, Read, Stored};
-use bytes::Bytes;
 use protocol::{
     Event, Fact, FactKind, FailureCode, FinishReason, Message, MessageId, Millis, Record, Reply, SessionId, SiteId,
     State, Terminal, What,
@@ -29,7 +28,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{ended::Ended, metrics::Metrics, sse::LastEvent};
-pub(crate) use view::Cursor;
+pub(crate) use view::{Cursor, Part};
 use view::{Merged, Timing, View};
 
 /// A session that can't be read within this time is refused: an edge says no in under a second.
@@ -347,8 +346,8 @@ impl Hub {
         self.0.view().follow_all(last, from)
     }
 
-    /// What `cursor` has not seen; how many events; whether its one reply is over.
-    pub(crate) fn read(&self, cursor: &mut Cursor) -> (Option<Bytes>, u64, bool) {
+    /// What `cursor` has not seen.
+    pub(crate) fn read(&self, cursor: &mut Cursor) -> Part {
         self.0.view().read(cursor)
     }
 

@@ -33,6 +33,7 @@ pub(crate) struct Metrics {
     pub(crate) late_replies: Family<Outcome, Counter>,
     pub(crate) sse_open: Gauge,
     pub(crate) sse_events: Counter,
+    pub(crate) sse_lagged: Counter,
     pub(crate) resume: Family<Resumed, Counter>,
     pub(crate) first_chunk_seconds: HistogramWithExemplars<Trace>,
 }
@@ -187,6 +188,7 @@ impl Metrics {
             late_replies: Family::default(),
             sse_open: Gauge::default(),
             sse_events: Counter::default(),
+            sse_lagged: Counter::default(),
             resume: Family::default(),
             first_chunk_seconds: HistogramWithExemplars::new(waits.into_iter()),
         };
@@ -233,6 +235,7 @@ impl Metrics {
         edge.register("late_replies", "What workflows sent late, by what became of it", self.late_replies.clone());
         edge.register("sse_open", "Event streams open now", self.sse_open.clone());
         edge.register("sse_events", "Events written to streams", self.sse_events.clone());
+        edge.register("sse_lagged", "Streams ended because their client never caught up", self.sse_lagged.clone());
         edge.register("resume", "Resumed streams by how it went", self.resume.clone());
         edge.register_with_unit(
             "first_chunk",

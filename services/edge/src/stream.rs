@@ -1,7 +1,8 @@
 //! The body of an event stream: what the hub knows, as far as this client has not seen it.
 //!
-//! It is pulled by the connection: a client that doesn't read costs its place in the hub's view and nothing else. One
-//! future, two timers, no task of its own.
+//! It is pulled by the connection: a client that doesn't read costs its place in the hub's view, and what is on the way
+//! to its socket. One that takes something, but never catches up, is ended after a whole event and comes back for the
+//! rest; one that takes nothing is cut by the listener (`SEND_TIMEOUT`). One future, two timers, no task of its own.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -61,6 +62,8 @@ pub(crate) fn respond(state: &State, hub: Hub, cursor: Cursor, kind: Kind, slot:
         draining: state.draining.clone(),
         leave: state.config.drain_timeout.mul_f64(LEAVE_AFTER),
         leaving: false,
+        max_lag: state.config.stream_max_lag,
+        caught_up: Instant::now(),
         open: Open::new(Arc::clone(&state.metrics), slot),
     };
     let body = Body::from_stream(futures_util::stream::unfold(stream, Stream::next));
@@ -84,6 +87,10 @@ struct Stream {
     draining: CancellationToken,
     leave: Duration,
     leaving: bool,
+    max_lag: Duration,
+    /// When the client last had everything. The connection asks for more as soon as it has room, so whatever time passes
+    /// before that is the client's.
+    caught_up: Instant,
     open: Open,
 }
 
@@ -98,10 +105,17 @@ impl Stream {
             self.changes.mark_unchanged();
             // Before reading: what was shown before the session ended is still read.
             let ended = self.hub.is_ended();
-            let (bytes, events, over) = self.hub.read(&mut self.cursor);
-            self.over = over || ended && bytes.is_none();
-            if let Some(bytes) = bytes {
-                self.open.metrics.sse_events.inc_by(events);
+            let part = self.hub.read(&mut self.cursor);
+            if part.more && self.caught_up.elapsed() > self.max_lag {
+                self.open.metrics.sse_lagged.inc();
+                return None;
+            }
+            self.over = part.over || ended && part.bytes.is_none();
+            if let Some(bytes) = part.bytes {
+                self.open.metrics.sse_events.inc_by(part.events);
+                if !part.more {
+                    self.caught_up = Instant::now();
+                }
                 return Some((Ok(bytes), self));
             }
             if self.over {
@@ -125,6 +139,7 @@ impl Stream {
                     }
                 },
             }
+            self.caught_up = Instant::now();
         }
         None
     }

@@ -94,6 +94,8 @@ impl Limits {
 const REFUSALS: usize = 256;
 /// How long such a connection may take to ask.
 const REFUSE_WITHIN: Duration = Duration::from_millis(250);
+/// What a socket holds beyond what its peer has room for; without a limit the kernel takes up to 4 MiB.
+const UNSENT_BYTES: u32 = 64 * 1024;
 /// hyper takes no smaller buffer. The gate is stricter, so this is only what hyper reads ahead.
 const HYPER_BUFFER: usize = 8 * 1024;
 
@@ -153,8 +155,11 @@ impl Server {
             };
             // Chunks are small and must not wait for more.
             stream.set_nodelay(true).ok();
+            let socket = socket2::SockRef::from(&stream);
             // A peer that vanished, or that stopped reading, would hold its place for a quarter of an hour.
-            socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(limits.send_timeout)).ok();
+            socket.set_tcp_user_timeout(Some(limits.send_timeout)).ok();
+            // What nobody takes waits with us, where it is shared, and not in a copy of the kernel's for each.
+            socket.set_tcp_notsent_lowat(UNSENT_BYTES).ok();
             let open = counts.opened();
             let one = Connection { peer, app: app.clone(), limits: limits.clone(), counts: counts.clone() };
             let (tls, stop, cut, counts) = (tls.clone(), stop.clone(), cut.clone(), counts.clone());

@@ -4,7 +4,8 @@
 //! own pace. Chunks are kept as the bytes of their events, encoded once for all listeners.
 //!
 //! Bounds: [`MAX_REPLIES`] replies, and [`MAX_FINISHED_BYTES`] of finished ones (the running one is bounded by the
-//! worker's `REPLY_MAX_BYTES`). What a slow listener had not read when it went shows to it as `gap`.
+//! worker's `REPLY_MAX_BYTES`). What a slow listener had not read when it went shows to it as `gap`. A listener has a
+//! place in it and nothing of its own, but [`BATCH`] on the way to its connection.
 
 use std::collections::VecDeque;
 
@@ -20,7 +21,8 @@ const MAX_REPLIES: usize = protocol::record::MAX_REPLIES;
 const MAX_FINISHED_BYTES: usize = 256 * 1024;
 /// Ids of dropped replies that are remembered, so that a late repeat of their end is not taken for news.
 const MAX_FORGOTTEN: usize = 64;
-/// A listener that is behind gets this much in one write.
+/// A listener that is behind gets this much in one write. A larger event goes alone, because then it is shared and not
+/// copied: else a thousand slow listeners would hold a thousand copies of it.
 const BATCH: usize = 64 * 1024;
 
 /// See the module.
@@ -413,12 +415,12 @@ impl View {
         Cursor { only: None, number, shown: 0, current: None, queued_shown: false, waiting_shown: false, gap: None }
     }
 
-    /// What the listener has not seen yet, in one piece, and how many events that is. The flag says that its one reply is over.
-    pub(super) fn read(&self, cursor: &mut Cursor) -> (Option<Bytes>, u64, bool) {
+    /// What the listener has not seen yet, in one piece.
+    pub(super) fn read(&self, cursor: &mut Cursor) -> Part {
         let mut out = Batch::default();
         out.extend(cursor.gap.take());
         let over = loop {
-            if out.bytes >= BATCH {
+            if out.full {
                 break false;
             }
             let known = match self.reply_at(cursor, &mut out) {
@@ -461,7 +463,7 @@ impl View {
                 None => break false,
             }
         };
-        (out.done(), out.events, over)
+        Part { more: out.full && !over, events: out.events, over, bytes: out.done() }
     }
 
     /// The reply that the cursor is at. One that was dropped meanwhile is told as a gap.
@@ -513,7 +515,7 @@ impl Cursor {
         }
         let from = (self.shown - 1).saturating_sub(known.offset) as usize;
         for chunk in known.chunks.get(from..).unwrap_or_default() {
-            if out.bytes >= BATCH {
+            if !out.has_room(chunk.len()) {
                 return;
             }
             out.extend(Some(chunk.clone()));
@@ -532,6 +534,18 @@ impl Cursor {
     }
 }
 
+/// What a listener gets next.
+pub(crate) struct Part {
+    /// Whole events; none when there is nothing new.
+    pub(crate) bytes: Option<Bytes>,
+    /// How many.
+    pub(crate) events: u64,
+    /// The one reply that it follows is over.
+    pub(crate) over: bool,
+    /// It is behind: there is more than fits into one write.
+    pub(crate) more: bool,
+}
+
 /// Events for one write. A single one, which is the usual case, is shared and not copied.
 #[derive(Default)]
 struct Batch {
@@ -539,9 +553,17 @@ struct Batch {
     rest: BytesMut,
     bytes: usize,
     events: u64,
+    /// Something was left for the next write.
+    full: bool,
 }
 
 impl Batch {
+    /// Whether so many bytes still go into it; whatever is first does.
+    fn has_room(&mut self, bytes: usize) -> bool {
+        self.full = self.bytes > 0 && self.bytes + bytes > BATCH;
+        !self.full
+    }
+
     fn extend(&mut self, event: Option<Bytes>) {
         let Some(event) = event else { return };
         self.bytes += event.len();

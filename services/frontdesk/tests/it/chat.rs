@@ -303,6 +303,7 @@ in_both_modes!(
     ],
     |desk| async move {
         let visitor = desk.visitor().await;
+        let long = "x".repeat(400);
         let cases = [
             ("cut", Script::lines().begin().items(["a "]).cut(), "upstream_error"),
             ("error", Script::lines().begin().items(["a "]).error("secret words"), "upstream_error"),
@@ -315,6 +316,7 @@ in_both_modes!(
             ("lost", Script::of(404, "application/json").bytes(r#"{"code":404}"#), "upstream_error"),
             ("odd", Script::json(r#"{"message":"Workflow was started"}"#), "upstream_invalid"),
             ("large", Script::json(&format!(r#"{{"output":"{}"}}"#, "x".repeat(2000))), "too_large"),
+            ("endless", Script::lines().begin().items([long.as_str(); 3]).hang(), "too_large"),
         ];
         for (n, (word, script, code)) in cases.into_iter().enumerate() {
             desk.n8n.when(word, script);

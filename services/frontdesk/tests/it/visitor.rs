@@ -203,7 +203,8 @@ impl Stream {
     }
 }
 
-fn parse(block: &str) -> Option<Event> {
+/// One block of an event stream; none when it is no event.
+pub(crate) fn parse(block: &str) -> Option<Event> {
     let (mut name, mut id, mut data) = (None, None, None);
     for line in block.lines() {
         match line.split_once(": ") {

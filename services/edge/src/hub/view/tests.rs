@@ -49,7 +49,7 @@ fn told(view: &mut View, n: u32, chunks: u32) {
 
 /// What the cursor gets, as `name id` a piece.
 fn read(view: &View, cursor: &mut Cursor) -> Vec<String> {
-    let (bytes, events, _) = view.read(cursor);
+    let Part { bytes, events, .. } = view.read(cursor);
     let wire = bytes.map(|bytes| String::from_utf8(bytes.to_vec()).expect("UTF-8")).unwrap_or_default();
     let read: Vec<String> = wire
         .split_terminator("\n\n")
@@ -205,4 +205,32 @@ fn a_lying_record_is_not_believed() {
     view.load(&[Reply { offset: u32::MAX, ..recorded(1, 0, 3, true) }, Reply { next: 1, ..recorded(2, 0, 3, false) }]);
     view.merge_reply(&Reply { offset: u32::MAX - 1, next: u32::MAX, ..recorded(3, 0, 1, false) });
     assert!(view.find(&id(3)).is_some_and(|known| known.next() == 0));
+}
+
+/// A listener that is behind gets parts of a bounded size, and a large event as it is, shared with all others.
+#[test]
+fn who_is_behind_gets_no_large_copy() {
+    let mut view = View::new();
+    view.merge(&begin(1));
+    let said = |index, length| What::Chunk { index, content: Cow::Owned("x".repeat(length)) };
+    view.merge(&event(1, said(0, 3 * BATCH)));
+    for index in 1..=100 {
+        view.merge(&event(1, said(index, 1_000)));
+    }
+    view.merge(&end(1, 101));
+    let (mut one, mut two) = (view.follow_one(&id(1), None), view.follow_one(&id(1), None));
+    let mut parts = Vec::new();
+    loop {
+        let (here, there) = (view.read(&mut one), view.read(&mut two));
+        let (Some(a), Some(b)) = (here.bytes, there.bytes) else { panic!("it ended without an end") };
+        assert!(here.events == 1 || a.len() <= BATCH, "{} bytes for {} events", a.len(), here.events);
+        assert_eq!(a.as_ptr() == b.as_ptr(), here.events == 1, "only what is alone is shared");
+        parts.push((here.events, here.more));
+        if here.over {
+            break;
+        }
+    }
+    assert_eq!(parts[..2], [(1, true), (1, true)], "the begin, then the large one");
+    assert_eq!(parts.iter().map(|(events, _)| events).sum::<u64>(), 103);
+    assert!(!parts.last().unwrap().1, "nothing was left");
 }
