@@ -208,6 +208,7 @@ impl Metrics {
         for result in ["invalid", "replayed", "overloaded"] {
             self.proofs.get_or_create(&Shown { result }).inc_by(0);
         }
+        self.late_replies.get_or_create(&Outcome { outcome: "refused" }).inc_by(0);
         self.limit_charges.get_or_create(&Shared { what: "dropped" }).inc_by(0);
         self.bot_challenges.get_or_create(&Asked { result: "captcha_away" }).inc_by(0);
         self.identity_tokens.get_or_create(&IdentityToken { result: "invalid" }).inc_by(0);

@@ -18,8 +18,13 @@ pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Who has claimed a message listens to asks within this time, also when NATS comes back in one of its pauses.
+/// Who has claimed a message listens to asks within this time.
 const LISTENS_WITHIN: Duration = Duration::from_millis(600);
+/// The same when NATS is just back, and workers find the way to it one after the other: a try to connect takes two
+/// seconds at most, the pause before it half a one.
+const LISTENS_AGAIN_WITHIN: Duration = Duration::from_secs(3);
+/// NATS is just back for so long.
+const LATELY: Duration = Duration::from_secs(10);
 
 /// What the record said of a message.
 pub(crate) enum Claim {
@@ -164,16 +169,21 @@ async fn decide(
     }
 }
 
-/// Whether somebody runs the message. Asked twice: who has claimed it a moment ago may not listen yet.
+/// Whether somebody runs the message. Asked again for a while: who runs it may not listen yet, or not again.
 async fn is_running(worker: &Worker, message: &Message) -> Result<bool, bus::Error> {
     // No text is wanted.
     let ask = Ask { message_id: Some(message.message_id.clone()), from: u32::MAX };
-    let answered = worker.bus.ask(&message.session, &ask).await?.is_some();
-    if answered {
-        return Ok(true);
+    let patience = if worker.bus.was_away_within(LATELY) { LISTENS_AGAIN_WITHIN } else { LISTENS_WITHIN };
+    let until = Instant::now() + patience;
+    loop {
+        if worker.bus.ask(&message.session, &ask).await?.is_some() {
+            return Ok(true);
+        }
+        if Instant::now() >= until {
+            return Ok(false);
+        }
+        tokio::time::sleep(2 * PAUSE).await;
     }
-    tokio::time::sleep(LISTENS_WITHIN).await;
-    Ok(worker.bus.ask(&message.session, &ask).await?.is_some())
 }
 
 fn new_reply(worker: &Worker, delivery: &Delivery, run: &str, verdict: Option<FailureCode>) -> Reply {

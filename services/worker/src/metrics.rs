@@ -101,6 +101,7 @@ impl Metrics {
         for outcome in ["too_large", "upstream_timeout", "interrupted"] {
             metrics.replies.get_or_create(&Outcome { outcome }).inc_by(0);
         }
+        metrics.stops.get_or_create(&Stop { result: "dropped" }).inc_by(0);
         process.register(|registry| metrics.register(registry));
         metrics
     }

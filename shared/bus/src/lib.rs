@@ -462,6 +462,14 @@ impl Bus {
         }
     }
 
+    /// Whether the bus was away and is back for less than this: others may still be on their way to it.
+    pub fn was_away_within(&self, time: Duration) -> bool {
+        match &self.0 {
+            Variant::Local(_) => false,
+            Variant::Nats(bus) => bus.was_away_within(time),
+        }
+    }
+
     /// Whether what is queued outlives this process, so that another one can go on with it.
     pub fn outlives_process(&self) -> bool {
         matches!(self.0, Variant::Nats(_))

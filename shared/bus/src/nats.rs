@@ -12,7 +12,7 @@ mod setup;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -82,6 +82,7 @@ struct Shared {
     live_epoch: watch::Receiver<u64>,
     /// The same of the other one.
     control_epoch: watch::Receiver<u64>,
+    reconnected: Arc<Mutex<Option<std::time::Instant>>>,
     facts: mpsc::Sender<Fact>,
     dropped: Arc<AtomicU64>,
     missed: Arc<AtomicU64>,
@@ -112,6 +113,7 @@ impl Nats {
             js,
             live_epoch,
             control_epoch,
+            reconnected: Arc::clone(&heard.reconnected),
             facts,
             dropped: Arc::default(),
             missed: Arc::default(),
@@ -358,6 +360,11 @@ impl Nats {
 
     pub(crate) fn epoch(&self) -> u64 {
         *self.0.control_epoch.borrow()
+    }
+
+    pub(crate) fn was_away_within(&self, time: Duration) -> bool {
+        let reconnected = *self.0.reconnected.lock().expect("nothing panics while holding it");
+        !self.connected() || reconnected.is_some_and(|at| at.elapsed() < time)
     }
 
     pub(crate) async fn ping(&self) -> Result<Duration, Error> {

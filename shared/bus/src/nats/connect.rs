@@ -9,7 +9,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_nats::{
@@ -28,6 +28,8 @@ use crate::{ConnectError, NatsConfig};
 pub(crate) struct Heard {
     /// Changes with every (re)connection.
     pub(crate) connected: watch::Sender<u64>,
+    /// When a connection that had been lost was there again.
+    pub(crate) reconnected: Arc<Mutex<Option<Instant>>>,
     /// How often the server refused something.
     pub(crate) refusals: Arc<AtomicU64>,
     /// Whether it did so for want of a right.
@@ -53,6 +55,9 @@ impl Heard {
         match event {
             Event::Connected => {
                 self.connected.send_modify(|epoch| *epoch += 1);
+                if *self.connected.borrow() > 1 {
+                    *self.reconnected.lock().expect("nothing panics while holding it") = Some(Instant::now());
+                }
                 tracing::debug!("connected to NATS");
             }
             Event::Disconnected => {
