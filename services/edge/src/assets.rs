@@ -1,6 +1,6 @@
 //! The widget's files, inside the executable.
 //!
-//! Everything is made once at the start: hashes, compressed forms, the widget page's policy. A request is a look-up by
+//! Everything is made once at the start: hashes, compressed forms, the widget page's policies. A request is a look-up by
 //! the exact name, so nothing outside the folder can be asked for.
 //!
 //! Plain names (`/widget/embed.js`) are asked for again each time and mostly answered 304. The widget page names its
@@ -11,15 +11,20 @@ use std::{collections::HashMap, fmt::Write as _, io::Write as _};
 use axum::{
     body::Body,
     extract::{Path, rejection::PathRejection},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use rust_embed::RustEmbed;
 use sha2::{Digest as _, Sha256};
+use url::form_urlencoded;
 
-use crate::{problem::ApiError, site::Sites, state::State};
+use crate::{
+    problem::ApiError,
+    site::{DEFAULT, Sites},
+    state::State,
+};
 
 #[derive(RustEmbed)]
 #[folder = "../../widget"]
@@ -70,6 +75,8 @@ const PERMISSIONS: &str = "accelerometer=(), camera=(), display-capture=(), geol
 /// See the module.
 pub(crate) struct Assets {
     files: HashMap<String, Asset>,
+    /// Of the chat's page, by site: who may frame it.
+    policies: HashMap<String, HeaderValue>,
     /// `v/<hash>/`.
     hashed: String,
     /// Whether pages hold only what agrees to be held. The frame of a captcha's provider doesn't.
@@ -104,14 +111,18 @@ impl Assets {
         let hashed = format!("v/{}/", hex(&all.finalize()));
         let files = names.iter().zip(contents).map(|(name, content)| {
             let asset = match name.as_str() {
-                PAGE => Asset::page(&point(&content, &names, &hashed), &page_policy(sites)),
+                PAGE => Asset::page(&point(&content, &names, &hashed), &page_policy("'self'")),
                 DEMO => Asset::page(&content, DEMO_POLICY),
                 CAPTCHA => Asset::page(&content, CAPTCHA_POLICY),
                 name => Asset::new(content, kind(name), None),
             };
             (name.clone(), asset)
         });
-        Self { files: files.collect(), hashed, isolated }
+        let policies = sites.iter().map(|site| {
+            let policy = page_policy(&site.frame_ancestors()).parse();
+            (site.id.to_string(), policy.expect("policies are of words and checked origins"))
+        });
+        Self { files: files.collect(), policies: policies.collect(), hashed, isolated }
     }
 
     /// Lets a page hold a captcha's frame, where there may be one.
@@ -122,14 +133,21 @@ impl Assets {
         response
     }
 
-    /// Answers for `/widget/<path>`.
-    fn answer(&self, path: &str, headers: &HeaderMap) -> Response {
+    /// Answers for `/widget/<path>`. The chat's page names its site in the query; for one that is unknown only our own
+    /// pages may frame it.
+    fn answer(&self, path: &str, query: &str, headers: &HeaderMap) -> Response {
         let hashed = path.strip_prefix(self.hashed.as_str());
         let asset = self.files.get(hashed.unwrap_or(path));
         match asset {
             // Pages find their neighbours and the API by their own address, so they have one address only.
             Some(asset) if path != DEMO && (hashed.is_none() || asset.policy.is_none()) => {
-                self.open(asset.answer(headers, hashed.is_some()))
+                let mut response = self.open(asset.answer(headers, hashed.is_some()));
+                let site = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "site");
+                let site = site.map_or(DEFAULT.into(), |(_, site)| site);
+                if let (PAGE, Some(policy)) = (path, self.policies.get(site.as_ref())) {
+                    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy.clone());
+                }
+                response
             }
             _ => ApiError::NotFound.into_response(),
         }
@@ -142,9 +160,14 @@ impl Assets {
     responses((status = 200, description = "The file"), (status = 304, description = "It has not changed"),
         (status = 404, description = "There is no such file", body = crate::openapi::Problem,
             content_type = "application/problem+json")))]
-pub(crate) async fn widget(state: State, path: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Response {
+pub(crate) async fn widget(
+    state: State,
+    path: Result<Path<String>, PathRejection>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
     match path {
-        Ok(Path(path)) => state.assets.answer(&path, &headers),
+        Ok(Path(path)) => state.assets.answer(&path, uri.query().unwrap_or_default(), &headers),
         Err(_) => ApiError::NotFound.into_response(),
     }
 }
@@ -229,12 +252,11 @@ fn point(page: &[u8], names: &[String], hashed: &str) -> Vec<u8> {
     page.into_bytes()
 }
 
-fn page_policy(sites: &Sites) -> String {
+fn page_policy(ancestors: &str) -> String {
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
          worker-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; \
-         trusted-types frontdesk-worker; frame-ancestors {}",
-        sites.frame_ancestors()
+         trusted-types frontdesk-worker; frame-ancestors {ancestors}"
     )
 }
 
@@ -297,7 +319,7 @@ mod tests {
         for (name, value) in pairs {
             headers.append(*name, value.parse().unwrap());
         }
-        assets().answer(path, &headers)
+        assets().answer(path, "", &headers)
     }
 
     /// Where a captcha is set up, pages can't be isolated: its frame has no say in that.
@@ -305,7 +327,7 @@ mod tests {
     fn pages_are_isolated_unless_a_captcha_must_be_held() {
         let sites = Sites::new(&config(&[])).unwrap();
         let check = |isolated: bool| {
-            let answer = Assets::new(&sites, isolated).answer(PAGE, &HeaderMap::new());
+            let answer = Assets::new(&sites, isolated).answer(PAGE, "", &HeaderMap::new());
             assert_eq!(answer.headers().contains_key(EMBEDDER_POLICY), isolated);
         };
         check(true);

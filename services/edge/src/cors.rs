@@ -1,7 +1,7 @@
 //! Which pages may call the API, and what browsers are told about it.
 //!
 //! An `Origin` that is present must be the edge's own or in a site's list, on every API route. A request that changes
-//! something must have one, unless `ALLOW_NO_ORIGIN`; browsers send none on same-origin GETs. Widget files are for
+//! something must have one, unless `ALLOW_NO_ORIGIN`, or the call is a workflow's (`late`); browsers send none on same-origin GETs. Widget files are for
 //! everybody; they only tell an allowed page that its scripts may read them.
 
 use axum::{

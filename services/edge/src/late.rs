@@ -17,7 +17,9 @@ use axum::{
 use bus::{Late, PutError, Read, Taken};
 use hmac::Mac as _;
 use protocol::{
-    Event, Fact, FactKind, FinishReason, Message, MessageId, Millis, Reply, State as ReplyState, Terminal, What,
+    Event, Fact, FactKind, FinishReason, Message, MessageId, Millis, Record, Reply, State as ReplyState, Terminal,
+    What,
+    record::{MAX_REPLIES, MAX_TEXT},
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -43,8 +45,6 @@ pub(crate) const ROUTE: &str = "/api/v1/chat/reply/";
 const WITHIN: Duration = Duration::from_secs(15);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
-/// A chunk is no longer than what a worker makes of n8n's text.
-const PIECE_BYTES: usize = 16 * 1024;
 /// Longest idempotency key.
 const MAX_KEY: usize = 255;
 
@@ -77,13 +77,25 @@ pub(crate) enum Kind {
     Push,
 }
 
+/// What a late text became.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Became {
+    /// A part of the message's reply.
+    Reply,
+    /// A message of its own.
+    Push,
+    /// The visitor stopped the reply, and is shown no more of it.
+    Nothing,
+}
+
 /// What became of it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Received {
     /// Whose text it became.
     #[schema(value_type = String)]
     message_id: MessageId,
-    kind: Kind,
+    kind: Became,
     /// Whether it came before.
     duplicate: bool,
 }
@@ -117,6 +129,19 @@ pub(crate) async fn post(
     request: Request,
 ) -> Result<Response, ApiError> {
     let token = token.as_ref().map_or("", |Path(token)| token);
+    let received = take(&state, &call, token, request).await;
+    let outcome = match &received {
+        Ok(Received { duplicate: true, .. }) => "repeated",
+        Ok(Received { kind: Became::Reply, .. }) => "taken",
+        Ok(Received { kind: Became::Push, .. }) => "pushed",
+        Ok(Received { kind: Became::Nothing, .. }) => "stopped",
+        Err(_) => "refused",
+    };
+    state.metrics.late_replies.get_or_create(&Outcome { outcome }).inc();
+    received.map(no_store)
+}
+
+async fn take(state: &State, call: &Call, token: &str, request: Request) -> Result<Received, ApiError> {
     let key = match state.tokens.verify_reply(token, time::now()) {
         Ok(key) => key,
         // Whoever guesses is counted as any other caller.
@@ -130,22 +155,14 @@ pub(crate) async fn post(
     state.sites.get(&key.site).ok_or(ApiError::TokenInvalid)?;
     body::must_be_json(request.headers())?;
     let idempotency = idempotency_key(request.headers())?;
-    let more: More = body::parse(&body::raw(request, &state).await?)?;
+    let more: More = body::parse(&body::raw(request, state).await?)?;
     if more.content.is_empty() && !(more.last && more.kind == Kind::Reply) {
         return Err(ApiError::field("content", "content must not be empty"));
     }
-    let id = Id::new(&state, &key, idempotency.as_deref());
+    let id = Id::new(state, &key, idempotency.as_deref());
     // A task of its own: a workflow that hangs up has said it all the same.
     let deliver = Delivery { state: state.clone(), key, more, id };
-    let received = state.tasks.spawn(deliver.run()).await.unwrap_or(Err(ApiError::Internal));
-    let outcome = match &received {
-        Ok(Received { duplicate: true, .. }) => "repeated",
-        Ok(Received { kind: Kind::Reply, .. }) => "taken",
-        Ok(Received { kind: Kind::Push, .. }) => "pushed",
-        Err(_) => "refused",
-    };
-    state.metrics.late_replies.get_or_create(&Outcome { outcome }).inc();
-    received.map(no_store)
+    state.tasks.spawn(deliver.run()).await.unwrap_or(Err(ApiError::Internal))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
@@ -216,6 +233,7 @@ impl Delivery {
             match self.place().await? {
                 Place::Over => return self.push().await,
                 Place::Taken => return Ok(self.in_reply(true)),
+                Place::Stopped => return Ok(Received { kind: Became::Nothing, ..self.in_reply(false) }),
                 // Its worker stopped or died, and another one is about to go on.
                 Place::Running if Instant::now() < give_up => tokio::time::sleep(PAUSE).await,
                 Place::Running => {
@@ -227,7 +245,7 @@ impl Delivery {
     }
 
     fn in_reply(&self, duplicate: bool) -> Received {
-        Received { message_id: self.key.message_id.clone(), kind: Kind::Reply, duplicate }
+        Received { message_id: self.key.message_id.clone(), kind: Became::Reply, duplicate }
     }
 
     /// How the reply is that no worker answers for.
@@ -239,6 +257,9 @@ impl Delivery {
         }
         Ok(match stored.record.find(&self.key.message_id) {
             Some(reply) if reply.late.contains(&self.id.0) => Place::Taken,
+            Some(Reply { terminal: Some(Terminal::End { finish_reason: FinishReason::Cancelled, .. }), .. }) => {
+                Place::Stopped
+            }
             Some(reply) if reply.state == ReplyState::Running => Place::Running,
             // n8n has the URL only once the record holds the claim: what is not there is long over.
             _ => Place::Over,
@@ -249,7 +270,7 @@ impl Delivery {
     async fn push(&self) -> Result<Received, ApiError> {
         let (bus, session) = (&self.state.bus, &self.key.session);
         let message_id = self.id.pushed();
-        let received = |duplicate| Received { message_id: message_id.clone(), kind: Kind::Push, duplicate };
+        let received = |duplicate| Received { message_id: message_id.clone(), kind: Became::Push, duplicate };
         if self.more.content.is_empty() {
             // It only would have ended a reply that is over.
             return Ok(self.in_reply(true));
@@ -261,8 +282,17 @@ impl Delivery {
             if record.ended {
                 return Err(ApiError::SessionEnded);
             }
+            if let Some(held) = record.find(&message_id) {
+                // Whoever wrote it may not have come to say so.
+                self.announce(held);
+                return Ok(received(true));
+            }
             if record.knows(&message_id) {
                 return Ok(received(true));
+            }
+            if !has_room(&record, self.more.content.len()) {
+                let detail = "Too many messages wait behind a reply that runs; send it again later.";
+                return Err(ApiError::Overloaded { retry_after: 5, detail });
             }
             if record.find(&self.key.message_id).is_some_and(|reply| reply.late.contains(&self.id.0)) {
                 return Ok(self.in_reply(true));
@@ -271,12 +301,7 @@ impl Delivery {
             record.put(&reply);
             match bus.put_record(&record, stored.revision).await {
                 Ok(_) => {
-                    // Only the end: whoever hears it sees that the text is missing, and looks it up.
-                    let what = What::Done(reply.terminal.clone().expect("it was made with its end"));
-                    bus.sender(session).send(&Event { message_id: message_id.clone(), attempt: 0, what });
-                    let chars = u32::try_from(self.more.content.chars().count()).unwrap_or(u32::MAX);
-                    let kind = FactKind::MessagePushed { message_id: message_id.clone(), chars };
-                    self.state.tell(Fact::now(&self.key.site, session, kind));
+                    self.announce(&reply);
                     return Ok(received(false));
                 }
                 Err(PutError::Lost) => {}
@@ -286,21 +311,38 @@ impl Delivery {
         Err(ApiError::Overloaded { retry_after: 1, detail: "The session's record is written by others all the time." })
     }
 
+    /// Tells edges and analytics. Told twice, both take it once.
+    fn announce(&self, reply: &Reply) {
+        let (session, message_id) = (&self.key.session, reply.message_id.clone());
+        if let Some(terminal) = &reply.terminal {
+            // Only the end: whoever hears it sees that the text is missing, and looks it up.
+            let event = Event { message_id: message_id.clone(), attempt: 0, what: What::Done(terminal.clone()) };
+            self.state.bus.sender(session).send(&event);
+        }
+        let chars = u32::try_from(self.more.content.chars().count()).unwrap_or(u32::MAX);
+        self.state.tell(Fact::now(&self.key.site, session, FactKind::MessagePushed { message_id, chars }));
+    }
+
     fn pushed(&self, message_id: MessageId) -> Reply {
         let run = format!("push-{:016x}", rand::random::<u64>());
         let mut reply = Reply::new(message_id, String::new(), 0, run);
         reply.push_of = Some(self.key.message_id.clone());
         reply.begun_at = Some(Millis::now());
-        let mut rest = self.more.content.as_str();
-        while !rest.is_empty() {
-            let (piece, after) = rest.split_at(rest.floor_char_boundary(PIECE_BYTES));
-            reply.push(piece.to_owned());
-            rest = after;
-        }
+        reply.push_text(&self.more.content);
         let chunks = reply.next;
         reply.finish(Terminal::End { chunks, finish_reason: FinishReason::Stop, duration_ms: 0 });
         reply
     }
+}
+
+/// Whether one more message can wait behind a reply that runs, so that none of them is dropped before it is shown.
+fn has_room(record: &Record, bytes: usize) -> bool {
+    let mut behind = record.replies.iter().skip_while(|reply| reply.state != ReplyState::Running);
+    if behind.next().is_none() {
+        return true;
+    }
+    let (count, text) = behind.fold((0, bytes), |(count, text), reply| (count + 1, text + reply.text_bytes()));
+    count < MAX_REPLIES - 1 && text <= MAX_TEXT / 2
 }
 
 /// See [`Delivery::place`].
@@ -309,9 +351,43 @@ enum Place {
     /// It holds this piece already.
     Taken,
     Running,
+    /// Its visitor stopped it, and wants no more of it.
+    Stopped,
 }
 
 /// The key of [`Id`].
 pub(crate) fn ids(secret: &runtime::Secret) -> hmac::Hmac<sha2::Sha256> {
     derive(secret, Purpose::LateIds)
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::SessionId;
+
+    use super::*;
+
+    /// Behind a reply that runs only so much waits as the record, and an edge's memory, keep until it is shown.
+    #[test]
+    fn what_waits_behind_a_running_reply_is_bounded() {
+        let reply = |n: usize, text: &str, over: bool| {
+            let id = MessageId::new(&format!("message-{n}")).unwrap();
+            let mut reply = Reply::new(id, "d".into(), 1, "run".into());
+            reply.push_text(text);
+            if over {
+                reply.finish(Terminal::End { chunks: reply.next, finish_reason: FinishReason::Stop, duration_ms: 0 });
+            }
+            reply
+        };
+        let check = |runs: bool, behind: usize, bytes: usize, expected: bool| {
+            let mut record = Record::new(SessionId::mint(1, 1));
+            record.put(&reply(0, "x", !runs));
+            (1..=behind).for_each(|n| record.put(&reply(n, &"y".repeat(bytes), true)));
+            assert_eq!(has_room(&record, bytes), expected, "{runs} {behind} {bytes}");
+        };
+        check(true, 0, 60_000, true);
+        check(true, 6, 100, true);
+        check(true, 7, 100, false);
+        check(true, 1, 60_000, false);
+        check(false, 7, 10_000, true);
+    }
 }

@@ -268,7 +268,11 @@ impl Limits {
     /// Of each limit by minute and day, how many callers it remembers who used something.
     pub(crate) fn in_use(&self) -> impl Iterator<Item = (Tier, usize)> {
         let now = self.now();
-        Tier::ALL.into_iter().filter_map(move |tier| Some((tier, self.table(tier, None)?.in_use(now))))
+        Tier::ALL.into_iter().filter_map(move |tier| {
+            let own = self.sessions.quotas.iter().filter(|_| tier == Tier::Session).filter_map(|(_, own)| own.as_ref());
+            let tables = self.table(tier, None).into_iter().chain(own);
+            tables.map(|table| table.in_use(now)).reduce(usize::saturating_add).map(|keys| (tier, keys))
+        })
     }
 
     /// How many callers were forgotten too early, for want of room.

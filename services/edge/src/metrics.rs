@@ -91,7 +91,7 @@ pub(crate) struct Asked {
 }
 
 /// What became of a message: `accepted`, `circuit_open` (accepted, and failed at once), `repeated`, `rejected`, `busy`,
-/// `conflict`, `overloaded`. What became of what a workflow sent late: `taken`, `pushed`, `repeated`, `refused`.
+/// `conflict`, `overloaded`. What became of what a workflow sent late: `taken`, `pushed`, `stopped`, `repeated`, `refused`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Outcome {
     pub(crate) outcome: &'static str,

@@ -159,8 +159,9 @@ fn admit(state: &State, call: &Call, cors: &Cors, request: &Request) -> Option<R
         return Some(cors::preflight());
     }
     // Its URL is the credential, and n8n calls from one address for all sessions: see `late`.
-    if request.uri().path().starts_with(late::ROUTE) {
-        return None;
+    if request.method() == Method::POST && request.uri().path().starts_with(late::ROUTE) {
+        let foreign = request.headers().contains_key(header::ORIGIN) && cors.refuses();
+        return foreign.then(|| ApiError::OriginNotAllowed.into_response());
     }
     if let Err(error) = call.count(state.limits.call(call.ip)) {
         return Some(error.into_response());

@@ -697,6 +697,11 @@ async fn the_widget_and_the_pages_have_their_own_policies() {
     );
     assert!(page.header("content-security-policy").contains("frame-ancestors 'self' https://shop.example"));
     assert_eq!(page.header("vary"), "Accept-Encoding");
+    // Of a site that nobody knows only our own pages may frame it.
+    let unknown = edge.send(get("/widget/modern-widget.html?site=other", &[])).await;
+    assert!(unknown.header("content-security-policy").ends_with("frame-ancestors 'self'"));
+    let named = edge.send(get("/widget/modern-widget.html?color=x&site=default", &[])).await;
+    assert_eq!(named.header("content-security-policy"), page.header("content-security-policy"));
     let demo = edge.send(get("/", &[])).await;
     assert_eq!(demo.status, 200);
     assert!(demo.header("content-security-policy").contains("frame-src 'self'"));

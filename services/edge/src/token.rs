@@ -348,6 +348,31 @@ mod tests {
         }
     }
 
+    fn reply_key() -> ReplyKey {
+        let Grant { site, session, .. } = grant();
+        ReplyKey { site, session, message_id: MessageId::new("message-1").unwrap() }
+    }
+
+    /// What a workflow may show opens nothing of a visitor's, and the other way round; and it ends.
+    #[test]
+    fn a_reply_url_is_good_for_its_message_alone() {
+        let (tokens, ttl) = (tokens(), Duration::from_secs(100));
+        let token = tokens.reply_token(reply_key(), ttl, at(0));
+        assert_eq!(tokens.verify_reply(&token, at(99)), Ok(reply_key()));
+        assert_eq!(tokens.verify_reply(&token, at(100)), Err(Refused::Expired));
+        assert_eq!(tokens.verify(&token, Some(FINGERPRINT), at(1)).err(), Some(Refused::Invalid));
+        assert_eq!(tokens.verify_ticket(&token, true, at(1)).err(), Some(Refused::Invalid));
+        assert_eq!(tokens.verify_reply(&mint(), at(1)), Err(Refused::Invalid));
+        let claims = tokens.verify(&mint(), Some(FINGERPRINT), at(1)).unwrap();
+        assert_eq!(tokens.verify_reply(&tokens.ticket(&claims, at(1)).0, at(1)), Err(Refused::Invalid));
+        // It never outlives its session.
+        let long = tokens.reply_token(reply_key(), Duration::from_secs(1_000_000), at(0));
+        assert_eq!(tokens.verify_reply(&long, at(24 * 3600)), Err(Refused::Ended));
+        for forged in [token.replacen('.', "x.", 1), format!("{token}x"), token[1..].to_owned(), String::new()] {
+            assert_eq!(tokens.verify_reply(&forged, at(1)), Err(Refused::Invalid), "{forged}");
+        }
+    }
+
     fn mint() -> String {
         tokens().mint(grant(), FINGERPRINT, at(0)).0
     }

@@ -9,8 +9,9 @@ use tokio::time::Instant;
 
 use crate::Worker;
 
-/// From this delivery on the message has been in so many hands that something about it is wrong: it is ended.
-pub(crate) const LAST_ATTEMPT: u32 = 4;
+/// From this delivery on the message has been in so many hands that something about it is wrong: it is ended. Many more
+/// than stops of workers, pauses of NATS and moves to a worker with room can take in `QUEUE_TIMEOUT`.
+pub(crate) const LAST_ATTEMPT: u32 = 20;
 /// Clocks of the queue's machine and ours may differ by this much before a message is refused as too old.
 pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(5);
 /// How long the claim is tried to be written while the bus is away: through a pause of NATS in which the queue takes
@@ -152,6 +153,8 @@ async fn decide(
             let terminal = Terminal::Failed { chunks: 0, code: FailureCode::Interrupted };
             return Some(Claim::Over { terminal, just_now: false, erased: false });
         }
+        // The store may have lost the claim of a run that goes on.
+        None if delivery.attempt > 1 && answers(worker, message).await.ok()? => return Some(Claim::Later),
         None => new_reply(worker, delivery, run, verdict),
     };
     end_what_was_left_running(&mut record, message, run);
@@ -171,12 +174,10 @@ async fn decide(
 
 /// Whether somebody runs the message. Asked again for a while: who runs it may not listen yet, or not again.
 async fn is_running(worker: &Worker, message: &Message) -> Result<bool, bus::Error> {
-    // No text is wanted.
-    let ask = Ask { message_id: Some(message.message_id.clone()), from: u32::MAX };
     let patience = if worker.bus.was_away_within(LATELY) { LISTENS_AGAIN_WITHIN } else { LISTENS_WITHIN };
     let until = Instant::now() + patience;
     loop {
-        if worker.bus.ask(&message.session, &ask).await?.is_some() {
+        if answers(worker, message).await? {
             return Ok(true);
         }
         if Instant::now() >= until {
@@ -186,15 +187,22 @@ async fn is_running(worker: &Worker, message: &Message) -> Result<bool, bus::Err
     }
 }
 
+/// Whether a worker answers for the message.
+async fn answers(worker: &Worker, message: &Message) -> Result<bool, bus::Error> {
+    // No text is wanted.
+    let ask = Ask { message_id: Some(message.message_id.clone()), from: u32::MAX };
+    Ok(worker.bus.ask(&message.session, &ask).await?.is_some())
+}
+
 fn new_reply(worker: &Worker, delivery: &Delivery, run: &str, verdict: Option<FailureCode>) -> Reply {
     let message = &delivery.message;
     let reply = Reply::new(message.message_id.clone(), message.digest.clone(), delivery.attempt, run.to_owned());
-    if delivery.attempt >= LAST_ATTEMPT {
-        return failed(reply, FailureCode::Interrupted);
-    }
     // Usually an edge has said so long ago; this is for a message whose edge died.
     if delivery.queued_at.age_at(Millis::now()) > worker.queue_timeout + CLOCK_SKEW {
         return failed(reply, FailureCode::QueueTimeout);
+    }
+    if delivery.attempt >= LAST_ATTEMPT {
+        return failed(reply, FailureCode::Interrupted);
     }
     match verdict {
         Some(code) => failed(reply, code),
@@ -239,7 +247,8 @@ mod tests {
         rustls::crypto::ring::default_provider().install_default().ok();
         let url = "http://127.0.0.1:9/webhook/none";
         let secret = "Tn5bVx2cRk8mWq4zHj7sLp1dFy6gAe3u";
-        let cli = Cli::parse_from(["worker", "--n8n-webhook-url", url, "--session-secret-key", secret]);
+        let given = ["worker", "--n8n-webhook-url", url, "--session-secret-key", secret, "--breaker-open-for", "60s"];
+        let cli = Cli::parse_from(given);
         let metrics = Metrics::new(&runtime::metrics::Metrics::new(None));
         Worker {
             id: "here".into(),
@@ -250,6 +259,7 @@ mod tests {
             queue_timeout: Duration::from_secs(30),
             late_reply_ttl: Duration::ZERO,
             reply_max_bytes: 1024,
+            waiting: std::sync::Arc::new(tokio::sync::Semaphore::new(1)),
             stopping: tokio_util::sync::CancellationToken::new(),
             left: records(Counter::default()),
         }
@@ -455,27 +465,24 @@ mod tests {
         check("here", Some(Circuit::Closed), false);
     }
 
-    /// A worker that doesn't call n8n leaves a message to one that does, twice; then it ends it.
-    #[tokio::test]
+    /// A worker that doesn't call n8n leaves a message to one that does, for a while; then it ends it.
+    #[tokio::test(start_paused = true)]
     async fn a_message_is_not_left_to_others_for_ever() {
         let bus = Bus::local(&Config::default());
         let worker = worker(&bus);
         (0..10).for_each(|_| worker.upstreams[0].breaker.admit().unwrap().over(true));
-        bus.announce_worker(&bus::Status {
-            id: "there".into(),
-            capacity: 1,
-            running: 0,
-            n8n: "ok".into(),
-            sites: [(site(), Circuit::Closed)].into(),
-        });
+        let another_is_there = || {
+            let sites = [(site(), Circuit::Closed)].into();
+            bus.announce_worker(&bus::Status { id: "there".into(), capacity: 1, running: 0, n8n: "ok".into(), sites });
+        };
         let mut messages = bus.messages().await.unwrap();
         let mut delivery = deliver(&bus, &mut messages, "message-1").await;
         let run = async |delivery| {
-            let room = Room::none();
-            crate::run::run(&worker, &worker.upstreams[0], delivery, room, &tokio_util::sync::CancellationToken::new())
-                .await;
+            another_is_there();
+            let (room, cut) = (Room::none(), tokio_util::sync::CancellationToken::new());
+            crate::run::run(&worker, &worker.upstreams[0], delivery, room, &cut).await;
         };
-        for attempt in 1..=2 {
+        for attempt in 1..=crate::run::LEAVE_UNTIL {
             assert_eq!(delivery.attempt, attempt);
             run(delivery).await;
             assert_eq!(bus.record(&session(), Read::Exact).await.unwrap().revision, 0, "nothing was decided");

@@ -30,8 +30,6 @@ const PROGRESS: Duration = Duration::from_secs(3);
 const LOOK_FOR_ROOM: Duration = Duration::from_millis(250);
 /// In a burst all workers fill up within this time; before, others only seem to have room.
 const PATIENT: Duration = Duration::from_secs(1);
-/// While the bus does not take them, they are left out: a wait here would hold up everybody.
-const PROGRESS_WITHIN: Duration = Duration::from_millis(500);
 
 /// What the intake hears of the tasks that it began.
 enum Freed {
@@ -152,6 +150,13 @@ impl Intake {
         for delivery in self.admission.drain() {
             delivery.give_back().await;
         }
+        // Of what comes later its task gives it back itself.
+        self.freed.1.close();
+        while let Ok(freed) = self.freed.1.try_recv() {
+            if let Freed::Unclaimed(delivery) | Freed::Late(delivery) = freed {
+                delivery.give_back().await;
+            }
+        }
         for upstream in self.worker.upstreams.iter() {
             upstream.waiting.set(0);
         }
@@ -224,13 +229,18 @@ impl Intake {
             let stored = worker.bus.record(&message.session, Read::Exact).await;
             let record = stored.map(|stored| stored.record).ok();
             let reply = record.as_ref().and_then(|record| record.find(&message.message_id));
-            if reply.is_some_and(|reply| reply.terminal.is_none() && reply.waiting_until.is_some()) {
-                freed.try_send(Freed::Late(Box::new(delivery))).ok();
+            let hand_on = if reply.is_some_and(|reply| reply.terminal.is_none() && reply.waiting_until.is_some()) {
+                Freed::Late(Box::new(delivery))
             } else if record.is_some_and(|record| record.ended || record.knows(&message.message_id)) {
                 run::refuse(&worker, &delivery, FailureCode::Interrupted).await;
-                freed.try_send(Freed::Ending).ok();
+                Freed::Ending
             } else {
-                freed.try_send(Freed::Unclaimed(Box::new(delivery))).ok();
+                Freed::Unclaimed(Box::new(delivery))
+            };
+            if let Err(not_sent) = freed.try_send(hand_on)
+                && let Freed::Unclaimed(delivery) | Freed::Late(delivery) = not_sent.into_inner()
+            {
+                delivery.give_back().await;
             }
         });
     }
@@ -303,13 +313,8 @@ impl Intake {
     }
 
     async fn show_life(&self) {
-        let all = async {
-            for delivery in self.admission.waiting() {
-                delivery.progress().await;
-            }
-        };
-        if tokio::time::timeout(PROGRESS_WITHIN, all).await.is_err() {
-            tracing::warn!("the bus does not take signs of life; messages that wait here may go to another worker");
+        for delivery in self.admission.waiting() {
+            delivery.progress().await;
         }
     }
 }

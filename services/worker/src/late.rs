@@ -5,43 +5,59 @@
 //! is as for text that n8n streams. A reply that waits needs no connection to n8n, so when its worker stops or dies
 //! another one goes on waiting, by the record.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bus::{Delivery, Late, LateAnswer, Requests, Taken};
-use protocol::{Message, Millis, What};
+use protocol::{Millis, What};
 use tokio::time::Instant;
 
-use crate::{
-    lines::PIECE_BYTES,
-    run::{Run, TakenOver},
-};
+use crate::run::{Run, TakenOver};
 
 /// A reply that waits is recorded this often, so that the record is not forgotten before it.
 const RECORD_EVERY: Duration = Duration::from_secs(60);
 /// While that does not work.
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
+/// How long a piece is tried to be recorded while the bus is away; then the message is left to the queue.
+const RECORD_WITHIN: Duration = Duration::from_secs(60);
 /// How long a stopping worker tries to record that another one may go on.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(5);
 
 impl Run<'_> {
-    /// Whether its workflow can send text late, and the shop wants to wait for it.
-    pub(crate) fn takes_late(&self, message: &Message) -> bool {
-        message.reply_url.is_some() && !self.worker.late_reply_ttl.is_zero()
+    /// Whether its workflow can send text late, the shop wants to wait for it, and not too many do.
+    pub(crate) fn takes_late(&mut self) -> bool {
+        if self.message.reply_url.is_none() || self.worker.late_reply_ttl.is_zero() {
+            return false;
+        }
+        self.seat = Arc::clone(&self.worker.waiting).try_acquire_owned().ok();
+        if self.seat.is_none() {
+            self.worker.metrics.waiting_refused.inc();
+        }
+        self.seat.is_some()
     }
 
-    /// Nothing more comes from n8n itself.
+    /// Nothing more comes from n8n itself. Its place goes to another message.
     pub(crate) fn wait(&mut self, until: Millis) {
+        self.room = None;
         self.reply.waiting_until = Some(until);
         // Another worker may have written it, by another clock.
         self.waiting = Some(Instant::now() + Millis::now().age_at(until).min(bus::LONGEST_RUN));
         self.send(What::Waiting { until });
-        self.save_at(Instant::now());
+        self.save_by(Instant::now());
     }
 
-    /// Sees to it that a reply that waits stays recorded.
+    /// How far a reply that waits is recorded as one.
+    fn recorded(&self) -> Option<u32> {
+        let held = self.record.find(&self.reply.message_id)?;
+        held.waiting_until.map(|_| held.next)
+    }
+
+    /// Sees to it that a write that failed is made again, and that a reply that waits stays recorded.
     pub(crate) fn keep_recorded(&mut self, written: bool) {
-        if self.waiting.is_some() {
-            self.save_at(Instant::now() + if written { RECORD_EVERY } else { RECORD_AGAIN });
+        if written {
+            self.recorded_waiting = self.waiting.and(self.recorded());
+        }
+        if self.waiting.is_some() || !written {
+            self.save_by(Instant::now() + if written { RECORD_EVERY } else { RECORD_AGAIN });
         }
     }
 
@@ -68,21 +84,22 @@ impl Run<'_> {
         }
         self.reply.take_late(&late.key);
         let first = self.reply.next;
-        for piece in pieces(&late.content) {
+        if !late.content.is_empty() {
             self.reply.begun_at.get_or_insert_with(Millis::now);
             self.note_text();
-            self.reply.push(piece.to_owned());
         }
+        self.reply.push_text(&late.content);
         self.worker.metrics.late_pieces.inc();
         if late.last {
             self.last_late = Some((to, first));
             return Ok(());
         }
         let next = self.reply.next;
-        if self.record(delivery, requests, bus::LATE_WITHIN, |held| held.next >= next).await? {
-            to.send(Taken::Now);
+        // As strict as with the end. Meanwhile repeats find nobody, and are sent again.
+        if !self.record(delivery, requests, RECORD_WITHIN, |held| held.next >= next).await? {
+            return Err(TakenOver);
         }
-        // Where it could not be recorded, nobody is told that it was; it is in the buffer all the same.
+        to.send(Taken::Now);
         self.keep_recorded(true);
         self.tell_from(first);
         Ok(())
@@ -99,26 +116,10 @@ impl Run<'_> {
         }
     }
 
-    /// Leaves the reply to another worker; `false` when the record does not say where to go on.
+    /// Sees to it that another worker can go on; `false` when the record does not say where.
     pub(crate) async fn hand_over(&mut self, delivery: &Delivery, requests: &mut Requests) -> Result<bool, TakenOver> {
         let next = self.reply.next;
-        let recorded = self
-            .record(delivery, requests, HAND_OVER_WITHIN, |held| held.waiting_until.is_some() && held.next >= next)
-            .await?;
-        if recorded {
-            delivery.give_back().await;
-        }
-        Ok(recorded)
+        let holds = |held: &protocol::Reply| held.waiting_until.is_some() && held.next >= next;
+        Ok(self.record(delivery, requests, HAND_OVER_WITHIN, holds).await? || self.recorded_waiting == Some(next))
     }
-}
-
-/// Cut like n8n's own text.
-fn pieces(content: &str) -> impl Iterator<Item = &str> {
-    let mut rest = content;
-    std::iter::from_fn(move || {
-        // A character has at most four bytes, so a cut below PIECE_BYTES is never at 0.
-        let (piece, after) = rest.split_at(rest.floor_char_boundary(PIECE_BYTES));
-        rest = after;
-        Some(piece).filter(|piece| !piece.is_empty())
-    })
 }

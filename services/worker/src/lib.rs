@@ -35,6 +35,7 @@ use moka::{notification::RemovalCause, sync::Cache};
 use prometheus_client::metrics::counter::Counter;
 use protocol::{SessionId, SiteId};
 use runtime::metrics::Metrics as Process;
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use breaker::Config as BreakerConfig;
@@ -81,6 +82,8 @@ struct Worker {
     late_reply_ttl: Duration,
     /// Text of a reply, what came late included.
     reply_max_bytes: usize,
+    /// How many replies may wait without a place.
+    waiting: Arc<Semaphore>,
     /// Cancelled when the worker takes no more messages.
     stopping: CancellationToken,
     /// The records of sessions as this worker left them, so that the next message of a session needs no read. With
@@ -153,6 +156,8 @@ fn records(evicted: Counter) -> Cache<SessionId, Left> {
     records.max_capacity(LEFT_BYTES).time_to_idle(LEFT_FOR).build()
 }
 
+/// Replies that wait in a worker for what comes late; one more fails as it would without waiting.
+const WAITING: usize = 1_024;
 /// At the end of the process, executions that are being stopped get this long.
 const STOPPED_WITHIN: Duration = Duration::from_secs(3);
 /// A sign of life for the edges.
@@ -178,6 +183,7 @@ pub async fn run(
         queue_timeout,
         late_reply_ttl: config.late_reply_ttl,
         reply_max_bytes: config.n8n.reply_max_bytes,
+        waiting: Arc::new(Semaphore::new(WAITING)),
         stopping: stop.clone(),
     });
     let (runs, cut) = (TaskTracker::new(), CancellationToken::new());

@@ -22,9 +22,8 @@ use serde::{
 
 pub use document::{Media, looks_like_page};
 
-/// No piece of text is longer: a piece becomes one message on the bus, which has a payload limit, and JSON escaping can
-/// make it six times as long.
-pub const PIECE_BYTES: usize = 16 * 1024;
+/// No piece of text is longer: each becomes a chunk.
+pub const PIECE_BYTES: usize = protocol::record::CHUNK_BYTES;
 
 /// JSON can write one byte of text as six (`\u0000`).
 const ESCAPED: usize = 6;

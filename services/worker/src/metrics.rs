@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     pub(crate) stops: Family<Stop, Counter>,
     pub(crate) taken_over: Counter,
     pub(crate) late_pieces: Counter,
+    pub(crate) waiting_refused: Counter,
     pub(crate) node_errors: Counter,
     pub(crate) odd_lines: Counter,
     pub(crate) retries: Counter,
@@ -84,6 +85,7 @@ impl Metrics {
             stops: Family::default(),
             taken_over: Counter::default(),
             late_pieces: Counter::default(),
+            waiting_refused: Counter::default(),
             node_errors: Counter::default(),
             odd_lines: Counter::default(),
             retries: Counter::default(),
@@ -163,6 +165,8 @@ impl Metrics {
             "Replies that another worker took over, or whose session ended",
             self.taken_over.clone(),
         );
+        let help = "Replies that did not wait for their workflow because too many others do";
+        worker.register("waiting_refused", help, self.waiting_refused.clone());
         worker.register("late_pieces", "Pieces of replies that came late, by `reply_url`", self.late_pieces.clone());
         worker.register("node_errors", "Errors that nodes of the workflow told of", self.node_errors.clone());
         worker.register("odd_lines", "Lines of n8n that were not understood", self.odd_lines.clone());

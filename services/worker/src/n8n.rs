@@ -606,8 +606,9 @@ enum Step {
 /// A 503 that names a time was decided upon before the request was passed on. Without one it may be a proxy's word for a
 /// connection that broke when the workflow was running already: Envoy's and Heroku's are.
 fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    let seconds: u64 = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    // A clock has an end, and what n8n says none.
+    Some(Duration::from_secs(seconds.min(3_600)))
 }
 
 /// Four times as long each time, and up to half of it taken off at random ("equal jitter"): workers that lost n8n

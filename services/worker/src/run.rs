@@ -10,7 +10,10 @@ use bus::{
     Answer as AskAnswer, Ask, Cancel, Delivery, LateAnswer, PutError, Read, Request, Requests, Sender, Stored, Taken,
 };
 use protocol::{Event, Fact, FactKind, FailureCode, FinishReason, Message, Millis, Record, Reply, Terminal, What};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, Interval, MissedTickBehavior, interval_at},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -35,16 +38,22 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How long the end of a reply is tried to be recorded while the bus is away.
 const RECORD_END_WITHIN: Duration = Duration::from_secs(60);
 /// The same when the process is to end.
-const RECORD_END_WHEN_CUT: Duration = Duration::from_secs(5);
+const RECORD_END_WHEN_CUT: Duration = Duration::from_secs(3);
 
 /// Up to this delivery a worker that doesn't call n8n leaves a message to one that does: not for long, and not so often
 /// that the message is taken for a bad one ([`LAST_ATTEMPT`](crate::claim::LAST_ATTEMPT)).
-const LEAVE_UNTIL: u32 = 2;
+pub(crate) const LEAVE_UNTIL: u32 = 10;
+/// Before it is handed out again. Without a pause it would come back here: who is done with messages so quickly asks for
+/// more than the others do.
+const LEAVE_FOR: Duration = Duration::from_millis(500);
 
 /// Ends one delivery that is not to be run.
 pub(crate) async fn refuse(worker: &Worker, delivery: &Delivery, code: FailureCode) {
-    if let Claim::Over { terminal, just_now, erased } = claim(worker, delivery, Some(code)).await {
-        tell_over(worker, delivery, &terminal, just_now, erased).await;
+    match claim(worker, delivery, Some(code)).await {
+        Claim::Over { terminal, just_now, erased } => tell_over(worker, delivery, &terminal, just_now, erased).await,
+        // It began to wait for its workflow in between: there will be somebody to wait.
+        Claim::Ours(_) => delivery.give_back().await,
+        Claim::Later => {}
     }
 }
 
@@ -76,7 +85,7 @@ pub(crate) async fn run(worker: &Worker, upstream: &Upstream, delivery: Delivery
     let call = upstream.breaker.admit();
     if call.is_none() && delivery.attempt <= LEAVE_UNTIL && worker.another_may_call(&message.site) {
         worker.metrics.circuit_given_back.get_or_create(&Site::of(&message.site)).inc();
-        delivery.give_back().await;
+        delivery.give_back_after(LEAVE_FOR).await;
         return;
     }
     let verdict = if call.is_none() { Some(FailureCode::CircuitOpen) } else { None };
@@ -106,6 +115,9 @@ pub(crate) async fn run(worker: &Worker, upstream: &Upstream, delivery: Delivery
         waiting: None,
         cancel_asked: false,
         last_late: None,
+        room: Some(room),
+        seat: None,
+        recorded_waiting: None,
     };
     let ended = run.through(&delivery, call, &mut requests, cut).await;
     worker.metrics.in_flight.dec();
@@ -121,7 +133,7 @@ pub(crate) async fn run(worker: &Worker, upstream: &Upstream, delivery: Delivery
             return;
         }
     }
-    drop(room);
+    run.room = None;
     worker.leave(Left { stored: Stored { record: run.record, revision: run.revision }, epoch });
     let reply = run.reply;
     answer_latecomers(&reply, requests, cut).await;
@@ -131,9 +143,9 @@ pub(crate) async fn run(worker: &Worker, upstream: &Upstream, delivery: Delivery
 pub(crate) struct Run<'a> {
     pub(crate) worker: &'a Worker,
     upstream: &'a Upstream,
-    message: &'a Message,
+    pub(crate) message: &'a Message,
     sender: Sender,
-    record: Record,
+    pub(crate) record: Record,
     revision: u64,
     /// The buffer: everything that was said.
     pub(crate) reply: Reply,
@@ -149,6 +161,12 @@ pub(crate) struct Run<'a> {
     pub(crate) cancel_asked: bool,
     /// What ended the reply came late, and is answered once that is recorded: whose answer, and its first chunk.
     pub(crate) last_late: Option<(LateAnswer, u32)>,
+    /// While it waits, what bounds how many do.
+    pub(crate) seat: Option<OwnedSemaphorePermit>,
+    /// Its place in the worker, as long as n8n is read.
+    pub(crate) room: Option<Room>,
+    /// How many chunks the record held when it last said that the reply waits.
+    pub(crate) recorded_waiting: Option<u32>,
 }
 
 /// A record write on its way.
@@ -212,7 +230,7 @@ impl Run<'_> {
                 Turn::Read(Step::End(result)) => {
                     let answer = answer.take();
                     let may_go_on = answer.as_ref().is_some_and(|answer| self.read_to_its_end(answer));
-                    let waits = result.is_err() && may_go_on && self.takes_late(self.message);
+                    let waits = result.is_err() && may_go_on && self.takes_late();
                     if let Some((call, answer)) = call.take().zip(answer)
                         && (!waits || answer.is_away())
                     {
@@ -254,23 +272,34 @@ impl Run<'_> {
                     self.keep_recorded(written);
                 }
                 Turn::TooLate => break self.failed(FailureCode::UpstreamTimeout),
-                Turn::HandOver if self.hand_over(delivery, requests).await? => return Ok(Ended::HandedOver),
-                Turn::HandOver | Turn::Cut => break self.failed(FailureCode::Interrupted),
+                Turn::HandOver => {
+                    let recorded = self.hand_over(delivery, requests).await?;
+                    if self.cancel_asked {
+                        break self.end(FinishReason::Cancelled);
+                    }
+                    if recorded {
+                        delivery.give_back().await;
+                        return Ok(Ended::HandedOver);
+                    }
+                    break self.failed(FailureCode::Interrupted);
+                }
+                Turn::Cut => break self.failed(FailureCode::Interrupted),
             }
         };
         // One that was cancelled or cut says nothing of n8n, and another may try.
         drop(call);
         // Closes the connection where the answer was not read to its end.
-        if let Some(answer) = answer.take() {
-            self.read_to_its_end(&answer);
-            if matches!(terminal, Terminal::End { finish_reason: FinishReason::Cancelled, .. }) {
-                self.stop_execution(Some(&answer));
-            }
+        let answer = answer.take();
+        if let Some(answer) = &answer {
+            self.read_to_its_end(answer);
         }
+        if matches!(terminal, Terminal::End { finish_reason: FinishReason::Cancelled, .. }) {
+            self.stop_execution(answer.as_ref());
+        }
+        drop(answer);
         tracing::info!(message.id = %self.message.message_id, site = %self.message.site, ?terminal, "a reply is over");
         self.reply.finish(terminal.clone());
-        let limit = if cut.is_cancelled() { RECORD_END_WHEN_CUT } else { RECORD_END_WITHIN };
-        if !self.record(delivery, requests, limit, |held| held.terminal.is_some()).await? {
+        if !self.record_end(delivery, requests, cut).await? {
             tracing::error!(message.id = %self.message.message_id, "the end of a reply could not be recorded");
             return Err(TakenOver);
         }
@@ -345,7 +374,7 @@ impl Run<'_> {
 
     /// The visitor wants no more of it: n8n need not go on either.
     fn stop_execution(&self, answer: Option<&n8n::Answer>) {
-        let may_run = answer.is_some_and(n8n::Answer::may_have_begun);
+        let may_run = self.waiting.is_some() || answer.is_some_and(n8n::Answer::may_have_begun);
         if let Some(executions) = self.upstream.executions.as_ref().filter(|_| may_run) {
             self.worker.stopper.stop(executions, self.message);
         }
@@ -368,11 +397,11 @@ impl Run<'_> {
     /// When text first came is known by whoever brings it.
     pub(crate) fn note_text(&mut self) {
         self.first_text.get_or_insert_with(|| self.message.accepted_at.age_at(Millis::now()));
-        self.worker.metrics.chunks.inc();
     }
 
-    pub(crate) fn save_at(&mut self, at: Instant) {
-        self.save_at = Some(at);
+    /// Records it at that time, if not earlier.
+    pub(crate) fn save_by(&mut self, at: Instant) {
+        self.save_at = Some(self.save_at.map_or(at, |known| known.min(at)));
     }
 
     /// The first chunk is recorded at once, what follows every second.
@@ -435,6 +464,21 @@ impl Run<'_> {
             },
             // Not known yet: the next write will tell.
             Err(_) => Ok(()),
+        }
+    }
+
+    /// Records the end. When the process must go, there is less time for that.
+    async fn record_end(
+        &mut self,
+        delivery: &Delivery,
+        requests: &mut Requests,
+        cut: &CancellationToken,
+    ) -> Result<bool, TakenOver> {
+        let over = |held: &Reply| held.terminal.is_some();
+        let in_time = cut.run_until_cancelled(self.record(delivery, requests, RECORD_END_WITHIN, over)).await;
+        match in_time {
+            Some(recorded) => recorded,
+            None => self.record(delivery, requests, RECORD_END_WHEN_CUT, over).await,
         }
     }
 

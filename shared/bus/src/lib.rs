@@ -722,6 +722,14 @@ impl Delivery {
             Handle::Nats(message) => nats::ack(message, async_nats::jetstream::AckKind::Nak(None)).await,
         }
     }
+
+    /// Back to the queue, for some worker, after this time: it lets others be quicker.
+    pub async fn give_back_after(&self, pause: Duration) {
+        match &self.handle {
+            Handle::Local(handle) => handle.give_back_after(pause),
+            Handle::Nats(message) => nats::ack(message, async_nats::jetstream::AckKind::Nak(Some(pause))).await,
+        }
+    }
 }
 
 /// See [`Bus::requests`].

@@ -488,6 +488,14 @@ impl Handle {
         }
     }
 
+    pub(crate) fn give_back_after(&self, pause: Duration) {
+        let mut state = self.bus.state();
+        if let Some(queued) = state.messages.get_mut(&self.session).filter(|q| q.handle == self.handle) {
+            queued.held_until = Some(Instant::now() + pause);
+        }
+        self.bus.0.ready.notify_one();
+    }
+
     pub(crate) fn give_back(&self) {
         let mut state = self.bus.state();
         let state = &mut *state;

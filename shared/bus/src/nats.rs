@@ -206,41 +206,36 @@ impl Nats {
     }
 
     pub(crate) async fn ask(&self, session: &SessionId, ask: &Ask) -> Result<Option<Reply>, Error> {
-        let payload = serde_json::to_vec(ask).map_err(|e| Error::unreadable(&e))?;
-        let answer = self.0.live.client.request(subject("ask", session), payload.into());
-        match tokio::time::timeout(ASK_TIMEOUT, answer).await {
-            Ok(Ok(answer)) => serde_json::from_slice(&answer.payload).map(Some).map_err(|e| Error::unreadable(&e)),
-            // The client's own limit is the same, and may be the first to be over.
-            Ok(Err(error)) if matches!(error.kind(), RequestErrorKind::NoResponders | RequestErrorKind::TimedOut) => {
-                Ok(None)
-            }
-            Ok(Err(error)) => Err(unavailable(&error)),
-            Err(_) => Ok(None),
-        }
+        let Some(answer) = self.request(subject("ask", session), ask, ASK_TIMEOUT).await? else { return Ok(None) };
+        serde_json::from_slice(&answer).map(Some).map_err(|e| Error::unreadable(&e))
     }
 
     pub(crate) async fn cancel(&self, session: &SessionId, cancel: &Cancel) -> Result<bool, Error> {
-        let payload = serde_json::to_vec(&Control::Cancel(cancel.clone())).map_err(|e| Error::unreadable(&e))?;
-        let answer = self.0.live.client.request(subject("ctl", session), payload.into());
-        match tokio::time::timeout(ASK_TIMEOUT, answer).await {
-            Ok(Ok(_)) => Ok(true),
-            Ok(Err(error)) if matches!(error.kind(), RequestErrorKind::NoResponders | RequestErrorKind::TimedOut) => {
-                Ok(false)
-            }
-            Ok(Err(error)) => Err(unavailable(&error)),
-            Err(_) => Ok(false),
-        }
+        let order = Control::Cancel(cancel.clone());
+        Ok(self.request(subject("ctl", session), &order, ASK_TIMEOUT).await?.is_some())
     }
 
     pub(crate) async fn late(&self, session: &SessionId, late: &Late) -> Result<Option<Taken>, Error> {
-        // Not queued for a reconnect: whoever sent it has been told by then that nobody knows.
+        let order = Control::Late(late.clone());
+        let Some(taken) = self.request(subject("ctl", session), &order, LATE_WITHIN).await? else { return Ok(None) };
+        serde_json::from_slice(&taken).map(Some).map_err(|e| Error::unreadable(&e))
+    }
+
+    /// Asks the worker that runs a session; `None` when none does, or none answers within `limit`.
+    async fn request(
+        &self,
+        subject: Subject,
+        request: &impl Serialize,
+        limit: Duration,
+    ) -> Result<Option<Bytes>, Error> {
+        // Not queued for a reconnect: whoever asks has been told by then that nobody knows.
         if !self.connected() {
             return Err(Error::Unavailable("not connected".into()));
         }
-        let payload = serde_json::to_vec(&Control::Late(late.clone())).map_err(|e| Error::unreadable(&e))?;
-        let request = async_nats::Request::new().payload(payload.into()).timeout(Some(LATE_WITHIN));
-        match self.0.live.client.send_request(subject("ctl", session), request).await {
-            Ok(answer) => serde_json::from_slice(&answer.payload).map(Some).map_err(|e| Error::unreadable(&e)),
+        let payload = serde_json::to_vec(request).map_err(|e| Error::unreadable(&e))?;
+        let request = async_nats::Request::new().payload(payload.into()).timeout(Some(limit));
+        match self.0.live.client.send_request(subject, request).await {
+            Ok(answer) => Ok(Some(answer.payload)),
             Err(error) if matches!(error.kind(), RequestErrorKind::NoResponders | RequestErrorKind::TimedOut) => {
                 Ok(None)
             }

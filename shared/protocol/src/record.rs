@@ -13,6 +13,9 @@ pub const MAX_REPLIES: usize = 8;
 pub const MAX_TEXT: usize = 128 * 1024;
 /// Ids of still older replies that a record remembers, so that a late repeat does not run again.
 pub const MAX_OLDER: usize = 64;
+/// No chunk is longer: it becomes one message on the bus, which has a payload limit, and JSON escaping can make it six
+/// times as long.
+pub const CHUNK_BYTES: usize = 16 * 1024;
 /// Late pieces of one reply whose repeats are known for such.
 pub const MAX_LATE: usize = 64;
 
@@ -136,6 +139,17 @@ impl Reply {
         index
     }
 
+    /// Adds a text of any length, as chunks of at most [`CHUNK_BYTES`].
+    pub fn push_text(&mut self, text: &str) {
+        let mut rest = text;
+        while !rest.is_empty() {
+            // A character has at most four bytes, so a cut below CHUNK_BYTES is never at 0.
+            let (piece, after) = rest.split_at(rest.floor_char_boundary(CHUNK_BYTES));
+            self.push(piece.to_owned());
+            rest = after;
+        }
+    }
+
     /// Whether its numbers fit each other: what comes over the bus may say anything.
     pub fn is_sound(&self) -> bool {
         let kept = u32::try_from(self.chunks.len()).ok().and_then(|kept| self.offset.checked_add(kept));
@@ -238,7 +252,13 @@ impl Record {
     /// Puts `reply` in (in the place of an earlier form of it, else as the newest) and drops what is over the
     /// limits, oldest first; the reply itself keeps its last part.
     pub fn put(&mut self, reply: &Reply) {
-        let reply = reply.last_part(MAX_TEXT);
+        let mut reply = reply.last_part(MAX_TEXT);
+        // Beside one that runs, of which nothing may go, another one gets what is left.
+        if reply.state != State::Running {
+            let running = self.replies.iter().filter(|r| r.state == State::Running && r.message_id != reply.message_id);
+            let running: usize = running.map(Reply::text_bytes).sum();
+            reply = reply.last_part(MAX_TEXT.saturating_sub(running));
+        }
         match self.replies.iter_mut().find(|known| known.message_id == reply.message_id) {
             Some(known) => *known = reply,
             None => self.replies.push(reply),
@@ -330,6 +350,26 @@ mod tests {
         record.put(&reply(3, &[&big]));
         assert!(record.find(&MessageId::new("message-1").unwrap()).is_none());
         assert!(record.knows(&MessageId::new("message-1").unwrap()));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        let text = "語".repeat(CHUNK_BYTES);
+        let mut long = reply(1, &[]);
+        long.push_text(&text);
+        assert!(long.next == 4 && long.chunks.iter().all(|chunk| chunk.len() <= CHUNK_BYTES));
+        assert_eq!(long.chunks.concat(), text);
+    }
+
+    #[test]
+    fn beside_a_running_reply_another_one_gets_what_is_left() {
+        let big = "y".repeat(50 * 1024);
+        let mut record = Record::new(session());
+        record.put(&reply(1, &[&big, &big]));
+        record.put(&ended(2, &[&big, "end"]));
+        let pushed = record.find(&MessageId::new("message-2").unwrap()).unwrap();
+        assert_eq!((pushed.offset, pushed.chunks.as_slice()), (1, ["end".to_owned()].as_slice()));
+        assert!(record.replies.iter().map(Reply::text_bytes).sum::<usize>() <= MAX_TEXT);
     }
 
     #[test]

@@ -335,11 +335,13 @@ impl View {
     fn shrink(&mut self) {
         let finished = |view: &Self| view.replies.iter().filter(|k| k.is_over()).map(|k| k.bytes).sum::<usize>();
         while self.replies.len() > MAX_REPLIES || finished(self) > MAX_FINISHED_BYTES {
-            // The newest stays: somebody has just asked for it.
-            if self.replies.len() <= 1 {
+            // The newest stays: somebody has just asked for it. So does what is open, and what waits behind it to be shown;
+            // the record bounds how much that is.
+            if self.replies.len() <= 1 || !self.replies[0].is_over() {
                 return;
             }
             self.drop_oldest();
+            self.whole = false;
         }
     }
 

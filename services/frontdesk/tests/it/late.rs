@@ -199,6 +199,38 @@ async fn a_reply_that_waits_outlives_its_workers() {
     assert_eq!((text(&events).as_str(), desk.n8n.asked()), ("one two three", 1));
 }
 
+/// Who stopped a reply is shown no more of it; what the workflow sends as a message of its own is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_reply_stays_stopped() {
+    let desk = Desk::all_in_one(&[WAITS]).await;
+    desk.n8n.will(Script::lines().begin().items(["one "]).cut());
+    let visitor = desk.visitor().await;
+    let mut reply = visitor.say("message-1", "hi").await;
+    until_it_waits(&mut reply).await;
+    visitor.cancel("message-1").await;
+    let seen = reply.rest().await;
+    let workflow = Workflow::of(&desk, 1).await;
+    assert_eq!(workflow.says("two", true).await["kind"], "nothing");
+    let (status, pushed) = workflow.post(None, &json!({"content": "news", "kind": "push"})).await;
+    assert_eq!((status, &pushed["kind"]), (200, &json!("push")));
+    let heard = visitor.listen("", seen.last().unwrap().id.as_deref()).await.until("end").await;
+    assert_eq!(text(&heard), "news");
+}
+
+/// While it waits, the worker answers others: it has one place, and that is free.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reply_that_waits_takes_no_place() {
+    let desk = Desk::all_in_one(&[WAITS, ("WORKER_CONCURRENCY", "1")]).await;
+    desk.n8n.will(Script::lines().begin().items(["one "]).cut());
+    let mut reply = desk.visitor().await.say("message-1", "hi").await;
+    until_it_waits(&mut reply).await;
+    let workflow = Workflow::of(&desk, 1).await;
+    desk.n8n.will(Script::says(["hello"]));
+    assert_eq!(text(&desk.visitor().await.hear("message-1", "hi").await), "hello");
+    workflow.says("two", true).await;
+    assert_eq!(text(&reply.rest().await), "two");
+}
+
 /// The URL is for one message of one session and for its time; nothing else opens it, and it opens nothing else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reply_url_is_all_that_lets_a_workflow_in() {
@@ -234,6 +266,14 @@ async fn a_reply_url_is_all_that_lets_a_workflow_in() {
     let (status, answer) = workflow.post(None, &hi).await;
     assert_eq!((status, &answer["code"], &answer["scope"]), (429, &json!("rate_limited"), &json!("session")));
 
+    // Its token is no visitor's.
+    let mut impostor = visitor.clone();
+    workflow.url.rsplit_once('/').unwrap().1.clone_into(&mut impostor.token);
+    assert_eq!(impostor.get("/api/v1/session/validate").send().await.unwrap().status(), 401);
+    // A page of somebody else's may not use it.
+    let foreign = workflow.http.post(&workflow.url).header("origin", "https://evil.example").json(&hi);
+    assert_eq!(foreign.send().await.unwrap().status(), 403);
+
     // Guesses count as calls.
     let damaged = Workflow { url: format!("{}x", workflow.url), http: workflow.http.clone() };
     let session_token = workflow.url.rsplit_once('/').unwrap().0.to_owned() + "/" + &visitor.token;
@@ -248,12 +288,6 @@ async fn a_reply_url_is_all_that_lets_a_workflow_in() {
     }
     assert!(refused > 0, "guessing has a limit");
 
-    // Its token is no visitor's.
-    let token = workflow.url.rsplit_once('/').unwrap().1.to_owned();
-    let mut impostor = visitor.clone();
-    impostor.token = token;
-    let answer = impostor.get("/api/v1/session/validate").send().await.unwrap();
-    assert!([401, 429].contains(&answer.status().as_u16()));
     assert_eq!(text(&events), "hello");
     // It is written nowhere.
     let log = desk.edges[0].log();

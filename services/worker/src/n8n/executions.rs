@@ -26,6 +26,8 @@ const PAGE: usize = 20;
 const PAGES: usize = 10;
 /// Bytes of a page: twenty times a full request with its workflow, and room.
 const PAGE_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of an execution's data that are looked into; more is taken for no match.
+const DATA_BYTES: usize = 1024 * 1024;
 /// An id is a number today; a longer one is none.
 const ID_BYTES: usize = 64;
 
@@ -164,6 +166,8 @@ impl Running<'_> {
         let Some(data) = self.data.map(RawValue::get) else { return false };
         // Of a workflow that calls another one only the caller is ours to stop.
         self.mode.as_deref() == Some("webhook")
+            // As a tree it takes ten times as much.
+            && data.len() <= DATA_BYTES
             && memchr::memmem::find(data.as_bytes(), message.as_str().as_bytes()).is_some()
             && serde_json::from_str::<Value>(data).is_ok_and(|data| was_given(&data, session, message))
     }

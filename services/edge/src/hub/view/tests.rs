@@ -234,3 +234,42 @@ fn who_is_behind_gets_no_large_copy() {
     assert_eq!(parts.iter().map(|(events, _)| events).sum::<u64>(), 103);
     assert!(!parts.last().unwrap().1, "nothing was left");
 }
+
+/// A workflow may send many messages while a reply runs: that one stays, and they are shown after it.
+#[test]
+fn a_running_reply_stays_whatever_comes_behind_it() {
+    let mut view = View::new();
+    view.merge(&begin(1));
+    let mut cursor = view.follow_one(&id(1), None);
+    let (mut all, _) = view.follow_all(None, None);
+    for n in 2..9 {
+        let mut pushed = recorded(n, 0, 1, true);
+        pushed.push_of = Some(id(1));
+        view.merge_reply(&pushed);
+    }
+    view.merge(&chunk(1, 0));
+    view.merge(&end(1, 1));
+    assert_eq!(read(&view, &mut cursor), ["begin message-1:b", "chunk message-1:0", "end message-1:z"]);
+    let shown = read(&view, &mut all);
+    assert_eq!(shown[..4], ["begin message-1:b", "chunk message-1:0", "end message-1:z", "begin message-2:b"]);
+    assert_eq!(shown.len(), 3 + 7 * 3);
+}
+
+/// That a reply waits is told once to each listener, after what there is of it, and not once it is over.
+#[test]
+fn a_reply_that_waits_says_so_once() {
+    let mut view = View::new();
+    view.merge(&begin(1));
+    view.merge(&chunk(1, 0));
+    let waiting = || event(1, What::Waiting { until: Millis(0) });
+    let mut cursor = view.follow_one(&id(1), None);
+    assert_eq!(view.merge(&waiting()), Merged::New);
+    assert_eq!(view.merge(&waiting()), Merged::Nothing);
+    assert_eq!(read(&view, &mut cursor), ["begin message-1:b", "chunk message-1:0", "waiting -"]);
+    view.merge(&chunk(1, 1));
+    assert_eq!(read(&view, &mut cursor), ["chunk message-1:1"]);
+    view.merge(&end(1, 2));
+    assert_eq!(read(&view, &mut cursor), ["end message-1:z"]);
+    let mut late = view.follow_one(&id(1), None);
+    assert!(!read(&view, &mut late).contains(&"waiting -".to_owned()));
+}
