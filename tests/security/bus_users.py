@@ -10,11 +10,11 @@ from report import check
 
 # Beyond its own job, for each user. The session in them is any.
 FORBIDDEN = {
-    "edge": {"PUB": ["chat.ev.s", "status.worker.w", "status.analytics.a", "$JS.API.STREAM.DELETE.REQ", "$JS.API.STREAM.PURGE.SNAP",
+    "edge": {"PUB": ["status.worker.w", "status.analytics.a", "$JS.API.STREAM.DELETE.REQ", "$JS.API.STREAM.PURGE.SNAP",
                      "$JS.API.STREAM.CREATE.X", "$JS.API.CONSUMER.MSG.NEXT.REQ.workers", "$JS.API.CONSUMER.DURABLE.CREATE.REQ.mine",
                      "$JS.API.STREAM.MSG.GET.FACTS", "$JS.ACK.REQ.workers.1.1.1.1.1", "$SYS.REQ.SERVER.PING", "_INBOX.worker.x"],
              "SUB": [">", "chat.>", "chat.req.*", "chat.snap.*", "chat.ask.*", "chat.ctl.*", "fact.>", "proof.>", "_INBOX.>", "_INBOX.worker.>", "$SYS.>"]},
-    "worker": {"PUB": ["chat.req.s", "chat.ask.s", "chat.ctl.s", "chat.end.s", "proof.p", "limit.charge.ip", "fact.default.session_started",
+    "worker": {"PUB": ["chat.req.s", "chat.ctl.s", "chat.end.s", "proof.p", "limit.charge.ip", "fact.default.session_started",
                        "status.analytics.a", "$JS.API.STREAM.DELETE.REQ", "$JS.API.STREAM.MSG.DELETE.REQ", "$JS.API.STREAM.MSG.GET.PROOF",
                        "$JS.API.CONSUMER.MSG.NEXT.FACTS.recorder"],
                "SUB": [">", "chat.>", "chat.req.*", "chat.snap.*", "chat.ev.*", "chat.end.*", "fact.>", "proof.>", "limit.>", "_INBOX.>", "_INBOX.edge.>"]},
