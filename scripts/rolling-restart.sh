@@ -18,7 +18,7 @@ ready, so that the rest of the deployment stays as it was. Edges first, then wor
     'systemctl restart frontdesk-worker@1' http://127.0.0.1:8001 \
     'systemctl restart frontdesk-worker@2' http://127.0.0.1:8011
 
-Exit code 0: all are ready; 1: one failed; 2: wrong usage. Needs curl.
+Exit code 0: all are ready; 1: one failed; 2: wrong usage, or no curl, and nothing was touched.
 HELP
 }
 
@@ -32,8 +32,14 @@ if [ $# -eq 0 ] || [ $(($# % 2)) -ne 0 ]; then
   exit 2
 fi
 
+# Before anything is stopped: without it nobody would be seen to get ready again.
+if ! command -v curl >/dev/null; then
+  echo "rolling-restart.sh: curl is not installed; nothing was restarted" >&2
+  exit 2
+fi
+
 while [ $# -gt 0 ]; do
-  command=$1 url=$2
+  command=$1 url=${2%/}
   shift 2
   echo "$command"
   bash -c "$command" || { echo "rolling-restart.sh: it failed; the rest is left as it is" >&2; exit 1; }

@@ -1,11 +1,12 @@
 //! Strikes down processes of a deployment under load, and then reads the books: was anything lost, doubled or hung?
 
 use std::{
+    any::Any,
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::Mutex,
-    thread,
+    thread::{self, ScopedJoinHandle},
     time::{Duration, Instant},
 };
 
@@ -75,12 +76,15 @@ const AGAIN: usize = 8;
 /// How long analytics gets to store what is in the stream, once everything is quiet.
 const FACTS_WITHIN: Duration = Duration::from_secs(60);
 
+/// Replies that a worker runs at once.
+const CONCURRENCY: (usize, &str) = (64, "64");
+
 /// Settings of such a deployment: short drains, so that a deploy's blows come often, and heartbeats by which a visitor
 /// finds out soon that an edge is frozen.
 pub(crate) const SETTINGS: &[(&str, &str)] = &[
     ("SSE_HEARTBEAT", HEARTBEAT),
     ("DRAIN_TIMEOUT", "12s"),
-    ("WORKER_CONCURRENCY", "64"),
+    ("WORKER_CONCURRENCY", CONCURRENCY.1),
     ("LOG_LEVEL", "info"),
     // Each visitor here says a hundred things a minute from one address.
     ("BOT_RULES", "shadow"),
@@ -90,52 +94,36 @@ pub(crate) const SETTINGS: &[(&str, &str)] = &[
 pub(crate) fn run(chaos: &Chaos) -> anyhow::Result<bool> {
     let time = Duration::from_secs_f64(chaos.minutes * 60.0);
     let stop = Stop::listen(time * 2 + chaos.bound * 4 + Duration::from_secs(180))?;
-    let folder = Folder::new(chaos.common.folder.as_deref())?;
+    in_folder(chaos.common.folder.as_deref(), |folder| hold(chaos, time, &stop, folder))
+}
+
+fn hold(chaos: &Chaos, time: Duration, stop: &Stop, folder: &Path) -> anyhow::Result<bool> {
     let (book, upstream) = Book::serve()?;
-    let frontdesk = Frontdesk::new(Some(&chaos.common.frontdesk), upstream, &stop)?;
+    let frontdesk = Frontdesk::new(Some(&chaos.common.frontdesk), upstream, stop)?;
     let pairs = (chaos.common.pairs, chaos.common.pairs);
-    let mut fleet = Fleet::start(frontdesk, &folder.path, pairs, SETTINGS, &stop)?;
+    let mut fleet = Fleet::start(frontdesk, folder, pairs, SETTINGS, stop)?;
     let (edges, begun) = (fleet.edges(), Instant::now());
     let until = begun + time;
     let ledger = Mutex::new(Ledger::default());
-    let shared = Shared { edges: &edges, book: &book, ledger: &ledger, stop: &stop, begun, until, bound: chaos.bound };
+    let shared = Shared { edges: &edges, book: &book, ledger: &ledger, stop, begun, until, bound: chaos.bound };
 
-    let (blows, healed) = thread::scope(|scope| {
-        let visitors: Vec<_> = (0..chaos.visitors)
-            .map(|number| {
-                let dice = Dice::new(chaos.common.seed << 20 | number as u64);
-                let shared = &shared;
-                thread::Builder::new().stack_size(512 * 1024).spawn_scoped(scope, move || shared.visit(number, dice))
-            })
-            .collect::<Result<_, _>>()?;
-        let struck = strike(chaos, &mut fleet, &shared);
-        if struck.is_err() {
-            stop.now();
-        }
-        let mut blows = struck?;
+    let (blows, healed) = shared.crowd(chaos.visitors, chaos.common.seed, |all_left| {
+        let mut blows = strike(chaos, &mut fleet, &shared)?;
         blows.push(json!({"at": begun.elapsed().as_secs_f64(), "what": "peace"}));
         // Whoever is still answered needs everybody back, and watched over.
-        while visitors.iter().any(|visitor| !visitor.is_finished()) {
-            if let Err(error) = fleet.step() {
-                stop.now();
-                return Err(error);
-            }
+        while !all_left() {
+            fleet.step()?;
             thread::sleep(Duration::from_millis(50));
         }
-        for visitor in visitors {
-            if let Ok(Err(error)) = visitor.join() {
-                ledger.lock().expect("nothing panics while holding it").faults.push(format!("a visitor: {error:#}"));
-            }
-        }
-        Ok::<_, anyhow::Error>((blows, begun.elapsed()))
-    })
-    .inspect_err(|_| folder.keep())?;
+        Ok((blows, begun.elapsed()))
+    })?;
 
-    fleet.heal().inspect_err(|_| folder.keep())?;
+    fleet.heal()?;
     let mut ledger = ledger.into_inner().expect("nothing panics while holding it");
     ledger.faults.append(&mut fleet.faults);
     ledger.facts = Some(facts(&mut fleet, &ledger)?);
     drop(fleet);
+    ledger.audit(interruptible(&blows, chaos.common.pairs, chaos.visitors), book.late());
 
     let strikes = blows.len() - 1;
     crate::show(&format!("{}{}", ledger.table(), summary(&blows, strikes, healed)));
@@ -144,11 +132,18 @@ pub(crate) fn run(chaos: &Chaos) -> anyhow::Result<bool> {
             "bound_s": chaos.bound.as_secs_f64(), "ledger": ledger.json(), "strikes": strikes, "blows": blows});
         fs::write(file, format!("{report:#}\n"))?;
     }
-    let clean = ledger.is_clean();
-    if !clean {
-        folder.keep();
-    }
-    Ok(clean)
+    Ok(ledger.is_clean())
+}
+
+/// How many replies can have been lost in all: all that ran at a worker that was struck, or at all of them when it was
+/// NATS that they have in common. A visitor waits for one at a time.
+fn interruptible(blows: &[Value], pairs: usize, visitors: usize) -> u64 {
+    let of = |blow: &Value| match blow["role"].as_str() {
+        Some(role) if role == Role::Worker.name() => CONCURRENCY.0.min(visitors),
+        Some(role) if role == Role::Nats.name() => (CONCURRENCY.0 * pairs).min(visitors),
+        _ => 0,
+    };
+    blows.iter().map(|blow| of(blow) as u64).sum()
 }
 
 /// What all visitors share.
@@ -162,7 +157,42 @@ pub(crate) struct Shared<'a> {
     pub(crate) bound: Duration,
 }
 
+/// Small, because there are many visitors.
+const STACK: usize = 512 * 1024;
+
 impl Shared<'_> {
+    /// Lets so many visitors in, does something meanwhile, which can ask whether all have left, and waits until they have.
+    /// A visitor who fails or panics is a fault.
+    pub(crate) fn crowd<T>(
+        &self,
+        visitors: usize,
+        seed: u64,
+        meanwhile: impl FnOnce(&dyn Fn() -> bool) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        thread::scope(|scope| {
+            let enter = |number: usize| {
+                let dice = Dice::new(seed << 20 | number as u64);
+                thread::Builder::new().stack_size(STACK).spawn_scoped(scope, move || self.visit(number, dice))
+            };
+            let entered: Result<Vec<_>, _> = (0..visitors).map(enter).collect();
+            // The scope waits for all, so nobody may go on after a failure.
+            let entered = entered.inspect_err(|_| self.stop.now())?;
+            let done = meanwhile(&|| entered.iter().all(ScopedJoinHandle::is_finished));
+            if done.is_err() {
+                self.stop.now();
+            }
+            for visitor in entered {
+                let wrong = match visitor.join() {
+                    Ok(Ok(())) => continue,
+                    Ok(Err(error)) => format!("a visitor: {error:#}"),
+                    Err(panic) => format!("a visitor panicked: {}", panic_text(&*panic)),
+                };
+                self.ledger.lock().expect("nothing panics while holding it").faults.push(wrong);
+            }
+            done
+        })
+    }
+
     /// One visitor after the other, until the time is over.
     pub(crate) fn visit(&self, number: usize, mut dice: Dice) -> anyhow::Result<()> {
         let mut said = 0_usize;
@@ -178,19 +208,12 @@ impl Shared<'_> {
                 said += 1;
                 let message_id = format!("m{number:04}-{said:06}");
                 let mut account = visitor.ask(message_id, script(&mut dice), self.bound)?;
-                let runs = self.book.runs(&account.message_id);
-                account.settle(&runs);
                 let again = account.accepted && account.end.is_some() && dice.below(AGAIN) == 0;
                 if again {
                     let second = visitor.hear_again(&account, self.bound)?;
                     account.compare(&second);
                 }
-                // Once more: what was heard again must not have run again.
-                let runs = self.book.runs(&account.message_id);
-                if runs.len() > 1 && account.wrong.is_empty() {
-                    account.settle(&runs);
-                }
-                self.enter(&account, again);
+                self.enter(account, again);
                 if Instant::now() >= self.until {
                     break;
                 }
@@ -202,16 +225,22 @@ impl Shared<'_> {
         Ok(())
     }
 
-    fn enter(&self, account: &Account, again: bool) {
-        let runs = self.book.runs(&account.message_id);
+    /// After it was heard again, which must not have made it run again.
+    fn enter(&self, mut account: Account, again: bool) {
+        // Who is frozen between its claim and its call makes that call when it wakes up: still one.
+        let runs = self.book.close(&account.message_id, account.is_interrupted());
+        account.settle(&runs);
         let mut ledger = self.ledger.lock().expect("nothing panics while holding it");
-        ledger.enter(account, &runs);
+        ledger.enter(&account, &runs);
         if again {
             ledger.heard_again();
         }
-        drop(ledger);
-        self.book.forget(&account.message_id);
     }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text")
 }
 
 /// Replies of all shapes.
@@ -330,27 +359,93 @@ fn read(file: &Path) -> anyhow::Result<Facts> {
     Ok(facts)
 }
 
-/// Where a run's files are.
-pub(crate) struct Folder {
-    pub(crate) path: PathBuf,
-    temporary: std::cell::RefCell<Option<tempfile::TempDir>>,
+/// Gives a run a folder for its files, which stays unless it is temporary and all went well.
+pub(crate) fn in_folder(
+    wanted: Option<&Path>,
+    run: impl FnOnce(&Path) -> anyhow::Result<bool>,
+) -> anyhow::Result<bool> {
+    let path = match wanted {
+        Some(path) => {
+            fs::create_dir_all(path)?;
+            path.canonicalize()?
+        }
+        None => tempfile::tempdir()?.keep(),
+    };
+    let done = run(&path);
+    if !matches!(done, Ok(true)) {
+        tell(&format!("logs are in {}", path.display()));
+    } else if wanted.is_none() {
+        fs::remove_dir_all(path)?;
+    }
+    done
 }
 
-impl Folder {
-    pub(crate) fn new(wanted: Option<&Path>) -> anyhow::Result<Self> {
-        if let Some(path) = wanted {
-            fs::create_dir_all(path)?;
-            return Ok(Self { path: path.canonicalize()?, temporary: None.into() });
-        }
-        let folder = tempfile::tempdir()?;
-        Ok(Self { path: folder.path().to_owned(), temporary: Some(folder).into() })
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::End;
+
+    #[test]
+    fn only_who_is_struck_interrupts() {
+        let check = |roles: &[Role], visitors: usize, expected: u64| {
+            let blows: Vec<Value> = roles.iter().map(|role| json!({"role": role.name()})).collect();
+            assert_eq!(interruptible(&blows, 2, visitors), expected, "{roles:?}");
+        };
+        check(&[], 60, 0);
+        check(&[Role::Edge, Role::Analytics], 60, 0);
+        check(&[Role::Worker, Role::Worker], 60, 120);
+        check(&[Role::Worker, Role::Nats], 200, 64 + 128);
     }
 
-    /// Leaves it for whoever wants to know why.
-    pub(crate) fn keep(&self) {
-        if let Some(folder) = self.temporary.take() {
-            let _ = folder.keep();
+    /// Whoever asks what happened finds the logs.
+    #[test]
+    fn only_a_clean_run_leaves_no_folder() {
+        let check = |outcome: anyhow::Result<bool>, stays: bool| {
+            let mut at = PathBuf::new();
+            let expected = outcome.as_ref().ok().copied();
+            let done = in_folder(None, |folder| {
+                folder.clone_into(&mut at);
+                outcome
+            });
+            assert_eq!((done.ok(), at.exists()), (expected, stays));
+            let _ = fs::remove_dir_all(at);
+        };
+        check(Ok(true), false);
+        check(Ok(false), true);
+        check(Err(anyhow::anyhow!("no nats-server")), true);
+    }
+
+    #[test]
+    fn a_visitor_who_fails_or_panics_is_a_fault() {
+        let check = |edges: &[std::net::SocketAddr], stopped: bool, expected: &str| {
+            let (ledger, book, stop, begun) = (Mutex::default(), Book::default(), Stop::default(), Instant::now());
+            if stopped {
+                stop.now();
+            }
+            let (until, bound) = (begun + Duration::from_secs(60), Duration::from_secs(1));
+            let shared = Shared { edges, book: &book, ledger: &ledger, stop: &stop, begun, until, bound };
+            shared.crowd(2, 1, |_| Ok(())).unwrap();
+            let faults = ledger.into_inner().unwrap().faults;
+            assert_eq!(faults.iter().filter(|fault| fault.contains(expected)).count(), 2, "{faults:?}");
+        };
+        check(&[([127, 0, 0, 1], 1).into()], true, "a visitor: stopped");
+        // There is no next of no edges.
+        check(&[], false, "a visitor panicked: attempt to calculate the remainder");
+    }
+
+    /// A call after the end of an interrupted message is its first, and one more is a fault.
+    #[test]
+    fn the_book_is_closed_with_the_account() {
+        let book = Book::default();
+        let (ledger, stop, begun, bound) = (Mutex::default(), Stop::default(), Instant::now(), Duration::ZERO);
+        let shared = Shared { edges: &[], book: &book, ledger: &ledger, stop: &stop, begun, until: begun, bound };
+        for (id, code) in [("message-1", "interrupted"), ("message-2", "queue_timeout")] {
+            let mut account = Account::new(id.to_owned(), Script::default(), begun);
+            account.end = Some(End::Failed(code.to_owned()));
+            shared.enter(account, false);
+            book.begin(id);
         }
-        tell(&format!("logs are in {}", self.path.display()));
+        let late = book.late();
+        assert_eq!((late.first, late.whose), (1, vec!["message-2".to_owned()]));
     }
 }

@@ -10,11 +10,14 @@ use serde_json::{Value, json};
 
 use crate::{
     regular::{Event, marks},
-    upstream::{Run, Script, Then},
+    upstream::{Late, Run, Script, Then},
 };
 
 /// Lines that are kept of a message's history.
 const HISTORY: usize = 60;
+
+/// The code of a reply that was lost with its worker.
+const INTERRUPTED: &str = "interrupted";
 
 /// How a message ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +141,8 @@ impl Account {
                     wrong.push(format!("heard {} chunks of {run:?}", self.chunks));
                 }
                 let may = match code.as_str() {
-                    "interrupted" => true,
+                    // How many is asked once it is known how often somebody was struck.
+                    INTERRUPTED => true,
                     "queue_timeout" => runs.is_empty(),
                     "upstream_error" => self.script.then == Then::Cut,
                     _ => false,
@@ -147,11 +151,8 @@ impl Account {
                     wrong.push(format!("failed as {code} with {runs:?}"));
                 }
             }
-            Some(End::Refused(code)) => {
-                if !runs.is_empty() {
-                    wrong.push(format!("refused as {code}, and n8n was called"));
-                }
-            }
+            // An edge that can't take it for now was asked again; nothing here may be refused for good.
+            Some(End::Refused(code)) => wrong.push(format!("refused as {code} with {runs:?}")),
             None if self.accepted => wrong.push(format!("no end within {:.0} s", self.took.as_secs_f64())),
             None => wrong.push(format!("after {:.0} s nobody says whether it was taken", self.took.as_secs_f64())),
         }
@@ -172,6 +173,11 @@ impl Account {
             self.fault(line);
             self.history.extend(again.history.iter().map(|line| format!("  again {line}")));
         }
+    }
+
+    /// Whether its reply was lost with a worker.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        matches!(&self.end, Some(End::Failed(code)) if code == INTERRUPTED)
     }
 
     fn json(&self, runs: &[Run]) -> Value {
@@ -216,6 +222,8 @@ pub(crate) struct Ledger {
     refusals: u64,
     gaps: u64,
     again: u64,
+    interrupted: u64,
+    late: Late,
     by_end: BTreeMap<String, u64>,
     longest: Duration,
     bad: Vec<Value>,
@@ -236,6 +244,7 @@ impl Ledger {
         self.resumes += u64::from(account.resumes);
         self.refusals += u64::from(account.refusals);
         self.gaps += u64::from(account.gaps);
+        self.interrupted += u64::from(account.is_interrupted());
         self.longest = self.longest.max(account.took);
         match &account.end {
             Some(end) => {
@@ -255,6 +264,22 @@ impl Ledger {
         self.again += 1;
     }
 
+    /// Once nobody can call n8n any more: what is wrong with the whole of it, where no more than so many replies can have
+    /// been lost with their workers.
+    pub(crate) fn audit(&mut self, interruptible: u64, late: Late) {
+        if self.messages == 0 {
+            self.faults.push("no message was said".to_owned());
+        }
+        if self.interrupted > interruptible {
+            let line = format!("{} replies were interrupted, where {interruptible} could be", self.interrupted);
+            self.faults.push(line);
+        }
+        if late.wrong > 0 {
+            self.faults.push(format!("{} late calls of n8n, as for {}", late.wrong, late.whose.join(", ")));
+        }
+        self.late = late;
+    }
+
     pub(crate) fn is_clean(&self) -> bool {
         let facts = self.facts.is_none_or(|facts| facts == Facts { accepted: self.accepted, done: self.ended });
         self.bad.is_empty() && self.faults.is_empty() && self.accepted == self.ended && facts
@@ -268,6 +293,8 @@ impl Ledger {
             ("hung", self.hung.to_string()),
             ("unknown to their visitor", self.unknown.to_string()),
             ("calls of n8n", self.calls.to_string()),
+            ("… late, and the only one", self.late.first.to_string()),
+            ("… late, and wrong", self.late.wrong.to_string()),
             ("chunks sent by n8n", self.chunks_sent.to_string()),
             ("chunks seen", self.chunks_seen.to_string()),
             ("resumed connections", self.resumes.to_string()),
@@ -357,6 +384,39 @@ mod tests {
         check(&[failed("queue_timeout")], &part, "failed as queue_timeout");
         check(&[failed("upstream_error")], &whole, "failed as upstream_error");
         check(&[chunk(0, "message-1.0 ")], &part, "no end within");
+    }
+
+    #[test]
+    fn a_refusal_for_good_is_a_fault() {
+        let mut account = Account::new(ID.to_owned(), Script::default(), Instant::now());
+        account.end = Some(End::Refused("invalid_request".to_owned()));
+        account.settle(&[]);
+        assert_eq!(account.wrong, ["refused as invalid_request with []"]);
+    }
+
+    #[test]
+    fn the_whole_is_audited() {
+        let check = |interrupted: usize, interruptible: u64, late: Late, expected: &str| {
+            let mut ledger = Ledger::default();
+            for _ in 0..interrupted {
+                let mut account = Account::new(ID.to_owned(), Script::default(), Instant::now());
+                account.accepted = true;
+                account.hear(&event("failed", json!({"code": "interrupted"})));
+                account.settle(&[]);
+                ledger.enter(&account, &[]);
+            }
+            ledger.audit(interruptible, late);
+            assert_eq!(ledger.is_clean(), expected.is_empty(), "{:?}", ledger.faults);
+            assert!(ledger.faults.join("; ").contains(expected), "{:?} and not {expected}", ledger.faults);
+        };
+        let late = |first, wrong| Late { first, wrong, whose: vec![ID.to_owned()] };
+        check(2, 2, Late::default(), "");
+        check(2, 2, late(1, 0), "");
+
+        check(0, 2, Late::default(), "no message");
+        check(2, 1, Late::default(), "2 replies were interrupted, where 1 could be");
+        check(1, 0, Late::default(), "where 0 could be");
+        check(1, 1, late(0, 3), "3 late calls of n8n, as for message-1");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::Path,
     sync::Mutex,
     thread,
     time::{Duration, Instant},
@@ -10,9 +11,8 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    chaos::{Common, Folder, SETTINGS, Shared},
+    chaos::{Common, SETTINGS, Shared, in_folder},
     clock::Stop,
-    dice::Dice,
     fleet::{Fleet, Role},
     ledger::Ledger,
     targets::Frontdesk,
@@ -87,49 +87,32 @@ pub(crate) fn run(soak: &Soak) -> anyhow::Result<bool> {
     anyhow::ensure!(soak.warm_up < soak.minutes, "the warm-up must be shorter than the run");
     let time = Duration::from_secs_f64(soak.minutes * 60.0);
     let stop = Stop::listen(time + Duration::from_secs(300))?;
-    let folder = Folder::new(soak.common.folder.as_deref())?;
+    in_folder(soak.common.folder.as_deref(), |folder| hold(soak, time, &stop, folder))
+}
+
+fn hold(soak: &Soak, time: Duration, stop: &Stop, folder: &Path) -> anyhow::Result<bool> {
     let (book, upstream) = Book::serve()?;
-    let frontdesk = Frontdesk::new(Some(&soak.common.frontdesk), upstream, &stop)?;
+    let frontdesk = Frontdesk::new(Some(&soak.common.frontdesk), upstream, stop)?;
     let settings = [SETTINGS, SHORT].concat();
-    let mut fleet = Fleet::start(frontdesk, &folder.path, (soak.common.pairs, soak.common.pairs), &settings, &stop)?;
+    let mut fleet = Fleet::start(frontdesk, folder, (soak.common.pairs, soak.common.pairs), &settings, stop)?;
     let (edges, begun, bound) = (fleet.edges(), Instant::now(), Duration::from_secs(60));
     let ledger = Mutex::new(Ledger::default());
-    let shared = Shared { edges: &edges, book: &book, ledger: &ledger, stop: &stop, begun, until: begun + time, bound };
+    let shared = Shared { edges: &edges, book: &book, ledger: &ledger, stop, begun, until: begun + time, bound };
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); fleet.members.len()];
-    thread::scope(|scope| {
-        let visitors: Vec<_> = (0..soak.visitors)
-            .map(|number| {
-                let dice = Dice::new(soak.common.seed << 20 | number as u64);
-                let shared = &shared;
-                scope.spawn(move || shared.visit(number, dice))
-            })
-            .collect();
-        let watched = watch(&mut fleet, &shared, &mut samples);
-        if watched.is_err() {
-            stop.now();
-        }
-        for visitor in visitors {
-            if let Ok(Err(error)) = visitor.join() {
-                ledger.lock().expect("nothing panics while holding it").faults.push(format!("a visitor: {error:#}"));
-            }
-        }
-        watched
-    })?;
+    shared.crowd(soak.visitors, soak.common.seed, |_| watch(&mut fleet, &shared, &mut samples))?;
     let mut ledger = ledger.into_inner().expect("nothing panics while holding it");
     ledger.faults.append(&mut fleet.faults);
     let (table, rows, steep) = report(soak, &fleet, &samples);
     drop(fleet);
+    // Nobody was struck.
+    ledger.audit(0, book.late());
     crate::show(&format!("{table}\n{}", ledger.table()));
     if let Some(file) = &soak.common.json {
         let report = json!({"minutes": soak.minutes, "warm_up": soak.warm_up, "limit_mb_per_hour": soak.limit,
             "processes": rows, "ledger": ledger.json()});
         fs::write(file, format!("{report:#}\n"))?;
     }
-    let good = !steep && ledger.is_clean();
-    if !good {
-        folder.keep();
-    }
-    Ok(good)
+    Ok(!steep && ledger.is_clean())
 }
 
 /// Samples all processes until the time is over.

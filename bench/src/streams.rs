@@ -1,11 +1,11 @@
 //! What an open stream takes: of visitors who wait, who have read a running reply, and who don't read it.
 
-use std::{fs, thread, time::Duration};
+use std::{fs, path::Path, thread, time::Duration};
 
 use anyhow::{Context as _, ensure};
 
 use crate::{
-    chaos::{Common, Folder},
+    chaos::{Common, in_folder},
     clock::Stop,
     fleet::{Fleet, Role},
     http::Connection,
@@ -69,12 +69,15 @@ impl Memory {
 
 pub(crate) fn run(streams: &Streams) -> anyhow::Result<bool> {
     let stop = Stop::listen(Duration::from_secs(600))?;
-    let folder = Folder::new(streams.common.folder.as_deref())?;
+    in_folder(streams.common.folder.as_deref(), |folder| hold(streams, &stop, folder))
+}
+
+fn hold(streams: &Streams, stop: &Stop, folder: &Path) -> anyhow::Result<bool> {
     let (_book, upstream) = Book::serve()?;
-    let frontdesk = Frontdesk::new(Some(&streams.common.frontdesk), upstream, &stop)?;
+    let frontdesk = Frontdesk::new(Some(&streams.common.frontdesk), upstream, stop)?;
     // Nobody is to be cut while it is measured.
     let settings = [("SEND_TIMEOUT", "10m"), ("BOT_RULES", "off"), ("N8N_IDLE_TIMEOUT", "10m")];
-    let fleet = Fleet::start(frontdesk, &folder.path, (1, 1), &settings, &stop)?;
+    let fleet = Fleet::start(frontdesk, folder, (1, 1), &settings, stop)?;
     let edge = *fleet.edges().first().context("no edge")?;
     let mut open = Vec::new();
     let mut table = "| KB each | streams | edge | worker | TCP buffers, both ends |\n\
@@ -83,11 +86,11 @@ pub(crate) fn run(streams: &Streams) -> anyhow::Result<bool> {
 
     // What the first connections take once is none of theirs.
     for _ in 0..50 {
-        open.push(Visitor::arrive(Door::Frontdesk(edge), &stop)?.listen()?);
+        open.push(Visitor::arrive(Door::Frontdesk(edge), stop)?.listen()?);
     }
     let fresh = Memory::read(&fleet)?;
     for _ in 0..streams.idle {
-        open.push(Visitor::arrive(Door::Frontdesk(edge), &stop)?.listen()?);
+        open.push(Visitor::arrive(Door::Frontdesk(edge), stop)?.listen()?);
     }
     let idle = Memory::read(&fleet)?;
     table += &idle.row(fresh, "idle", streams.idle);
@@ -95,7 +98,7 @@ pub(crate) fn run(streams: &Streams) -> anyhow::Result<bool> {
     let mut sessions = Vec::new();
     for number in 0..streams.slow {
         stop.check()?;
-        let visitor = Visitor::arrive(Door::Frontdesk(edge), &stop)?;
+        let visitor = Visitor::arrive(Door::Frontdesk(edge), stop)?;
         let (proof, stream_url) = visitor.credentials().context("no session")?;
         let message_id = format!("streams-{number:06}");
         let script = Script { chunks: streams.chunks, pause: Duration::ZERO, then: Then::Hold };
@@ -115,7 +118,7 @@ pub(crate) fn run(streams: &Streams) -> anyhow::Result<bool> {
     table += &reading.row(idle, "in mid-reply, read", streams.slow);
 
     for (proof, stream_url, message_id) in &sessions {
-        let mut connection = Connection::open(edge, &stop)?;
+        let mut connection = Connection::open(edge, stop)?;
         rustix::net::sockopt::set_socket_recv_buffer_size(connection.stream(), SMALL)?;
         let request = format!(
             "GET {stream_url}?message_id={message_id} HTTP/1.1\r\nHost: localhost\r\n{proof}Accept: \

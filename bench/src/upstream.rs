@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     fmt,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     io::{self, Read as _, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     str::FromStr,
@@ -101,7 +102,30 @@ fn accept(listener: &TcpListener, book: Option<&Book>) {
 /// What an upstream in this process was asked and what it said, by message. Its chunks say whose they are and which,
 /// not when they were sent.
 #[derive(Clone, Default)]
-pub(crate) struct Book(Arc<Mutex<HashMap<String, Vec<Run>>>>);
+pub(crate) struct Book(Arc<Mutex<Entries>>);
+
+#[derive(Default)]
+struct Entries {
+    open: HashMap<String, Vec<Run>>,
+    /// Messages whose visitor has the end, and whether a first call may still come. By a hash: a long run grows by a few
+    /// bytes for each.
+    closed: HashMap<u64, bool>,
+    late: Late,
+}
+
+/// Calls for messages whose visitor had the end already.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Late {
+    /// The only call for an interrupted message: its worker was frozen when it was about to make it.
+    pub(crate) first: u64,
+    /// A second call, or one for a message whose visitor was told that it did not run.
+    pub(crate) wrong: u64,
+    /// Messages of the wrong ones, the first few.
+    pub(crate) whose: Vec<String>,
+}
+
+/// How many [`Late::whose`] are kept.
+const WHOSE: usize = 20;
 
 /// One run of the workflow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,32 +146,59 @@ impl Book {
         Ok((book, address))
     }
 
-    /// The runs for this message, oldest first.
-    pub(crate) fn runs(&self, message_id: &str) -> Vec<Run> {
-        self.lock().get(message_id).cloned().unwrap_or_default()
+    /// Closes a message that is over: its runs, oldest first. What is called for it from now on is late; one call is no
+    /// fault where `may_run`, if there was none before.
+    pub(crate) fn close(&self, message_id: &str, may_run: bool) -> Vec<Run> {
+        let mut entries = self.lock();
+        let runs = entries.open.remove(message_id).unwrap_or_default();
+        entries.closed.insert(hash(message_id), may_run && runs.is_empty());
+        runs
     }
 
-    /// Forgets a message that is over and was looked at, so that a long run does not grow.
-    pub(crate) fn forget(&self, message_id: &str) {
-        self.lock().remove(message_id);
+    /// The late calls so far.
+    pub(crate) fn late(&self) -> Late {
+        self.lock().late.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<Run>>> {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
         self.0.lock().expect("nothing panics while holding it")
     }
 
-    fn begin(&self, message_id: &str) -> usize {
-        let mut book = self.lock();
-        let runs = book.entry(message_id.to_owned()).or_default();
-        runs.push(Run::default());
-        runs.len() - 1
+    pub(crate) fn begin(&self, message_id: &str) -> usize {
+        let mut entries = self.lock();
+        let Entries { open, closed, late } = &mut *entries;
+        match closed.get_mut(&hash(message_id)) {
+            None => {
+                let runs = open.entry(message_id.to_owned()).or_default();
+                runs.push(Run::default());
+                return runs.len() - 1;
+            }
+            Some(may_run) if *may_run => {
+                *may_run = false;
+                late.first += 1;
+            }
+            Some(_) => {
+                late.wrong += 1;
+                if late.whose.len() < WHOSE {
+                    late.whose.push(message_id.to_owned());
+                }
+            }
+        }
+        0
     }
 
+    /// Of a late run nothing is noted.
     fn note(&self, message_id: &str, run: usize, sent: u32, finished: bool) {
-        if let Some(run) = self.lock().get_mut(message_id).and_then(|runs| runs.get_mut(run)) {
+        if let Some(run) = self.lock().open.get_mut(message_id).and_then(|runs| runs.get_mut(run)) {
             *run = Run { sent, finished };
         }
     }
+}
+
+fn hash(message_id: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    message_id.hash(&mut hasher);
+    hasher.finish()
 }
 
 struct Connection {
@@ -315,6 +366,34 @@ mod tests {
         let script = Script { chunks: 50, pause: Duration::from_millis(20), then: Then::Hold };
         assert_eq!(format!("{{\"chatInput\":\"bench {script}\"}}").parse(), Ok(script));
         assert_eq!("hello".parse::<Script>(), Err(()));
+    }
+
+    #[test]
+    fn a_call_after_the_end_is_late() {
+        let check = |before: usize, may_run: bool, after: usize, (first, wrong): (u64, u64)| {
+            let book = Book::default();
+            for run in 0..before {
+                assert_eq!(book.begin("message-1"), run);
+            }
+            book.note("message-1", 0, 2, true);
+            let runs = book.close("message-1", may_run);
+            assert_eq!(runs.len(), before);
+            assert!(runs.first().is_none_or(|run| *run == Run { sent: 2, finished: true }));
+            for _ in 0..after {
+                let run = book.begin("message-1");
+                book.note("message-1", run, 1, false);
+            }
+            book.begin("message-2");
+            let whose = vec!["message-1".to_owned(); usize::try_from(wrong).unwrap()];
+            assert_eq!(book.late(), Late { first, wrong, whose }, "{before} before, {after} after");
+            assert_eq!(book.lock().open.len(), 1, "only what is open is kept whole");
+        };
+        check(1, false, 0, (0, 0));
+        check(1, false, 1, (0, 1));
+        check(1, true, 1, (0, 1));
+        check(0, true, 1, (1, 0));
+        check(0, true, 2, (1, 1));
+        check(0, false, 1, (0, 1));
     }
 
     #[test]

@@ -199,7 +199,8 @@ async fn an_edge_behind_a_broken_wire_is_replaced_and_comes_back() {
     assert!(desk.edges[1].metric("frontdesk_bus_outages_total").await >= 1.0);
 }
 
-/// Each word to NATS and back takes 0.6 s: a message is handed on, or refused within a second; nothing is doubled.
+/// Each word to NATS and back takes 0.6 s, nearly as long as an edge waits for one: a message is handed on, or refused in
+/// bounded time; nothing is doubled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_nats_answers_or_refuses() {
     let mut desk = Desk::spread(1, 0, &[]).await;
@@ -213,15 +214,19 @@ async fn a_slow_nats_answers_or_refuses() {
     for round in 1..=3 {
         let id = format!("message-{round}");
         desk.n8n.will(Script::says(["one ", "two ", "three"]));
+        let mut tries = 0;
         let events = loop {
             let began = Instant::now();
             let reply = visitor.say(&id, "hi").await;
-            let took = began.elapsed();
-            assert!(took < REFUSED_WITHIN, "{} after {took:?}", reply.status);
             if reply.status == 200 {
                 break reply.rest().await;
             }
-            assert_eq!(reply.status, 503);
+            // Who says again what was stored and not confirmed in time makes the edge ask twice in a row.
+            let took = began.elapsed();
+            assert!(took < 2 * REFUSED_WITHIN, "{} after {took:?}", reply.status);
+            assert_eq!((reply.status, &reply.problem().await["code"]), (503, &"overloaded".into()));
+            tries += 1;
+            assert!(tries < 20, "it is never handed on");
         };
         check_reply(&events, 0);
         assert_eq!(text(&events), "one two three");

@@ -216,6 +216,8 @@ impl Cell {
         }
         assert_eq!(stage.asked(), asked + 1, "nothing ran again");
         stage.settle(seen).await;
+        // Once more, when nobody is left who could call.
+        assert_eq!(stage.asked(), asked + 1, "nothing ran late");
         Outcome { seen, asked, took }
     }
 }
