@@ -232,9 +232,9 @@ export function createApi({ base, store, fingerprint, signer, describe }) {
       return call(() => ({ path, init: { method: 'GET', headers, signal } }), sessionId);
     },
 
-    /** @param {string} messageId @param {string} [sessionId] */
+    /** Stops a reply, even if the page is left now. @param {string} messageId @param {string} [sessionId] */
     async cancel(messageId, sessionId) {
-      await call(() => ({ path: 'api/v1/chat/cancel', init: { method: 'POST', body: { message_id: messageId } } }), sessionId || undefined);
+      await call(() => ({ path: 'api/v1/chat/cancel', init: { method: 'POST', body: { message_id: messageId }, keepalive: true } }), sessionId || undefined);
     },
 
     /** Ends the session on the server too, even if the page is left now. Forgotten here at once, whatever comes of that. */

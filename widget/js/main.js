@@ -3,7 +3,7 @@ import { createApi } from './api.js';
 import { asPage, foreignParent, framed, listen, tell } from './bridge.js';
 import { fingerprint, randomId } from './fingerprint.js';
 import { createSigner } from './proof.js';
-import { deliver, RESUME_WINDOW_MS } from './reply.js';
+import { deliver, isForgotten } from './reply.js';
 import { apply, history, initialState, isRunning, running, secondsToWait } from './state.js';
 import { createStore } from './store.js';
 import { createView } from './view.js';
@@ -213,7 +213,7 @@ const on = {
 function resume() {
   for (const exchange of state.exchanges.filter(isRunning)) {
     const { id } = exchange;
-    if (Date.now() - exchange.at > RESUME_WINDOW_MS) dispatch({ type: 'failed', id, trouble: { code: 'interrupted', retryable: true } });
+    if (isForgotten(exchange, exchange.at)) dispatch({ type: 'failed', id, trouble: { code: 'interrupted', retryable: true } });
     else run(id);
   }
 }

@@ -22,7 +22,9 @@ const SILENT_REPLY_MS = 150_000;
 /** After a `gap` the edge does not know the reply we follow. One that only reaches it late is heard of within moments. */
 const UNKNOWN_REPLY_MS = 3000;
 /** As long as the edge keeps a reply for who comes back. */
-export const RESUME_WINDOW_MS = 15 * 60_000;
+const RESUME_WINDOW_MS = 15 * 60_000;
+/** No reply waits longer for what its workflow says late, whatever the two clocks show. */
+const LONGEST_WAIT_MS = 60 * 60_000;
 
 /**
  * @param {object} options
@@ -54,7 +56,7 @@ export async function deliver({ api, exchange, body, dispatch, pause, signal }) 
     if (!it || over(it) || signal.aborted) return;
     const arrived = it.phase !== 'sending';
     unknownAt = Infinity;
-    const line = watch(signal, () => heardAt, (opened) => Math.min(Math.max(opened, asked) + SILENT_REPLY_MS, unknownAt));
+    const line = watch(signal, () => heardAt, (opened) => Math.min(Math.max(opened, asked, exchange()?.until ?? 0) + SILENT_REPLY_MS, unknownAt));
     try {
       const { response, session } = arrived ? await api.follow(id, it.session, it.lastEventId, line.signal) : await api.postMessage(body(), line.signal);
       if (!response.body) throw new Unreachable('no body');
@@ -86,7 +88,7 @@ export async function deliver({ api, exchange, body, dispatch, pause, signal }) 
       }
       if (exchange()?.phase !== 'sending') {
         losses += 1;
-        if (Date.now() - heardAt > RESUME_WINDOW_MS) return fail({ code: 'interrupted', retryable: true });
+        if (isForgotten(exchange() ?? it, heardAt)) return fail({ code: 'interrupted', retryable: true });
         dispatch({ type: 'delayed', why: 'reconnecting' });
         await pause(again(losses), signal);
       } else {
@@ -100,6 +102,11 @@ export async function deliver({ api, exchange, body, dispatch, pause, signal }) 
       line.close();
     }
   }
+}
+
+/** Whether the edge keeps nothing more of a reply that was last heard of at `heardAt`. @param {Exchange} it @param {number} heardAt */
+export function isForgotten(it, heardAt) {
+  return Date.now() > Math.max(heardAt + RESUME_WINDOW_MS, (it.until ?? 0) + SILENT_REPLY_MS);
 }
 
 /** @param {Exchange} it */
@@ -163,7 +170,7 @@ export function understand({ event, data, id: eventId }, id) {
     case 'queued':
       return { type: 'queued', id };
     case 'waiting':
-      return { type: 'will follow', id };
+      return { type: 'will follow', id, until: Math.min(Date.parse(said.until) || 0, Date.now() + LONGEST_WAIT_MS) };
     case 'begin':
       return { type: 'begin', id, eventId };
     case 'chunk':

@@ -17,6 +17,7 @@
  * @property {string} lastEventId where to resume
  * @property {string} session the session it was sent in
  * @property {boolean} [late] the rest may take minutes
+ * @property {number} [until] the rest comes by then, in milliseconds
  * @property {boolean} [lost] part of the answer is gone for good
  * @property {boolean} [stopping] the visitor pressed stop
  * @property {Trouble} [trouble] why it failed
@@ -41,7 +42,7 @@
  *   | {type: 'retried', id: string, newId: string, at: number}
  *   | {type: 'accepted', id: string, session: string}
  *   | {type: 'queued', id: string}
- *   | {type: 'will follow', id: string}
+ *   | {type: 'will follow', id: string, until: number}
  *   | {type: 'begin', id: string, eventId?: string}
  *   | {type: 'chunk', id: string, index: number, content: string, eventId?: string}
  *   | {type: 'end', id: string, finishReason: string, eventId?: string}
@@ -81,7 +82,7 @@ export function apply(state, event) {
     case 'queued':
       return change(state, event.id, (it) => ({ ...it, phase: 'queued' }));
     case 'will follow':
-      return change(state, event.id, (it) => ({ ...it, late: true }));
+      return change(state, event.id, (it) => ({ ...it, late: true, until: event.until }));
     case 'begin':
       return change(state, event.id, (it) => ({ ...it, phase: 'streaming', lastEventId: event.eventId || it.lastEventId }));
     case 'chunk':

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
-import { deliver } from '../js/reply.js';
+import { deliver, isForgotten } from '../js/reply.js';
 import { apply, initialState } from '../js/state.js';
 
-/** Follows a reply of which `events` come on one connection that then stays open, and lets `seconds` pass. */
+/** Follows a reply of which `events` come on each connection, which then stays open with a heartbeat each second, and lets `seconds` pass. */
 async function follow(events, seconds) {
   mock.timers.enable({ apis: ['setInterval', 'setTimeout', 'Date'] });
   const asked = [{ type: 'asked', id: 'm1', text: 'Hi', at: 0 }, { type: 'accepted', id: 'm1', session: 's1' }, { type: 'chunk', id: 'm1', index: 0, content: 'One ', eventId: 'm1:0' }];
@@ -16,6 +16,8 @@ async function follow(events, seconds) {
       assert.deepEqual([id, session, lastEventId], ['m1', 's1', 'm1:0']);
       const body = new ReadableStream({
         start(controller) {
+          const beat = setInterval(() => controller.enqueue(new TextEncoder().encode(': hb\n\n')), 1000);
+          signal.addEventListener('abort', () => clearInterval(beat));
           for (const [event, data] of events) controller.enqueue(new TextEncoder().encode(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`));
           signal.addEventListener('abort', () => controller.error(new DOMException('aborted', 'AbortError')));
         },
@@ -54,4 +56,43 @@ test('after a gap what still comes live is shown', async () => {
 test('an assistant that thinks for a minute is waited for', async () => {
   const it = await follow([ready], 45);
   assert.deepEqual([it.phase, it.connections], ['streaming', 1]);
+});
+
+test('a reply that waits for its workflow is waited for until then, and a while longer', async () => {
+  const check = async (until, seconds, expected) => {
+    const it = await follow([ready, ['waiting', { message_id: 'm1', until }]], seconds);
+    assert.deepEqual([it.phase, it.trouble?.code], expected, `${until}, after ${seconds} s`);
+  };
+  const waits = ['streaming', undefined];
+  const interrupted = ['failed', 'interrupted'];
+  // The mocked clock starts at 0.
+  await check('1970-01-01T00:10:00.000Z', 745, waits);
+  await check('1970-01-01T00:10:00.000Z', 760, interrupted);
+  // Said wrongly, or past by this browser's clock: as long as for any other.
+  for (const until of ['soon', null, '1960-01-01T00:00:00.000Z']) {
+    await check(until, 145, waits);
+    await check(until, 160, interrupted);
+  }
+  // No wait is endless.
+  await check('2999-01-01T00:00:00.000Z', 3745, waits);
+  await check('2999-01-01T00:00:00.000Z', 3760, interrupted);
+});
+
+test('after a reload a reply is gone on with for as long as the edge may keep it', () => {
+  mock.timers.enable({ apis: ['Date'] });
+  const minutes = 60_000;
+  const check = (until, afterMinutes, expected) => {
+    mock.timers.setTime(afterMinutes * minutes);
+    assert.equal(isForgotten({ until }, 0), expected, `until ${until}, after ${afterMinutes} minutes`);
+  };
+  try {
+    check(undefined, 12, false);
+    check(undefined, 16, true);
+    check(20 * minutes, 21, false);
+    check(20 * minutes, 23, true);
+    // A short wait makes nothing shorter.
+    check(2 * minutes, 12, false);
+  } finally {
+    mock.timers.reset();
+  }
 });

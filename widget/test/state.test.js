@@ -18,9 +18,10 @@ test('a message from asking to the end', () => {
 });
 
 test('an answer that will follow is said to, while it runs', () => {
-  const event = understand({ event: 'waiting', data: '{"message_id":"m1","until":"2025-12-31T08:15:09.500Z"}', id: undefined }, 'm1');
+  const until = '2025-12-31T08:15:09.500Z';
+  const event = understand({ event: 'waiting', data: JSON.stringify({ message_id: 'm1', until }), id: undefined }, 'm1');
   const [it] = after(ask(), chunk(0, 'a'), event).exchanges;
-  assert.deepEqual([it.late, it.phase, it.answer], [true, 'streaming', 'a']);
+  assert.deepEqual([it.late, it.until, it.phase, it.answer], [true, Date.parse(until), 'streaming', 'a']);
   assert.ok(running(after(ask(), event)));
 });
 
