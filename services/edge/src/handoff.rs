@@ -136,6 +136,8 @@ impl Handoff {
                     let running = running.message;
                     if self.site.on_busy == OnBusy::Reject || Instant::now() > give_up {
                         self.count("busy");
+                        // Nobody may be watching over it: a NATS that was killed may have brought it back.
+                        hub.watch_over(&running);
                         return Err(ApiError::SessionBusy { running: running.message_id });
                     }
                     stop(state, &self.site.id, &message.session, &running.message_id).await?;

@@ -332,6 +332,18 @@ impl Hub {
         self.0.poke.notify_one();
     }
 
+    /// A message of this session is in the queue for as long as it says: this hub sees to its end.
+    pub(crate) fn watch_over(&self, message: &Message) {
+        self.expect(message, true);
+        if let Some((accepted, at)) =
+            self.0.view().find_mut(&message.message_id).and_then(|it| it.timing.accepted.as_mut())
+        {
+            let earlier = Instant::now().checked_sub(at.age_at(Millis::now()));
+            *accepted = earlier.map_or(*accepted, |earlier| earlier.min(*accepted));
+        }
+        self.0.poke.notify_one();
+    }
+
     /// A cursor on one reply.
     pub(crate) fn follow_one(&self, message_id: &MessageId, last: Option<&LastEvent>) -> Cursor {
         self.0.view().follow_one(message_id, last)

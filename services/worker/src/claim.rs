@@ -153,8 +153,11 @@ async fn decide(
             let terminal = Terminal::Failed { chunks: 0, code: FailureCode::Interrupted };
             return Some(Claim::Over { terminal, just_now: false, erased: false });
         }
-        // The store may have lost the claim of a run that goes on.
-        None if delivery.attempt > 1 && answers(worker, message).await.ok()? => return Some(Claim::Later),
+        // The store may have lost the claim of a run that goes on, or the end of one that is just over.
+        None if may_have_been_claimed(worker, delivery) && is_running(worker, message).await.ok()? => {
+            tracing::info!(message.id = %message.message_id, "a message whose claim is lost is in another's hands");
+            return Some(Claim::Later);
+        }
         None => new_reply(worker, delivery, run, verdict),
     };
     end_what_was_left_running(&mut record, message, run);
@@ -174,7 +177,8 @@ async fn decide(
 
 /// Whether somebody runs the message. Asked again for a while: who runs it may not listen yet, or not again.
 async fn is_running(worker: &Worker, message: &Message) -> Result<bool, bus::Error> {
-    let patience = if worker.bus.was_away_within(LATELY) { LISTENS_AGAIN_WITHIN } else { LISTENS_WITHIN };
+    let is_back = worker.bus.back_for().is_some_and(|time| time < LATELY);
+    let patience = if is_back { LISTENS_AGAIN_WITHIN } else { LISTENS_WITHIN };
     let until = Instant::now() + patience;
     loop {
         if answers(worker, message).await? {
@@ -185,6 +189,13 @@ async fn is_running(worker: &Worker, message: &Message) -> Result<bool, bus::Err
         }
         tokio::time::sleep(2 * PAUSE).await;
     }
+}
+
+/// Whether somebody may have had a message of which the record knows nothing: it comes again, or was queued before NATS
+/// was away, which forgets how often it handed something out when it is killed.
+fn may_have_been_claimed(worker: &Worker, delivery: &Delivery) -> bool {
+    let queued_for = delivery.queued_at.age_at(Millis::now());
+    delivery.attempt > 1 || worker.bus.back_for().is_some_and(|time| time < LATELY && time < queued_for + CLOCK_SKEW)
 }
 
 /// Whether a worker answers for the message.

@@ -35,6 +35,10 @@ const RECORD_EVERY: Duration = Duration::from_secs(1);
 const PROGRESS: Duration = Duration::from_secs(3);
 /// After the end the buffer answers edges that are late for so long.
 const LINGER: Duration = Duration::from_secs(2);
+/// The same from when NATS is back.
+const LINGER_AFTER_OUTAGE: Duration = Duration::from_secs(10);
+/// Between two looks whether it is.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// How long the end of a reply is tried to be recorded while the bus is away.
 const RECORD_END_WITHIN: Duration = Duration::from_secs(60);
 /// The same when the process is to end.
@@ -136,7 +140,7 @@ pub(crate) async fn run(worker: &Worker, upstream: &Upstream, delivery: Delivery
     run.room = None;
     worker.leave(Left { stored: Stored { record: run.record, revision: run.revision }, epoch });
     let reply = run.reply;
-    answer_latecomers(&reply, requests, cut).await;
+    answer_latecomers(worker, &delivery, &reply, requests, cut).await;
 }
 
 /// One running reply.
@@ -453,8 +457,10 @@ impl Run<'_> {
                     self.record = stored.record;
                     Ok(())
                 }
-                None if stored.revision == 0 => {
-                    self.revision = 0;
+                // The store lost the claim, or all of it. Whoever took the message from us would have left it there.
+                None if !stored.record.ended && !stored.record.knows(&self.reply.message_id) => {
+                    self.revision = stored.revision;
+                    self.record = stored.record;
                     Ok(())
                 }
                 _ => {
@@ -550,9 +556,16 @@ fn answer_ask(reply: &Reply, ask: &Ask, to: AskAnswer) {
     }
 }
 
-async fn answer_latecomers(reply: &Reply, mut requests: Requests, cut: &CancellationToken) {
-    let over = tokio::time::sleep(LINGER);
-    tokio::pin!(over);
+/// Answers edges, and workers that are given the message again, for a while after the end: for longer when NATS was away
+/// meanwhile, which may have forgotten that end.
+async fn answer_latecomers(
+    worker: &Worker,
+    delivery: &Delivery,
+    reply: &Reply,
+    mut requests: Requests,
+    cut: &CancellationToken,
+) {
+    let (mut until, mut epoch) = (Instant::now() + LINGER, worker.bus.epoch());
     loop {
         tokio::select! {
             request = requests.next() => {
@@ -562,10 +575,35 @@ async fn answer_latecomers(reply: &Reply, mut requests: Requests, cut: &Cancella
                     Request::Cancel(_) => {}
                 }
             }
-            () = &mut over => return,
+            () = tokio::time::sleep_until(until) => {
+                if worker.bus.epoch() != epoch && restore(worker, delivery, reply).await {
+                    epoch = worker.bus.epoch();
+                }
+                if worker.bus.back_for().is_none_or(|time| time > LINGER_AFTER_OUTAGE) {
+                    return;
+                }
+                until = Instant::now() + LOOK_AGAIN;
+            }
             () = cut.cancelled() => return,
         }
     }
+}
+
+/// Writes an end once more that NATS has forgotten; `false` when that is not known.
+async fn restore(worker: &Worker, delivery: &Delivery, reply: &Reply) -> bool {
+    let Ok(stored) = worker.bus.record(&delivery.message.session, Read::Exact).await else { return false };
+    let mut record = stored.record;
+    let is_ours = record.find(&reply.message_id).is_some_and(|held| held.run == reply.run && held.terminal.is_none());
+    if record.ended || !is_ours && record.knows(&reply.message_id) {
+        return true;
+    }
+    tracing::warn!(message.id = %reply.message_id, "NATS has forgotten the end of a reply: it is recorded once more");
+    record.put(reply);
+    let written = worker.bus.put_record(&record, stored.revision).await.is_ok();
+    if written {
+        delivery.ack().await;
+    }
+    written
 }
 
 impl Worker {

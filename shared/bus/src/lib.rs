@@ -462,11 +462,13 @@ impl Bus {
         }
     }
 
-    /// Whether the bus was away and is back for less than this: others may still be on their way to it.
-    pub fn was_away_within(&self, time: Duration) -> bool {
+    /// For how long the bus is back after it was away: nothing while it is away, `None` where it never was. Others may
+    /// still be on their way to it, and what it confirmed last may be lost: a server that is killed forgets what it had
+    /// not written yet.
+    pub fn back_for(&self) -> Option<Duration> {
         match &self.0 {
-            Variant::Local(_) => false,
-            Variant::Nats(bus) => bus.was_away_within(time),
+            Variant::Local(_) => None,
+            Variant::Nats(bus) => bus.back_for(),
         }
     }
 

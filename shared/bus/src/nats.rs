@@ -357,9 +357,11 @@ impl Nats {
         *self.0.control_epoch.borrow()
     }
 
-    pub(crate) fn was_away_within(&self, time: Duration) -> bool {
-        let reconnected = *self.0.reconnected.lock().expect("nothing panics while holding it");
-        !self.connected() || reconnected.is_some_and(|at| at.elapsed() < time)
+    pub(crate) fn back_for(&self) -> Option<Duration> {
+        if !self.connected() {
+            return Some(Duration::ZERO);
+        }
+        self.0.reconnected.lock().expect("nothing panics while holding it").map(|at| at.elapsed())
     }
 
     pub(crate) async fn ping(&self) -> Result<Duration, Error> {
