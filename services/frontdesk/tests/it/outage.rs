@@ -399,6 +399,7 @@ async fn a_frozen_edge_catches_up() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     edge.signal("CONT");
+    events.extend(reply.chunks(20_000).await);
     over.open();
     events.extend(reply.rest().await);
     check_reply(&events, 0);
