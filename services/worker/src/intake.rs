@@ -17,15 +17,13 @@ use crate::{
     Worker,
     admission::{Admission, Arrival},
     claim::CLOCK_SKEW,
-    run,
+    run::{self, PROGRESS},
 };
 
 /// Messages that are ended without a run at once. While so many are, no more are taken: each is a write to the record.
 const ENDINGS: usize = 64;
 /// Messages that a worker without room asks for at once.
 const SPARE: usize = 16;
-/// A sign of life of those that wait, three in every `ack_wait`.
-const PROGRESS: Duration = Duration::from_secs(3);
 /// How often a worker in which a message has waited for [`PATIENT`] looks for another one with room.
 const LOOK_FOR_ROOM: Duration = Duration::from_millis(250);
 /// In a burst all workers fill up within this time; before, others only seem to have room.

@@ -32,7 +32,7 @@ const HEARTBEAT: Duration = Duration::from_millis(500);
 /// How often a growing reply is recorded. A tab that was away may hold this much less, never a hole.
 const RECORD_EVERY: Duration = Duration::from_secs(1);
 /// A sign of life for the queue, three in every `ack_wait`.
-const PROGRESS: Duration = Duration::from_secs(3);
+pub(crate) const PROGRESS: Duration = Duration::from_secs(3);
 /// After the end the buffer answers edges that are late for so long.
 const LINGER: Duration = Duration::from_secs(2);
 /// The same from when NATS is back.

@@ -392,16 +392,12 @@ impl Nats {
 
     pub(crate) fn announce_worker(&self, status: &Status) {
         if let Ok(payload) = serde_json::to_vec(status) {
-            self.publish_now(format!("status.worker.{}", status.id).into(), payload.into());
+            self.0.live.say(format!("status.worker.{}", status.id).into(), payload.into());
         }
     }
 
     pub(crate) fn announce_analytics(&self, id: &str) {
-        self.publish_now(format!("status.analytics.{id}").into(), Bytes::new());
-    }
-
-    fn publish_now(&self, subject: Subject, payload: Bytes) {
-        self.0.live.say(subject, payload);
+        self.0.live.say(format!("status.analytics.{id}").into(), Bytes::new());
     }
 
     pub(crate) async fn has_idle_worker(&self) -> bool {
