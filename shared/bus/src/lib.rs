@@ -16,7 +16,7 @@
 //!   events loses the newest and must re-read: it is told so ([`Live::Reread`]) or sees a hole in the indexes. After
 //!   a reconnect every reader is told to re-read.
 //! - **Facts** are delivered at least once and carry an id. The queue towards the stream holds [`FACT_QUEUE`]; when it
-//!   is full the newest is dropped and counted ([`Bus::facts_dropped`]).
+//!   is full the newest is dropped and counted ([`Bus::losses`]).
 //! - **A proof counts once.** [`Bus::prove`] says [`Fresh`](Proved::Fresh) to one caller of the whole deployment, and
 //!   [`Replayed`](Proved::Replayed) to all others for [`PROOF_WINDOW`]. When it can't remember one more it is
 //!   [`Error::Overloaded`]; when nobody knows it is [`Error::Unavailable`], within a second.
@@ -418,11 +418,6 @@ impl Bus {
             Variant::Local(bus) => bus.tell(fact),
             Variant::Nats(bus) => bus.tell_first(fact),
         }
-    }
-
-    /// Facts that found the queue full, or the stream away for too long.
-    pub fn facts_dropped(&self) -> u64 {
-        either!(&self.0, bus => bus.facts_dropped())
     }
 
     /// Tells the other edges what was counted. Never waits; `false` when it was not sent, and never will be: late

@@ -285,13 +285,9 @@ impl Local {
         0
     }
 
-    pub(crate) fn facts_dropped(&self) -> u64 {
-        self.0.dropped.load(Ordering::Relaxed)
-    }
-
     pub(crate) fn losses(&self) -> Losses {
         Losses {
-            facts: self.facts_dropped(),
+            facts: self.0.dropped.load(Ordering::Relaxed),
             unread: self.0.unread.load(Ordering::Relaxed),
             records: self.state().records_dropped,
             ..Losses::default()

@@ -317,10 +317,6 @@ impl Nats {
         });
     }
 
-    pub(crate) fn facts_dropped(&self) -> u64 {
-        self.0.dropped.load(Ordering::Relaxed)
-    }
-
     pub(crate) fn charge(&self, charges: &Charges) -> bool {
         let subject = format!("limit.charge.{}", charges.tier.name());
         serde_json::to_vec(charges).is_ok_and(|payload| publish(&self.0.live.client, subject.into(), payload.into()))
@@ -340,7 +336,7 @@ impl Nats {
 
     pub(crate) fn losses(&self) -> Losses {
         Losses {
-            facts: self.facts_dropped(),
+            facts: self.0.dropped.load(Ordering::Relaxed),
             unsent: self.0.live.unsent.load(Ordering::Relaxed),
             unread: self.0.heard.unread.load(Ordering::Relaxed),
             outages: self.0.heard.outages.load(Ordering::Relaxed),

@@ -433,7 +433,7 @@ promise!(
         d.edge.tell(last.clone());
         let batch = facts.next_batch(30).await;
         assert_eq!(batch.facts, [last], "nothing that was acknowledged");
-        assert_eq!(d.edge.facts_dropped(), 0);
+        assert_eq!(d.edge.losses().facts, 0);
     }
 );
 
