@@ -1,6 +1,7 @@
 //! Facts to redb.
 //!
 //! - [`run`]: the door; `record`: out of the bus, into the store.
+//! - `query`: what can be asked, and the forms of the answers.
 //! - `store`: the database, the only file that knows redb; `row`: what is stored, and how a fact changes it.
 //! - `health`: whether it works now.
 //! - `config`, `metrics`: settings and figures.
@@ -8,6 +9,7 @@
 mod config;
 mod health;
 mod metrics;
+pub mod query;
 mod record;
 mod row;
 mod store;

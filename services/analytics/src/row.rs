@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{Fact, FactKind, FinishReason, Millis, SessionId};
+use protocol::{Fact, FactKind, FinishReason, Millis, SessionId, Visit};
 use serde::{Deserialize, Serialize};
 
 /// What is known of one session.
@@ -69,7 +69,7 @@ impl Session {
 
     pub(crate) fn apply(&mut self, fact: &Fact, acceptances: u64) {
         self.last_seen = self.last_seen.max(fact.at);
-        if let FactKind::SessionStarted { page_path, locale } = &fact.kind {
+        if let FactKind::SessionStarted(Visit { page_path, locale, .. }) = &fact.kind {
             self.started = fact.at;
             self.page_path.clone_from(page_path);
             self.locale.clone_from(locale);
@@ -85,7 +85,11 @@ impl Tally {
     pub(crate) fn apply(&mut self, kind: &FactKind, acceptances: u64) {
         add(&mut self.messages, acceptances);
         match kind {
-            FactKind::SessionStarted { .. } | FactKind::SessionEnded | FactKind::MessageAccepted { .. } => {}
+            FactKind::SessionStarted(_)
+            | FactKind::SessionEnded
+            | FactKind::MessageAccepted { .. }
+            | FactKind::ReplyRated { .. }
+            | FactKind::CallsRefused { .. } => {}
             FactKind::MessagePushed { .. } => add(&mut self.pushed, 1),
             FactKind::ReplyEnded { chunks, finish_reason, first_chunk_ms, duration_ms, .. } => {
                 match finish_reason {
@@ -140,7 +144,11 @@ mod tests {
     }
 
     fn started() -> FactKind {
-        FactKind::SessionStarted { page_path: Some("/shoes".into()), locale: Some("de".into()) }
+        FactKind::SessionStarted(Visit {
+            page_path: Some("/shoes".into()),
+            locale: Some("de".into()),
+            ..Visit::default()
+        })
     }
 
     fn accepted() -> FactKind {

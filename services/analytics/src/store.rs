@@ -312,38 +312,44 @@ fn apply(database: &Database, facts: &[Fact], now: Millis, forget_before: Millis
                 continue;
             }
             applied_at.insert((now.0, id), ())?;
+            outcomes.push(Outcome::Applied);
+            let Some(session) = &fact.session else { continue };
             let acceptances = match &fact.kind {
                 FactKind::MessageAccepted { message_id, .. } => {
-                    let inferred = FactId::of(&fact.session, Some(message_id), INFERRED);
+                    let inferred = FactId::of(session, Some(message_id), INFERRED);
                     u64::from(applied.get(inferred.as_str())?.is_none())
                 }
                 FactKind::ReplyEnded { message_id, .. } | FactKind::ReplyFailed { message_id, .. } => {
-                    let told = Fact::id_of_acceptance(&fact.session, message_id);
+                    let told = Fact::id_of_acceptance(session, message_id);
                     let untold = applied.get(told.as_str())?.is_none();
                     if untold {
-                        let inferred = FactId::of(&fact.session, Some(message_id), INFERRED);
+                        let inferred = FactId::of(session, Some(message_id), INFERRED);
                         applied.insert(inferred.as_str(), ())?;
                         applied_at.insert((now.0, inferred.as_str()), ())?;
                     }
                     u64::from(untold)
                 }
-                FactKind::SessionStarted { .. } | FactKind::SessionEnded | FactKind::MessagePushed { .. } => 0,
+                FactKind::SessionStarted(_)
+                | FactKind::SessionEnded
+                | FactKind::MessagePushed { .. }
+                | FactKind::ReplyRated { .. }
+                | FactKind::CallsRefused { .. } => 0,
             };
             let site = fact.site.as_str();
             let sum = match sums.entry(site) {
                 Entry::Occupied(sum) => sum.into_mut(),
                 Entry::Vacant(free) => free.insert(read(&totals, site)?.unwrap_or_default()),
             };
-            let row = match changed.entry((site, fact.session.as_str())) {
+            let row = match changed.entry((site, session.as_str())) {
                 Entry::Occupied(row) => row.into_mut(),
                 Entry::Vacant(free) => {
                     let known: Option<Session> = read(&sessions, *free.key())?;
-                    let ended = applied.get(Fact::id_of_end(&fact.session).as_str())?.is_some();
+                    let ended = applied.get(Fact::id_of_end(session).as_str())?.is_some();
                     let ends_now = fact.kind == FactKind::SessionEnded;
                     if known.is_none() && (!ended || ends_now) {
                         sum.sessions = sum.sessions.saturating_add(1);
                     }
-                    free.insert((!ended).then(|| known.unwrap_or_else(|| Session::new(&fact.session))))
+                    free.insert((!ended).then(|| known.unwrap_or_else(|| Session::new(session))))
                 }
             };
             match row {
@@ -352,7 +358,6 @@ fn apply(database: &Database, facts: &[Fact], now: Millis, forget_before: Millis
                 None => {}
             }
             sum.tally.apply(&fact.kind, acceptances);
-            outcomes.push(Outcome::Applied);
         }
         for (key, row) in &changed {
             match row {
@@ -679,9 +684,11 @@ pub(crate) mod tests {
         let store = Store::in_memory().unwrap();
         let shoes = SiteId::new("shoes").unwrap();
         let other = SessionId::mint(1_767_168_909, 2);
-        let elsewhere = FactKind::SessionStarted { page_path: None, locale: None };
+        let elsewhere = FactKind::SessionStarted(protocol::Visit::default());
         store.apply(&[accepted(1), ended(1), Fact::now(&shoes, &other, elsewhere)]).unwrap();
-        store.apply(&[accepted(2), Fact { session: other.clone(), id: message_id_of(&other), ..accepted(3) }]).unwrap();
+        store
+            .apply(&[accepted(2), Fact { session: Some(other.clone()), id: message_id_of(&other), ..accepted(3) }])
+            .unwrap();
         let totals = store.totals().unwrap();
         assert_eq!(totals.keys().collect::<Vec<_>>(), ["default", "shoes"]);
         assert_eq!((totals["default"].sessions, totals["default"].tally.messages), (2, 3));
@@ -730,7 +737,7 @@ pub(crate) mod tests {
     fn old_ids_are_forgotten_in_small_steps() {
         let store = Disk::default().store();
         let facts: Vec<Fact> = (0..300).map(accepted).collect();
-        let started = Fact::now(&site(), &session(), FactKind::SessionStarted { page_path: None, locale: None });
+        let started = Fact::now(&site(), &session(), FactKind::SessionStarted(protocol::Visit::default()));
         let week = i64::try_from(REMEMBERED.as_millis()).unwrap();
         store.apply_at(&facts, Millis(0)).unwrap();
         store.apply_at(&[accepted(0)], Millis(week)).unwrap();

@@ -10,7 +10,7 @@ use std::{
 
 use analytics::{Config, Error, Health, Store};
 use bus::{Bus, testing::NatsServer};
-use protocol::{Fact, FactKind, FinishReason, MessageId, SessionId, SiteId};
+use protocol::{Fact, FactKind, FinishReason, MessageId, SessionId, SiteId, Visit};
 use runtime::metrics::Metrics;
 use tempfile::TempDir;
 use tokio::{
@@ -162,7 +162,7 @@ story!(
     |d| async move {
         let analytics = Analytics::start(&d.file(), &d.analytics).await;
         let page_path = Some("/shoes".to_owned());
-        d.edge.tell(Fact::now(&site(), &session(), FactKind::SessionStarted { page_path, locale: None }));
+        d.edge.tell(Fact::now(&site(), &session(), FactKind::SessionStarted(Visit { page_path, ..Visit::default() })));
         for n in 0..500 {
             d.edge.tell(accepted(n));
             d.edge.tell(ended(n));

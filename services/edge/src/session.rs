@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
-use protocol::{Fact, FactKind, Page, SessionId, SiteId};
+use protocol::{Fact, FactKind, Page, SessionId, SiteId, Visit};
 use rand::{TryRng as _, rngs::SysRng};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
@@ -359,7 +359,7 @@ fn check_word(field: &str, text: Option<&str>, max: usize, also: &str) -> Result
 fn started(site: &SiteId, session: &SessionId, page: Option<&Page>, locale: Option<String>) -> Fact {
     let url = page.and_then(|page| page.url.as_deref()).and_then(|url| Url::parse(url).ok());
     let page_path = url.map(|url| url.path().chars().take(MAX_PATH).collect());
-    Fact::now(site, session, FactKind::SessionStarted { page_path, locale })
+    Fact::now(site, session, FactKind::SessionStarted(Visit { page_path, locale, ..Visit::default() }))
 }
 
 #[cfg(test)]
@@ -407,7 +407,8 @@ mod tests {
         let check = |url: Option<&str>, expected: Option<&str>| {
             let page =
                 Page { url: url.map(str::to_owned), title: Some("secret".into()), referrer: Some("secret".into()) };
-            let FactKind::SessionStarted { page_path, .. } = started(&site, &session, Some(&page), None).kind else {
+            let FactKind::SessionStarted(Visit { page_path, .. }) = started(&site, &session, Some(&page), None).kind
+            else {
                 panic!("another fact");
             };
             assert_eq!(page_path.as_deref(), expected, "{url:?}");

@@ -443,7 +443,7 @@ promise!(
     Config::default(),
     |d| async move {
         let (session, site) = (session(), SiteId::new("default").unwrap());
-        let fact = Fact::now(&site, &session, FactKind::SessionStarted { page_path: None, locale: None });
+        let fact = Fact::now(&site, &session, FactKind::SessionStarted(protocol::Visit::default()));
         d.edge.tell(fact.clone());
         let closing = d.edge.clone();
         let close = closing.close(Duration::from_secs(5));

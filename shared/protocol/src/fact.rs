@@ -13,8 +13,9 @@ pub struct Fact {
     pub id: FactId,
     /// The shop.
     pub site: SiteId,
-    /// The conversation.
-    pub session: SessionId,
+    /// The conversation; none for what happened to a site as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
     /// When.
     pub at: Millis,
     /// What.
@@ -26,12 +27,7 @@ pub struct Fact {
 #[serde(rename_all = "snake_case")]
 pub enum FactKind {
     /// A session was created.
-    SessionStarted {
-        /// The path of the shop's page, without query.
-        page_path: Option<String>,
-        /// The browser's language.
-        locale: Option<String>,
-    },
+    SessionStarted(Visit),
     /// A message was accepted.
     MessageAccepted {
         /// Which.
@@ -70,8 +66,84 @@ pub enum FactKind {
         /// Its length in characters.
         chars: u32,
     },
+    /// A visitor said what a reply was worth. Said again of the same message, the later word counts.
+    ReplyRated {
+        /// Whose reply.
+        message_id: MessageId,
+        /// What it was worth.
+        rating: Rating,
+    },
+    /// Calls to a site that were refused since the last such fact: one fact for many calls, because a flood of them must
+    /// not become a flood of facts. Of no session.
+    CallsRefused {
+        /// Why: a word of the edge that tells, such as `limit_session_minute`.
+        reason: String,
+        /// How many.
+        count: u64,
+    },
     /// The visitor ended the session: what is known of it is to be erased.
     SessionEnded,
+}
+
+/// How a session came about. All of it is the browser's word, but the customer and the country.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Visit {
+    /// The path of the shop's page, without query.
+    pub page_path: Option<String>,
+    /// The browser's language.
+    pub locale: Option<String>,
+    /// What kind of device it is, by its `User-Agent`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
+    /// ISO 3166-1 alpha-2, in capitals, by a header of the proxy in front.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// Which customer of the shop, as a hash that analytics can make of the shop's own word for them; `None` for
+    /// who is not signed in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer: Option<String>,
+    /// How much spoke for a program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bot: Option<BotClass>,
+}
+
+/// What kind of device a browser runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Device {
+    /// Held in one hand.
+    Phone,
+    /// Held in two.
+    Tablet,
+    /// On a desk or a lap.
+    Desktop,
+    /// None of these, or a word of a later version.
+    #[serde(other)]
+    Other,
+}
+
+/// How much spoke for a program when a session began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BotClass {
+    /// Nothing.
+    Clear,
+    /// Something, and less than what is challenged.
+    Doubtful,
+    /// Enough for a challenge, which was passed or is not asked for. Also a word of a later version.
+    #[serde(other)]
+    Likely,
+}
+
+/// What a reply was worth to its visitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rating {
+    /// Helpful.
+    Up,
+    /// Not.
+    Down,
 }
 
 impl FactKind {
@@ -94,19 +166,22 @@ impl FactKind {
     /// The last token of the fact's subject.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::SessionStarted { .. } => "session_started",
+            Self::SessionStarted(_) => "session_started",
             Self::MessageAccepted { .. } => "message_accepted",
             Self::ReplyEnded { .. } => "reply_ended",
             Self::ReplyFailed { .. } => "reply_failed",
             Self::MessagePushed { .. } => "message_pushed",
+            Self::ReplyRated { .. } => "reply_rated",
+            Self::CallsRefused { .. } => "calls_refused",
             Self::SessionEnded => "session_ended",
         }
     }
 
     fn message_id(&self) -> Option<&MessageId> {
         match self {
-            Self::SessionStarted { .. } | Self::SessionEnded => None,
-            Self::MessageAccepted { message_id, .. }
+            Self::SessionStarted(_) | Self::CallsRefused { .. } | Self::SessionEnded => None,
+            Self::ReplyRated { message_id, .. }
+            | Self::MessageAccepted { message_id, .. }
             | Self::ReplyEnded { message_id, .. }
             | Self::ReplyFailed { message_id, .. }
             | Self::MessagePushed { message_id, .. } => Some(message_id),
@@ -128,16 +203,29 @@ impl Fact {
         FactId::of(session, Some(message), ACCEPTED)
     }
 
-    /// A fact of now. A reply's end and failure share one id: the first one told is the one that counts.
+    /// A fact of now about a session. A reply's end and failure share one id: the first one told is the one that counts.
+    /// A rating has its time in its id: the same one may be given again after another.
     pub fn now(site: &SiteId, session: &SessionId, kind: FactKind) -> Self {
+        let at = Millis::now();
+        let rated;
         let tag = match &kind {
-            FactKind::SessionStarted { .. } => "started",
+            FactKind::SessionStarted(_) => "started",
             FactKind::MessageAccepted { .. } => ACCEPTED,
             FactKind::ReplyEnded { .. } | FactKind::ReplyFailed { .. } => "done",
             FactKind::MessagePushed { .. } => "pushed",
+            FactKind::ReplyRated { .. } => {
+                rated = format!("rated{}", at.0);
+                &rated
+            }
+            FactKind::CallsRefused { .. } => "refused",
             FactKind::SessionEnded => ENDED,
         };
         let id = FactId::of(session, kind.message_id(), tag);
-        Self { v: 1, id, site: site.clone(), session: session.clone(), at: Millis::now(), kind }
+        Self { v: 1, id, site: site.clone(), session: Some(session.clone()), at, kind }
+    }
+
+    /// A fact of now about a site as a whole. `id` must be new in the deployment.
+    pub fn of_site(site: &SiteId, id: FactId, kind: FactKind) -> Self {
+        Self { v: 1, id, site: site.clone(), session: None, at: Millis::now(), kind }
     }
 }

@@ -19,7 +19,7 @@ mod time;
 
 pub use charges::{Charges, Key, Tier};
 pub use event::{Event, FailureCode, FinishReason, Terminal, What};
-pub use fact::{Fact, FactKind};
+pub use fact::{BotClass, Device, Fact, FactKind, Rating, Visit};
 pub use ids::{FactId, IdError, MessageId, SessionId, SiteId};
 pub use message::{Message, Page, Role, Turn};
 pub use record::{Record, Reply, State};

@@ -2,6 +2,7 @@
 //!
 //! - `settings`: parsers for the typed settings, and the log settings that every role has.
 //! - `secret`: secrets that are long enough, print as stars and are made by `frontdesk keys`.
+//! - `customer`: what analytics knows of a customer of the shop.
 //! - `sites`: files with a list of sites.
 //! - `telemetry`: logs.
 //! - `stop`: SIGTERM and Ctrl-C as a token; a second one ends the process at once.
@@ -9,6 +10,7 @@
 //! - `metrics`: a registry, its two text formats, and who may read them.
 //! - `ops`: the small HTTP server for health and metrics that worker and analytics have.
 
+pub mod customer;
 pub mod http;
 pub mod metrics;
 pub mod ops;
