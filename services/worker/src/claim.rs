@@ -89,8 +89,8 @@ async fn claim_unread(
     verdict: Option<FailureCode>,
 ) -> Result<Claim, Option<Stored>> {
     let session = &delivery.message.session;
-    if let Some(left) = worker.left.remove(session).filter(|left| left.epoch == worker.bus.epoch()) {
-        return decide(worker, delivery, run, verdict, left.stored).await.ok_or(None);
+    if let Some(left) = worker.take_left(session) {
+        return decide(worker, delivery, run, verdict, left).await.ok_or(None);
     }
     let nothing = Stored { record: Record::new(session.clone()), revision: 0 };
     let mut guess = pin!(decide(worker, delivery, run, verdict, nothing));
@@ -245,7 +245,7 @@ mod tests {
     use protocol::{MessageId, SessionId, SiteId};
 
     use super::*;
-    use crate::{Left, intake::Room, metrics::Metrics, records, upstream::Upstreams};
+    use crate::{intake::Room, metrics::Metrics, records, upstream::Upstreams};
 
     #[derive(clap::Parser)]
     struct Cli {
@@ -307,7 +307,7 @@ mod tests {
         ours.record.put(&ours.reply);
         let revision = worker.bus.put_record(&ours.record, ours.revision).await.unwrap();
         delivery.ack().await;
-        worker.leave(Left { stored: Stored { record: ours.record, revision }, epoch: worker.bus.epoch() });
+        worker.leave(&Stored { record: ours.record, revision }, worker.bus.epoch());
     }
 
     /// A worker that has run and left `message-1`.
@@ -382,7 +382,7 @@ mod tests {
         let session = session();
         let revision = bus.record(&session, Read::Exact).await.unwrap().revision;
         let stored = Stored { record: Record::new(session), revision };
-        worker.leave(Left { stored, epoch: bus.epoch() + 1 });
+        worker.leave(&stored, bus.epoch() + 1);
         let second = deliver(&bus, &mut messages, "message-2").await;
         claim_it(&worker, &second).await;
         assert_eq!(recorded(&bus, &second).await, ["message-1", "message-2"].map(|id| MessageId::new(id).unwrap()));

@@ -96,15 +96,26 @@ struct Worker {
 /// A session's record as it was left.
 #[derive(Clone)]
 struct Left {
-    stored: Stored,
+    /// As JSON: one piece of memory in the place of one for each chunk, for what mostly only rests.
+    record: Arc<[u8]>,
+    revision: u64,
     /// The bus's, before the message was claimed: after a reconnect the store may be another one.
     epoch: u64,
 }
 
 impl Worker {
     /// Keeps a session's record for its next message.
-    fn leave(&self, left: Left) {
-        self.left.insert(left.stored.record.session.clone(), left);
+    fn leave(&self, stored: &Stored, epoch: u64) {
+        if let Ok(record) = serde_json::to_vec(&stored.record) {
+            let left = Left { record: record.into(), revision: stored.revision, epoch };
+            self.left.insert(stored.record.session.clone(), left);
+        }
+    }
+
+    /// Takes out what [`leave`](Self::leave) kept, if it can still be built upon.
+    fn take_left(&self, session: &SessionId) -> Option<Stored> {
+        let left = self.left.remove(session).filter(|left| left.epoch == self.bus.epoch())?;
+        Some(Stored { record: serde_json::from_slice(&left.record).ok()?, revision: left.revision })
     }
 
     /// Whether another worker was heard that may call this site's n8n.
@@ -135,18 +146,13 @@ impl Worker {
 
 /// Bytes of records that a worker keeps at most; the least used go first.
 const LEFT_BYTES: u64 = 16 * 1024 * 1024;
+/// What an entry takes beside the record's bytes.
+const LEFT_ENTRY: usize = 512;
 /// A conversation that rests for so long is read again.
 const LEFT_FOR: Duration = Duration::from_secs(600);
 
 fn records(evicted: Counter) -> Cache<SessionId, Left> {
-    let weigh = |_: &SessionId, left: &Left| {
-        let record = &left.stored.record;
-        let replies = record.replies.iter();
-        let text: usize =
-            replies.map(|reply| 256 + reply.chunks.iter().map(|chunk| chunk.len() + 24).sum::<usize>()).sum();
-        let older: usize = record.older.iter().map(|id| id.as_str().len() + 24).sum();
-        u32::try_from(512 + text + older).unwrap_or(u32::MAX)
-    };
+    let weigh = |_: &SessionId, left: &Left| u32::try_from(LEFT_ENTRY + left.record.len()).unwrap_or(u32::MAX);
     let gone = move |_, _, why| {
         if why == RemovalCause::Size {
             evicted.inc();

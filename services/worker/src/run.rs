@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Left, Worker,
+    Worker,
     breaker::Call,
     claim::{Claim, Ours, claim},
     intake::Room,
@@ -138,7 +138,7 @@ pub(crate) async fn run(worker: &Worker, upstream: &Upstream, delivery: Delivery
         }
     }
     run.room = None;
-    worker.leave(Left { stored: Stored { record: run.record, revision: run.revision }, epoch });
+    worker.leave(&Stored { record: run.record, revision: run.revision }, epoch);
     let reply = run.reply;
     answer_latecomers(worker, &delivery, &reply, requests, cut).await;
 }
