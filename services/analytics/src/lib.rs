@@ -2,7 +2,7 @@
 //!
 //! - [`run`]: the door; `record`: out of the bus, into the store.
 //! - `query`: what can be asked, and the forms of the answers.
-//! - `store`: the database, the only file that knows redb; `row`: what is stored, and how a fact changes it.
+//! - `store`: the database, the only folder that knows redb: what is stored, and how a fact changes it.
 //! - `health`: whether it works now.
 //! - `config`, `metrics`: settings and figures.
 
@@ -11,7 +11,6 @@ mod health;
 mod metrics;
 pub mod query;
 mod record;
-mod row;
 mod store;
 
 use std::{sync::Arc, time::Duration};
@@ -23,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 pub use health::Health;
-pub use row::{Session, Tally, Totals};
 pub use store::{Error, Outcome, Store};
 
 /// A sign of life for the edges.

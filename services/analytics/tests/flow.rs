@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use analytics::{Config, Error, Health, Store};
+use analytics::{Config, Error, Health, Store, query::Range};
 use bus::{Bus, testing::NatsServer};
-use protocol::{Fact, FactKind, FinishReason, MessageId, SessionId, SiteId, Visit};
+use protocol::{Fact, FactKind, FinishReason, MessageId, Millis, SessionId, SiteId, Visit};
 use runtime::metrics::Metrics;
 use tempfile::TempDir;
 use tokio::{
@@ -177,10 +177,12 @@ story!(
         analytics.stop().await;
 
         let store = Store::open(&d.file()).unwrap();
-        let row = store.session(&site(), &session()).unwrap().unwrap();
+        let row = store.session(&site(), &session()).unwrap().unwrap().row;
         assert_eq!(row.page_path.as_deref(), Some("/shoes"));
-        assert_eq!((row.tally.messages, row.tally.ended, row.tally.chunks), (500, 500, 1_000));
-        assert_eq!(store.totals().unwrap()["default"].sessions, 1);
+        assert_eq!((row.messages, row.ended, row.chunks), (500, 500, 1_000));
+        let ever = Range { from: Millis(0), until: Millis::now().after(Duration::from_secs(60)) };
+        let sum = store.summary(None, ever).unwrap();
+        assert_eq!((sum.sessions, sum.messages, sum.duration_ms.count), (1, 500, 500));
     }
 );
 
@@ -208,8 +210,8 @@ story!(
         analytics.until("message_accepted", "applied", 1).await;
         analytics.stop().await;
 
-        let row = Store::open(&d.file()).unwrap().session(&site(), &session()).unwrap().unwrap();
-        assert_eq!(row.tally.messages, 21);
+        let row = Store::open(&d.file()).unwrap().session(&site(), &session()).unwrap().unwrap().row;
+        assert_eq!(row.messages, 21);
     }
 );
 

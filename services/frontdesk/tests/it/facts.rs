@@ -10,8 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use analytics::{Store, Tally};
+use analytics::{
+    Store,
+    query::{Range, Summary},
+};
 use async_nats::jetstream::consumer::PullConsumer;
+use protocol::Millis;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +26,7 @@ use crate::{
 };
 
 /// Waits until analytics has acknowledged all facts, stops it, and reads what it counted.
-async fn counted(desk: &mut Desk) -> Tally {
+async fn counted(desk: &mut Desk) -> Summary {
     let mut recorder: PullConsumer =
         desk.jetstream().await.get_consumer_from_stream("recorder", "FACTS").await.expect("it was set up");
     let began = Instant::now();
@@ -38,8 +42,8 @@ async fn counted(desk: &mut Desk) -> Tally {
     analytics.signal("TERM");
     assert_eq!(analytics.ended().await.code(), Some(0));
     let store = Store::open(Path::new(desk.database())).expect("it was closed");
-    let totals = store.totals().expect("it can be read");
-    totals["default"].tally.clone()
+    let ever = Range { from: Millis(0), until: Millis::now().after(Duration::from_secs(60)) };
+    store.summary(None, ever).expect("it can be read")
 }
 
 /// Talks until it is told to stop. Each reply is whole.
@@ -84,9 +88,9 @@ async fn a_killed_analytics_counts_each_fact_once() {
     if desk.analytics.is_none() {
         desk.analytics = Some(desk.launch(&["analytics"]));
     }
-    let (tally, replies) = (counted(&mut desk).await, replies.load(Ordering::Relaxed));
+    let (sum, replies) = (counted(&mut desk).await, replies.load(Ordering::Relaxed));
     assert!(replies >= 60);
-    assert_eq!((tally.messages, tally.ended, tally.failed), (replies, replies, [].into()));
+    assert_eq!((sum.messages, sum.ended, sum.failed), (replies, replies, [].into()));
     for process in desk.edges.iter().chain(&desk.workers) {
         assert_eq!(process.metric("frontdesk_bus_facts_dropped_total").await, 0.0);
     }
@@ -129,8 +133,8 @@ async fn a_full_disk_loses_no_fact() {
     assert_eq!(desk.edges[0].readiness().await, 200);
     std::fs::remove_file(&rest).unwrap();
     analytics.until_readiness(200).await;
-    let tally = counted(&mut desk).await;
-    assert_eq!((tally.messages, tally.ended), (replies, replies));
+    let sum = counted(&mut desk).await;
+    assert_eq!((sum.messages, sum.ended), (replies, replies));
     let unmounted = Command::new("umount").arg(folder.path()).status();
     assert!(unmounted.unwrap().success());
 }

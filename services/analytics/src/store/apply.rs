@@ -1,0 +1,431 @@
+//! A batch of facts, in one transaction.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    time::Duration,
+};
+
+use protocol::{Fact, FactId, FactKind, FinishReason, Millis, Rating, SessionId, SiteId};
+use redb::{Database, ReadableTable as _};
+
+use super::{
+    Error, Outcome, begin,
+    bytes::{Reader, Writer},
+    figures::{Figures, add, count_word},
+    forget::{forget, kept_from, live_from, pages_kept_from},
+    row::{Known, MAX_PATH, Session, Word, began_ms, cut_text},
+    tables::{
+        ALL_SITES, Applied, BucketKey, EXPIRED_KEY, SPAN_DAYS, SessionKey, Span, Tables, bucket_key, customer_key,
+        fact_key, id_key, live_key, page_key, session_key, session_of, step_at,
+    },
+};
+use crate::query::Bucket;
+
+/// Rows that a transaction may forget beyond twice what it adds: it always outruns the growth and is never long.
+const FORGET_MORE: usize = 100;
+
+/// Pages that are counted one by one, of a site in a day and in a [`Span::Days`].
+const MAX_PAGES: u64 = 1_000;
+
+/// The beginning of 2020. What a fact's clock shows before it, or more than [`AHEAD_MS`] ahead of ours, is no time of a
+/// fact: it counts as now. So a wrong clock makes neither rows for centuries nor sessions that are live for ever.
+const OLDEST: Millis = Millis(1_577_836_800_000);
+const AHEAD_MS: i64 = 3_600_000;
+
+/// The form of the rows of pages.
+const PAGE_VERSION: u8 = 1;
+
+/// Applies the facts that were not applied before.
+pub(super) fn apply(
+    database: &Database,
+    facts: &[Fact],
+    now: Millis,
+    remembered: Duration,
+) -> Result<Vec<Outcome>, Error> {
+    let transaction = begin(database)?;
+    let outcomes = {
+        let mut tables = Tables::open(&transaction)?;
+        forget(&mut tables, now, remembered, 2 * facts.len() + FORGET_MORE)?;
+        let mut batch = Batch::new(&mut tables, now)?;
+        let outcomes = facts.iter().map(|fact| batch.fact(fact)).collect::<Result<_, _>>()?;
+        batch.write()?;
+        outcomes
+    };
+    transaction.commit()?;
+    Ok(outcomes)
+}
+
+/// The rows that a batch touches, each read and written once.
+pub(super) struct Batch<'a, 't> {
+    tables: &'a mut Tables<'t>,
+    now: Millis,
+    /// Sessions that began earlier and have no row are gone.
+    expired_before: i64,
+    sites: BTreeMap<SiteId, u32>,
+    sessions: BTreeMap<SessionKey, Held>,
+    figures: BTreeMap<BucketKey, Figures>,
+    pages: BTreeMap<Vec<u8>, u64>,
+}
+
+/// A session's row in a batch.
+struct Held {
+    /// What the indexes say of it.
+    before: Option<Indexed>,
+    /// `None`: it is gone and gets no row again.
+    now: Option<Session>,
+}
+
+/// By what a session is found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Indexed {
+    customer: Option<[u8; 16]>,
+    last_seen: i64,
+}
+
+impl Indexed {
+    fn of(known: &Known) -> Self {
+        Self { customer: known.customer, last_seen: known.last_seen }
+    }
+
+    fn minute(self) -> u32 {
+        step_at(Bucket::Minute, Millis(self.last_seen))
+    }
+}
+
+impl<'a, 't> Batch<'a, 't> {
+    pub(super) fn new(tables: &'a mut Tables<'t>, now: Millis) -> Result<Self, Error> {
+        let expired_before =
+            tables.meta.get(EXPIRED_KEY)?.map_or(i64::MIN, |at| i64::try_from(at.value()).unwrap_or(0));
+        Ok(Self {
+            tables,
+            now,
+            expired_before,
+            sites: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            figures: BTreeMap::new(),
+            pages: BTreeMap::new(),
+        })
+    }
+
+    fn fact(&mut self, fact: &Fact) -> Result<Outcome, Error> {
+        if fact.v != 1 {
+            return Ok(Outcome::Unknown);
+        }
+        let told = Applied::at(self.now).pack();
+        let before = self.tables.applied.insert(&fact_key(fact), told)?.map(|before| Applied::unpack(before.value()));
+        if before.is_some_and(|before| !before.inferred) {
+            return Ok(Outcome::Repeated);
+        }
+        let site = self.site(&fact.site)?;
+        let at = possible(fact.at, self.now);
+        match (&fact.session, &fact.kind) {
+            (None, FactKind::CallsRefused { reason, count }) => {
+                self.count(site, at, |figures| count_word(&mut figures.refused, reason, *count))?;
+            }
+            (Some(session), kind) => {
+                let acceptances = match kind {
+                    FactKind::MessageAccepted { .. } => u64::from(before.is_none()),
+                    FactKind::ReplyEnded { message_id, .. } | FactKind::ReplyFailed { message_id, .. } => {
+                        self.infer(session, &Fact::id_of_acceptance(session, message_id))?
+                    }
+                    _ => 0,
+                };
+                self.of_session(site, session, kind, at, acceptances)?;
+            }
+            (None, _) => {}
+        }
+        Ok(Outcome::Applied)
+    }
+
+    /// A message whose end is told was accepted, also if nobody tells: notes that it counts. 1 if it didn't before.
+    fn infer(&mut self, session: &SessionId, acceptance: &FactId) -> Result<u64, Error> {
+        let key = id_key(session.began(), acceptance);
+        if self.tables.applied.get(&key)?.is_some() {
+            return Ok(0);
+        }
+        self.tables.applied.insert(&key, Applied { inferred: true, ..Applied::at(self.now) }.pack())?;
+        Ok(1)
+    }
+
+    fn of_session(
+        &mut self,
+        site: u32,
+        session: &SessionId,
+        kind: &FactKind,
+        at: Millis,
+        acceptances: u64,
+    ) -> Result<(), Error> {
+        let began = possible(Millis(began_ms(session.began())), self.now);
+        let key = session_key(site, session);
+        if !self.sessions.contains_key(&key) {
+            let (held, is_new) = self.hold(&key, session, began, kind)?;
+            self.sessions.insert(key, held);
+            if is_new {
+                self.count(site, began, |figures| add(&mut figures.counts.sessions, 1))?;
+            }
+        }
+        let mut word = Word::First;
+        if let Some(held) = self.sessions.get_mut(&key) {
+            match &mut held.now {
+                now if *kind == FactKind::SessionEnded => *now = None,
+                Some(session) => word = session.apply(kind, at, acceptances),
+                None => {}
+            }
+        }
+        self.sum(site, kind, at, began, acceptances, word)
+    }
+
+    /// A session of which this is the first fact in the batch, and whether it is the first at all.
+    fn hold(
+        &self,
+        key: &SessionKey,
+        session: &SessionId,
+        began: Millis,
+        kind: &FactKind,
+    ) -> Result<(Held, bool), Error> {
+        if let Some(row) = self.tables.sessions.get(key)? {
+            let known = Session::read(session.began(), row.value())?;
+            return Ok((Held { before: Some(Indexed::of(&known.known)), now: Some(known) }, false));
+        }
+        let end = id_key(session.began(), &Fact::id_of_end(session));
+        let ended = self.tables.applied.get(&end)?.is_some();
+        let expired = began.0 < self.expired_before;
+        let is_new = match kind {
+            FactKind::SessionEnded => !expired,
+            // Comes once, also to a session that is told of so late that its row is gone already.
+            FactKind::SessionStarted(_) => !ended,
+            _ => !ended && !expired,
+        };
+        let now = (!ended && !expired).then(|| Session::new(began));
+        Ok((Held { before: None, now }, is_new))
+    }
+
+    /// Counts a fact in the figures of its site.
+    fn sum(
+        &mut self,
+        site: u32,
+        kind: &FactKind,
+        at: Millis,
+        began: Millis,
+        acceptances: u64,
+        word: Word,
+    ) -> Result<(), Error> {
+        match kind {
+            FactKind::SessionStarted(visit) => {
+                if visit.customer.is_some() {
+                    self.count(site, began, |figures| add(&mut figures.counts.identified, 1))?;
+                }
+                if let Some(path) = &visit.page_path {
+                    self.page(site, began, path, 1);
+                }
+            }
+            FactKind::MessageAccepted { .. } => {
+                self.count(site, at, |figures| add(&mut figures.counts.messages, acceptances))?;
+            }
+            FactKind::ReplyEnded { chunks, finish_reason, first_chunk_ms, duration_ms, .. } => {
+                self.accepted(site, at, *duration_ms, acceptances)?;
+                self.count(site, at, |figures| {
+                    let counts = &mut figures.counts;
+                    match finish_reason {
+                        FinishReason::Stop => add(&mut counts.ended, 1),
+                        FinishReason::Cancelled => add(&mut counts.cancelled, 1),
+                    }
+                    add(&mut counts.chunks, u64::from(*chunks));
+                    if let Some(ms) = first_chunk_ms {
+                        figures.first_chunk_ms.add(*ms, 1);
+                    }
+                    figures.duration_ms.add(*duration_ms, 1);
+                })?;
+            }
+            FactKind::ReplyFailed { chunks, code, duration_ms, .. } => {
+                self.accepted(site, at, *duration_ms, acceptances)?;
+                self.count(site, at, |figures| {
+                    count_word(&mut figures.failed, code.as_str(), 1);
+                    add(&mut figures.counts.chunks, u64::from(*chunks));
+                    figures.duration_ms.add(*duration_ms, 1);
+                })?;
+            }
+            FactKind::MessagePushed { .. } => {
+                self.count(site, at, |figures| add(&mut figures.counts.pushed, 1))?;
+            }
+            FactKind::ReplyRated { rating, .. } => {
+                if let Word::Instead(before, rating) = word {
+                    self.count(site, before, |figures| {
+                        let count = rated(figures, rating);
+                        *count = count.saturating_sub(1);
+                    })?;
+                }
+                if word != Word::Ignored {
+                    self.count(site, at, |figures| add(rated(figures, *rating), 1))?;
+                }
+            }
+            FactKind::CallsRefused { .. } | FactKind::SessionEnded => {}
+        }
+        Ok(())
+    }
+
+    /// Counts messages of which only the end, after so many ms, was told.
+    fn accepted(&mut self, site: u32, ended: Millis, duration_ms: u64, acceptances: u64) -> Result<(), Error> {
+        if acceptances == 0 {
+            return Ok(());
+        }
+        let at = Millis(ended.0.saturating_sub(i64::try_from(duration_ms).unwrap_or(i64::MAX)));
+        self.count(site, possible(at, self.now), |figures| add(&mut figures.counts.messages, acceptances))
+    }
+
+    fn site(&mut self, site: &SiteId) -> Result<u32, Error> {
+        if let Some(number) = self.sites.get(site) {
+            return Ok(*number);
+        }
+        let number = self.tables.number(site)?;
+        self.sites.insert(site.clone(), number);
+        Ok(number)
+    }
+
+    /// Changes the figures of a moment: by minute, hour and day, as far as they are kept, of the site and of all sites.
+    /// The latter cost a second row, and spare each question about all sites the rows of each.
+    pub(super) fn count(&mut self, site: u32, at: Millis, change: impl Fn(&mut Figures)) -> Result<(), Error> {
+        for bucket in [Bucket::Minute, Bucket::Hour, Bucket::Day] {
+            let step = step_at(bucket, at);
+            if step < kept_from(bucket, self.now) {
+                continue;
+            }
+            for site in [ALL_SITES, site] {
+                let figures = match self.figures.entry(bucket_key(bucket, site, step)) {
+                    Entry::Occupied(figures) => figures.into_mut(),
+                    Entry::Vacant(free) => {
+                        let row = self.tables.buckets.get(free.key())?;
+                        let figures = row.map(|row| Figures::read(row.value())).transpose()?;
+                        free.insert(figures.unwrap_or_default())
+                    }
+                };
+                change(figures);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts sessions that began on a page.
+    pub(super) fn page(&mut self, site: u32, began: Millis, path: &str, sessions: u64) {
+        let path = cut_text(path, MAX_PATH);
+        if path.is_empty() {
+            return;
+        }
+        let day = step_at(Bucket::Day, began);
+        for site in [ALL_SITES, site] {
+            if day >= pages_kept_from(self.now) {
+                add(self.pages.entry(page_key(Span::Day, site, day, path)).or_default(), sessions);
+            }
+            add(self.pages.entry(page_key(Span::Days, site, day / SPAN_DAYS, path)).or_default(), sessions);
+        }
+    }
+
+    /// Writes all rows.
+    pub(super) fn write(self) -> Result<(), Error> {
+        let Self { tables, now, sessions, figures, pages, .. } = self;
+        for (key, held) in sessions {
+            write_session(tables, &key, held, now)?;
+        }
+        for (key, mut figures) in figures {
+            tables.buckets.insert(&key, figures.write().as_slice())?;
+        }
+        for (key, count) in pages {
+            write_page(tables, &key, count)?;
+        }
+        Ok(())
+    }
+}
+
+fn rated(figures: &mut Figures, rating: Rating) -> &mut u64 {
+    match rating {
+        Rating::Up => &mut figures.counts.rated_up,
+        Rating::Down => &mut figures.counts.rated_down,
+    }
+}
+
+/// The time of a fact, or now if it can't be that.
+pub(super) fn possible(at: Millis, now: Millis) -> Millis {
+    if at < OLDEST || at.0 > now.0.saturating_add(AHEAD_MS) { now } else { at }
+}
+
+fn write_session(tables: &mut Tables<'_>, key: &SessionKey, held: Held, now: Millis) -> Result<(), Error> {
+    let Some(mut session) = held.now else {
+        return remove_session(tables, key, now).map(drop);
+    };
+    index(tables, key, held.before, Some(Indexed::of(&session.known)), now)?;
+    tables.sessions.insert(key, session.write(session_of(key).began()).as_slice())?;
+    Ok(())
+}
+
+/// Takes a session out of all tables but the sums. Whether it was there.
+pub(crate) fn remove_session(tables: &mut Tables<'_>, key: &SessionKey, now: Millis) -> Result<bool, Error> {
+    let began = session_of(key).began();
+    let Some(row) = tables.sessions.remove(key)?.map(|row| Known::of_row(began, row.value())).transpose()? else {
+        return Ok(false);
+    };
+    index(tables, key, Some(Indexed::of(&row)), None, now)?;
+    Ok(true)
+}
+
+/// Brings the indexes from what they say of a session to what is so.
+fn index(
+    tables: &mut Tables<'_>,
+    key: &SessionKey,
+    before: Option<Indexed>,
+    after: Option<Indexed>,
+    now: Millis,
+) -> Result<(), Error> {
+    let [old, new] = [before, after].map(|indexed| indexed.and_then(|indexed| indexed.customer));
+    if old != new {
+        if let Some(customer) = old {
+            tables.customers.remove(&customer_key(&customer, key))?;
+        }
+        if let Some(customer) = new {
+            tables.customers.insert(&customer_key(&customer, key), ())?;
+        }
+    }
+    let old = before.map(Indexed::minute);
+    // What lies before is forgotten by itself.
+    let new = after.map(Indexed::minute).filter(|minute| *minute >= live_from(now));
+    if old != new {
+        if let Some(minute) = old {
+            tables.live.remove(&live_key(minute, key))?;
+        }
+        if let Some(minute) = new {
+            tables.live.insert(&live_key(minute, key), ())?;
+        }
+    }
+    Ok(())
+}
+
+/// The count of a page; in the row of no page, how many sessions are on pages without a row, and how many have one.
+pub(super) fn read_page(row: &[u8]) -> Result<(u64, u64), Error> {
+    let row = &mut Reader::of(PAGE_VERSION, row)?;
+    Ok((row.number()?, row.number()?))
+}
+
+fn page_row(count: u64, rows: u64) -> Vec<u8> {
+    let mut row = Writer::of(PAGE_VERSION);
+    row.number(count);
+    row.number(rows);
+    row.done()
+}
+
+fn write_page(tables: &mut Tables<'_>, key: &[u8], more: u64) -> Result<(), Error> {
+    let read = |tables: &Tables<'_>, key: &[u8]| tables.pages.get(key)?.map(|row| read_page(row.value())).transpose();
+    if let Some((mut count, rows)) = read(tables, key)? {
+        add(&mut count, more);
+        tables.pages.insert(key, page_row(count, rows).as_slice())?;
+        return Ok(());
+    }
+    let head = key.get(..9).unwrap_or_default();
+    let (mut other, mut rows) = read(tables, head)?.unwrap_or_default();
+    if rows < MAX_PAGES {
+        rows += 1;
+        tables.pages.insert(key, page_row(more, 0).as_slice())?;
+    } else {
+        add(&mut other, more);
+    }
+    tables.pages.insert(head, page_row(other, rows).as_slice())?;
+    Ok(())
+}
