@@ -25,6 +25,8 @@ mod forget;
 mod histogram;
 mod list;
 mod migrate;
+#[cfg(test)]
+mod questions;
 mod row;
 mod tables;
 #[cfg(test)]

@@ -164,6 +164,9 @@ fn each(
 /// The steps that a range touches.
 fn steps(bucket: Bucket, range: Range) -> (u32, u32) {
     let first = step_at(bucket, range.from);
+    if range.until <= range.from {
+        return (first, first);
+    }
     let end = step_at(bucket, Millis(range.until.0.saturating_add(step_ms(bucket) - 1)));
     (first, end.max(first))
 }
