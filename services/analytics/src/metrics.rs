@@ -9,13 +9,20 @@ use prometheus_client::{
 };
 use protocol::Fact;
 
-use crate::store::Outcome;
+use crate::store::{LeftOut, Outcome};
 
 /// See the module.
 pub(crate) struct Metrics {
     facts: Family<Seen, Counter>,
     pub(crate) store_errors: Counter,
     batch_seconds: Histogram,
+    left_out: Family<What, Counter>,
+}
+
+/// What was left out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct What {
+    what: &'static str,
 }
 
 /// A fact's kind and what became of it.
@@ -32,9 +39,11 @@ impl Metrics {
             store_errors: Counter::default(),
             // From a disk that keeps its promises in a cache to one that is about to fail.
             batch_seconds: Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0]),
+            left_out: Family::default(),
         };
         // From the beginning, as 0: an alarm can't watch what isn't there.
         metrics.facts.get_or_create(&Seen { kind: "message_accepted", outcome: "repeated" }).inc_by(0);
+        metrics.left_out(LeftOut::default());
         process.register(|registry| metrics.register(registry));
         metrics
     }
@@ -46,9 +55,20 @@ impl Metrics {
         self.batch_seconds.observe(took.as_secs_f64());
     }
 
+    pub(crate) fn left_out(&self, LeftOut { happenings, pages, times }: LeftOut) {
+        for (what, count) in [("happening", happenings), ("page", pages), ("time", times)] {
+            self.left_out.get_or_create(&What { what }).inc_by(count);
+        }
+    }
+
     fn register(&self, registry: &mut Registry) {
         let analytics = registry.sub_registry_with_prefix("analytics");
         analytics.register("facts", "Facts by kind and by what became of them", self.facts.clone());
+        analytics.register(
+            "left_out",
+            "What was applied but not kept as told: happenings and pages beyond their bounds, times that can't be",
+            self.left_out.clone(),
+        );
         analytics.register("store_errors", "Batches that could not be stored, each attempt", self.store_errors.clone());
         analytics.register_with_unit(
             "batch",

@@ -73,6 +73,7 @@ impl Recorder {
             match self.apply(Arc::clone(&facts)).await {
                 Ok(outcomes) => {
                     self.metrics.stored(&facts, &outcomes, began.elapsed());
+                    self.metrics.left_out(self.store.take_left_out());
                     if let Some(since) = failing {
                         let outage_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
                         tracing::info!(outage_ms, "facts are stored again");

@@ -7,7 +7,9 @@
 //! # Promises
 //! - [`Store::apply`] is one transaction: all of a batch is on the disk when it returns, or nothing is.
 //! - A fact is applied once, however often it is delivered within [`REMEMBERED`].
-//! - In whatever order facts come, the same is known at the end.
+//! - In whatever order facts come, the same is known at the end; but of a session that has no row any more, in which a
+//!   visitor's second word about a reply can't be told from the first, and both count.
+//! - What has a bound and is left out by it is counted ([`Store::take_left_out`]).
 //! - A message whose end was told counts as accepted, also when the edge that accepted it died before it told.
 //! - Of a session that its visitor ended there is no row. The sums of its site still count it, and what is told of it
 //!   later, within [`REMEMBERED`]. The same goes for a session that was erased, and, for ever, for one that expired.
@@ -47,6 +49,7 @@ use redb::{
 use crate::query::{
     Bucket, BusyHours, Filter, Metric, Pages, Place, Range, SessionDetail, SessionPage, Summary, Timeseries,
 };
+pub(crate) use apply::LeftOut;
 use tables::{DEMO_KEY, META, MIGRATING_KEY, SCHEMA, SCHEMA_KEY, SITES, each_table};
 
 /// How long a fact that comes again is recognised. Over NATS one comes again half a minute after a lost
@@ -146,6 +149,7 @@ pub struct Store {
     /// can't be opened a second time under them.
     database: Mutex<Option<Arc<Database>>>,
     remembered: Duration,
+    left_out: Mutex<LeftOut>,
 }
 
 impl Store {
@@ -169,7 +173,7 @@ impl Store {
         remembered: Duration,
         open: impl Fn() -> Result<Database, Error> + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let store = Self { open: Box::new(open), database: Mutex::default(), remembered };
+        let store = Self { open: Box::new(open), database: Mutex::default(), remembered, left_out: Mutex::default() };
         store.database()?;
         Ok(store)
     }
@@ -184,10 +188,17 @@ impl Store {
     #[doc(hidden)]
     pub fn apply_at(&self, facts: &[Fact], now: Millis) -> Result<Vec<Outcome>, Error> {
         let applied = apply::apply(&*self.database()?, facts, now, self.remembered);
-        if applied.is_err() {
-            self.close();
-        }
-        applied
+        let (outcomes, left_out) = applied.inspect_err(|_| self.close())?;
+        let mut all = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        all.happenings += left_out.happenings;
+        all.pages += left_out.pages;
+        all.times += left_out.times;
+        Ok(outcomes)
+    }
+
+    /// What was left out of what was applied since this was asked last.
+    pub(crate) fn take_left_out(&self) -> LeftOut {
+        std::mem::take(&mut *self.left_out.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A site's figures in a range, or those of all sites.

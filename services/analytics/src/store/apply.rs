@@ -41,18 +41,28 @@ pub(super) fn apply(
     facts: &[Fact],
     now: Millis,
     remembered: Duration,
-) -> Result<Vec<Outcome>, Error> {
+) -> Result<(Vec<Outcome>, LeftOut), Error> {
     let transaction = begin(database)?;
-    let outcomes = {
+    let applied = {
         let mut tables = Tables::open(&transaction)?;
         forget(&mut tables, now, remembered, 2 * facts.len() + FORGET_MORE)?;
         let mut batch = Batch::new(&mut tables, now)?;
         let outcomes = facts.iter().map(|fact| batch.fact(fact)).collect::<Result<_, _>>()?;
-        batch.write()?;
-        outcomes
+        (outcomes, batch.write()?)
     };
     transaction.commit()?;
-    Ok(outcomes)
+    Ok(applied)
+}
+
+/// What was applied, but not kept as it was told, because it is too much or can't be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LeftOut {
+    /// Happenings for which a timeline has no room.
+    pub(crate) happenings: u64,
+    /// Sessions that began on one page too many for its site and day.
+    pub(crate) pages: u64,
+    /// Facts of an impossible time.
+    pub(crate) times: u64,
 }
 
 /// The rows that a batch touches, each read and written once.
@@ -65,6 +75,7 @@ pub(super) struct Batch<'a, 't> {
     sessions: BTreeMap<SessionKey, Held>,
     figures: BTreeMap<BucketKey, Figures>,
     pages: BTreeMap<Vec<u8>, u64>,
+    left_out: LeftOut,
 }
 
 /// A session's row in a batch.
@@ -104,6 +115,7 @@ impl<'a, 't> Batch<'a, 't> {
             sessions: BTreeMap::new(),
             figures: BTreeMap::new(),
             pages: BTreeMap::new(),
+            left_out: LeftOut::default(),
         })
     }
 
@@ -118,6 +130,7 @@ impl<'a, 't> Batch<'a, 't> {
         }
         let site = self.site(&fact.site)?;
         let at = possible(fact.at, self.now);
+        self.left_out.times += u64::from(at != fact.at);
         match (&fact.session, &fact.kind) {
             (None, FactKind::CallsRefused { reason, count }) => {
                 self.count(site, at, |figures| count_word(&mut figures.refused, reason, *count))?;
@@ -172,6 +185,7 @@ impl<'a, 't> Batch<'a, 't> {
                 None => {}
             }
         }
+        self.left_out.happenings += u64::from(word == Word::LeftOut);
         self.sum(site, kind, at, began, acceptances, word)
     }
 
@@ -255,7 +269,7 @@ impl<'a, 't> Batch<'a, 't> {
                         *count = count.saturating_sub(1);
                     })?;
                 }
-                if word != Word::Ignored {
+                if !matches!(word, Word::TooLate | Word::LeftOut) {
                     self.count(site, at, |figures| add(rated(figures, *rating), 1))?;
                 }
             }
@@ -321,18 +335,23 @@ impl<'a, 't> Batch<'a, 't> {
     }
 
     /// Writes all rows.
-    pub(super) fn write(self) -> Result<(), Error> {
-        let Self { tables, now, sessions, figures, pages, .. } = self;
+    pub(super) fn write(self) -> Result<LeftOut, Error> {
+        let Self { tables, now, sessions, figures, pages, mut left_out, .. } = self;
         for (key, held) in sessions {
             write_session(tables, &key, held, now)?;
         }
         for (key, mut figures) in figures {
             tables.buckets.insert(&key, figures.write().as_slice())?;
         }
+        // Of the four rows of a page, one says it.
+        let all_sites = page_key(Span::Day, ALL_SITES, 0, "");
         for (key, count) in pages {
-            write_page(tables, &key, count)?;
+            let has_row = write_page(tables, &key, count)?;
+            if !has_row && key[0] == Span::Day as u8 && key[..5] != all_sites[..5] {
+                add(&mut left_out.pages, count);
+            }
         }
-        Ok(())
+        Ok(left_out)
     }
 }
 
@@ -411,21 +430,23 @@ fn page_row(count: u64, rows: u64) -> Vec<u8> {
     row.done()
 }
 
-fn write_page(tables: &mut Tables<'_>, key: &[u8], more: u64) -> Result<(), Error> {
+/// Whether the page has a row of its own.
+fn write_page(tables: &mut Tables<'_>, key: &[u8], more: u64) -> Result<bool, Error> {
     let read = |tables: &Tables<'_>, key: &[u8]| tables.pages.get(key)?.map(|row| read_page(row.value())).transpose();
     if let Some((mut count, rows)) = read(tables, key)? {
         add(&mut count, more);
         tables.pages.insert(key, page_row(count, rows).as_slice())?;
-        return Ok(());
+        return Ok(true);
     }
     let head = key.get(..9).unwrap_or_default();
     let (mut other, mut rows) = read(tables, head)?.unwrap_or_default();
-    if rows < MAX_PAGES {
+    let has_room = rows < MAX_PAGES;
+    if has_room {
         rows += 1;
         tables.pages.insert(key, page_row(more, 0).as_slice())?;
     } else {
         add(&mut other, more);
     }
     tables.pages.insert(head, page_row(other, rows).as_slice())?;
-    Ok(())
+    Ok(has_room)
 }

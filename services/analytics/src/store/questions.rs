@@ -8,7 +8,7 @@ use protocol::{
 use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
 
 use super::{
-    Store,
+    LeftOut, Store,
     forget::{HOURS_KEPT, MINUTES_KEPT},
     list::MAX_READ,
     tables::{BUCKETS, CUSTOMERS, EXPIRED_KEY, LIVE, META, PAGES},
@@ -302,6 +302,7 @@ fn pages_without_end_are_counted_together() {
     }
     let reader = store.database().unwrap().begin_read().unwrap();
     assert_eq!(reader.open_table(PAGES).unwrap().len().unwrap(), 4 * 1_001);
+    assert_eq!(store.take_left_out(), LeftOut { pages: 500, ..LeftOut::default() });
     let pages = store.pages(Some(&shop), range(noon, noon + 1), 2).unwrap();
     assert_eq!((pages.pages[0].path.as_str(), pages.pages[0].sessions), ("/page-0000", 2));
     assert_eq!(pages.pages.iter().map(|page| page.sessions).sum::<u64>() + pages.other, 1_501);
@@ -482,6 +483,7 @@ fn a_wrong_clock_harms_nothing() {
     }
     let sum = store.summary(None, range(now.0 - MINUTE, now.0 + MINUTE)).unwrap();
     assert_eq!((sum.sessions, sum.messages), (5, 5), "all of it is of now");
+    assert_eq!(store.take_left_out(), LeftOut { times: 5, ..LeftOut::default() });
     let reader = store.database().unwrap().begin_read().unwrap();
     assert_eq!(reader.open_table(BUCKETS).unwrap().len().unwrap(), 6);
     assert_eq!(store.live(None, Millis(now.0 + 10 * MINUTE)).unwrap(), 0);
@@ -525,6 +527,18 @@ fn old_figures_are_forgotten_by_minutes_and_hours() {
     // What comes as late as this counts only where it is kept.
     tell(first, now);
     assert_eq!((sum(Bucket::Minute), sum(Bucket::Hour), sum(Bucket::Day)), (0, 0, 3));
+}
+
+#[test]
+fn a_timeline_that_is_full_says_so() {
+    let (store, noon, shop) = (Store::in_memory().unwrap(), noon(), site("shop"));
+    let id = session(noon, 1);
+    let facts: Vec<Fact> = (0..250).map(|n| told(&shop, &id, noon + n as i64, accepted(n))).collect();
+    store.apply(&facts).unwrap();
+    let detail = store.session(&shop, &id).unwrap().unwrap();
+    assert_eq!((detail.row.messages, detail.timeline.len(), detail.timeline_cut), (250, 200, true));
+    assert_eq!(store.take_left_out(), LeftOut { happenings: 50, ..LeftOut::default() });
+    assert_eq!(store.take_left_out(), LeftOut::default());
 }
 
 #[test]

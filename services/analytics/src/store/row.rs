@@ -84,15 +84,17 @@ enum What {
     Rated(u64, Rating),
 }
 
-/// What a visitor's word about a reply means beside what they said before.
+/// What became of a fact in its session's timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
-    /// It is the only one.
+    /// It is there, or needs no place there.
     First,
-    /// It counts in the place of this one.
+    /// It is a rating and counts in the place of this one.
     Instead(Millis, Rating),
-    /// It doesn't count: a later one was told before, or there are too many to keep.
-    Ignored,
+    /// It is a rating and doesn't count: a later one was told before.
+    TooLate,
+    /// There are too many. A rating doesn't count then.
+    LeftOut,
 }
 
 impl Session {
@@ -113,11 +115,11 @@ impl Session {
             FactKind::SessionStarted(visit) => {
                 known.visit(visit);
                 known.started = at;
-                self.keep(at, What::Started);
+                self.keep(at, What::Started)
             }
             FactKind::MessageAccepted { message_id, chars } => {
                 let message = self.message(message_id);
-                self.keep_of(at, message, |message| What::Accepted(message, u64::from(*chars)));
+                self.keep_of(at, message, |message| What::Accepted(message, u64::from(*chars)))
             }
             FactKind::ReplyEnded { message_id, chunks, finish_reason, first_chunk_ms, duration_ms } => {
                 let cancelled = *finish_reason == FinishReason::Cancelled;
@@ -137,7 +139,7 @@ impl Session {
                     chunks,
                     first_chunk_ms,
                     duration_ms,
-                });
+                })
             }
             FactKind::ReplyFailed { message_id, chunks, code, duration_ms } => {
                 count_word(&mut known.failed, code.as_str(), 1);
@@ -146,17 +148,16 @@ impl Session {
                 add(&mut known.duration_ms, duration_ms);
                 let message = self.message(message_id);
                 let code = code.as_str().to_owned();
-                self.keep_of(at, message, |message| What::Failed { message, code, chunks, duration_ms });
+                self.keep_of(at, message, |message| What::Failed { message, code, chunks, duration_ms })
             }
             FactKind::MessagePushed { message_id, chars } => {
                 add(&mut known.pushed, 1);
                 let message = self.message(message_id);
-                self.keep_of(at, message, |message| What::Pushed(message, u64::from(*chars)));
+                self.keep_of(at, message, |message| What::Pushed(message, u64::from(*chars)))
             }
-            FactKind::ReplyRated { message_id, rating } => return self.rate(message_id, at, *rating),
-            FactKind::CallsRefused { .. } | FactKind::SessionEnded => {}
+            FactKind::ReplyRated { message_id, rating } => self.rate(message_id, at, *rating),
+            FactKind::CallsRefused { .. } | FactKind::SessionEnded => Word::First,
         }
-        Word::First
     }
 
     /// The latest word of a message counts, in whatever order they come.
@@ -167,7 +168,7 @@ impl Session {
             _ => None,
         });
         let word = match before {
-            Some((_, before, _)) if before >= at => return Word::Ignored,
+            Some((_, before, _)) if before >= at => return Word::TooLate,
             Some((moment, before, rated)) => {
                 let message = place.unwrap_or_default();
                 self.timeline[moment] = Moment { at, what: What::Rated(message, rating) };
@@ -175,10 +176,7 @@ impl Session {
                 *count = count.saturating_sub(1);
                 Word::Instead(Millis(before), rated)
             }
-            None if self.ratings() >= MAX_RATINGS => {
-                self.known.cut = true;
-                return Word::Ignored;
-            }
+            None if self.ratings() >= MAX_RATINGS => return self.cut(),
             None => {
                 let message = place.unwrap_or_else(|| self.name(message_id));
                 self.timeline.push(Moment { at, what: What::Rated(message, rating) });
@@ -211,19 +209,24 @@ impl Session {
         self.timeline.len() >= MAX_HAPPENINGS && self.timeline.len() - self.ratings() >= MAX_HAPPENINGS
     }
 
-    fn keep_of(&mut self, at: i64, message: Option<u64>, what: impl FnOnce(u64) -> What) {
+    fn keep_of(&mut self, at: i64, message: Option<u64>, what: impl FnOnce(u64) -> What) -> Word {
         match message {
             Some(message) => self.keep(at, what(message)),
-            None => self.known.cut = true,
+            None => self.cut(),
         }
     }
 
-    fn keep(&mut self, at: i64, what: What) {
+    fn keep(&mut self, at: i64, what: What) -> Word {
         if self.is_full() {
-            self.known.cut = true;
-        } else {
-            self.timeline.push(Moment { at, what });
+            return self.cut();
         }
+        self.timeline.push(Moment { at, what });
+        Word::First
+    }
+
+    fn cut(&mut self) -> Word {
+        self.known.cut = true;
+        Word::LeftOut
     }
 
     /// `began`: as the key says, in seconds.
