@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use analytics::Store;
+use analytics::{Store, query::Range};
 use async_nats::jetstream::{self, consumer::PullConsumer};
 use bus::testing::NatsServer;
+use protocol::Millis;
 use worker::demo::{Gate, Script};
 
 use crate::{
@@ -319,12 +320,13 @@ impl Stage {
         self.end(Process::Analytics).await;
         let queue = self.js.get_stream("REQ").await.expect("NATS answers");
         assert_eq!(queue.cached_info().state.messages, 0, "the queue is empty");
-        let totals = Store::open(std::path::Path::new(self.desk.database())).and_then(|store| store.totals());
-        let totals = totals.expect("it can be read")["default"].clone();
-        let failed: u64 = totals.tally.failed.values().sum();
+        let ever = Range { from: Millis(0), until: Millis::now().after(LIMIT) };
+        let store = Store::open(std::path::Path::new(self.desk.database()));
+        let totals = store.and_then(|store| store.summary(None, ever)).expect("it can be read");
+        let failed: u64 = totals.failed.values().sum();
         let expected = if seen == Seen::Whole { (1, 2, 2, 0) } else { (1, 2, 1, 1) };
         assert_eq!(
-            (totals.sessions, totals.tally.messages, totals.tally.ended, failed),
+            (totals.sessions, totals.messages, totals.ended, failed),
             expected,
             "sessions, messages, ends, failures: {totals:?}"
         );
