@@ -15,7 +15,7 @@ FORBIDDEN = {
                      "$JS.API.STREAM.MSG.GET.FACTS", "$JS.ACK.REQ.workers.1.1.1.1.1", "$SYS.REQ.SERVER.PING", "_INBOX.worker.x"],
              "SUB": [">", "chat.>", "chat.req.*", "chat.snap.*", "chat.ask.*", "chat.ctl.*", "fact.>", "proof.>", "_INBOX.>", "_INBOX.worker.>", "$SYS.>"]},
     "worker": {"PUB": ["chat.req.s", "chat.ctl.s", "chat.end.s", "proof.p", "limit.charge.ip", "fact.default.session_started",
-                       "status.analytics.a", "$JS.API.STREAM.DELETE.REQ", "$JS.API.STREAM.MSG.DELETE.REQ", "$JS.API.STREAM.MSG.GET.PROOF",
+                       "fact.default.reply_rated", "fact.default.calls_refused", "status.analytics.a", "$JS.API.STREAM.DELETE.REQ", "$JS.API.STREAM.MSG.DELETE.REQ", "$JS.API.STREAM.MSG.GET.PROOF",
                        "$JS.API.CONSUMER.MSG.NEXT.FACTS.recorder"],
                "SUB": [">", "chat.>", "chat.req.*", "chat.snap.*", "chat.ev.*", "chat.end.*", "fact.>", "proof.>", "limit.>", "_INBOX.>", "_INBOX.edge.>"]},
     "analytics": {"PUB": ["chat.req.s", "chat.ev.s", "chat.snap.s", "chat.ctl.s", "chat.end.s", "proof.p", "fact.default.reply_ended",

@@ -22,7 +22,7 @@ use std::time::Instant;
 
 use axum::http::HeaderMap;
 use bus::{Bus, Proved};
-use protocol::Message;
+use protocol::{BotClass, Message};
 use runtime::{Secret, http::neighbourhood};
 
 use crate::{
@@ -39,7 +39,7 @@ use captcha::{Captcha, Told};
 use challenge::{Challenges, Wrong};
 use recent::Recent;
 use score::{Case, Verdict};
-pub(crate) use signals::Signals;
+pub(crate) use signals::{Signals, is_program};
 use spam::{Spam, Text};
 
 const RESPONSE: &str = "x-challenge-response";
@@ -96,14 +96,16 @@ impl Bots {
         })
     }
 
-    /// Judges the creation of a session.
-    pub(crate) async fn create(&self, request: &Request<'_>, metrics: &Metrics) -> Result<(), ApiError> {
+    /// Judges the creation of a session. Says how much speaks for a program, unless nobody looks.
+    pub(crate) async fn create(&self, request: &Request<'_>, metrics: &Metrics) -> Result<Option<BotClass>, ApiError> {
         if self.config.bot_rules == BotRules::Off {
-            return Ok(());
+            return Ok(None);
         }
         // There is no session yet to give a challenge to.
         let subject = format!("create {}", neighbourhood(request.call.ip));
-        self.decide(request, &self.signs(request), &subject, metrics).await
+        let case = self.signs(request);
+        self.decide(request, &case, &subject, metrics).await?;
+        Ok(Some(case.class(&self.config)))
     }
 
     /// Judges a new message.

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use axum::http::HeaderName;
 use ipnet::IpNet;
 use runtime::{
     Secret, secret,
@@ -47,6 +48,10 @@ pub struct Config {
     /// Networks whose proxies may tell the visitor's address, such as 10.0.0.0/8,::1/128.
     #[arg(long, env = "TRUSTED_PROXIES", default_value = "", value_parser = networks)]
     pub trusted_proxies: Networks,
+    /// The header in which a trusted proxy tells the visitor's country, such as CF-IPCountry, for analytics. The proxy
+    /// must set it or take it off; without this setting no country is known.
+    #[arg(long, env = "COUNTRY_HEADER")]
+    pub country_header: Option<HeaderName>,
     /// Origins of pages that may embed the chat: `https://shop.example,https://*.shop.example`.
     #[arg(long, env = "ALLOWED_ORIGINS", default_value = "", value_parser = origins)]
     pub allowed_origins: Origins,

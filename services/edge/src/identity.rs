@@ -87,6 +87,15 @@ impl Refused {
     }
 }
 
+/// The shop's word for the customer of an identity.
+pub(crate) fn customer(identity: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Customer {
+        sub: String,
+    }
+    serde_json::from_str(identity.get()).ok().map(|Customer { sub }| sub)
+}
+
 /// Who a new session is.
 #[derive(Default)]
 pub(crate) struct Identified {

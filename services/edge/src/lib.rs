@@ -8,6 +8,7 @@
 //! - `outbound`: the edge's own calls.
 //! - `keyed`: keys that are derived from the one secret.
 //! - `limits`: how much of it; `body`: how large; `bots`: whether it looks like a program's, or like spam.
+//! - `device`, `refusals`: what analytics learns of browsers, and of calls that were refused.
 //! - `problem`: what can go wrong for a caller.
 //! - `site`: shops; `assets`: the widget's files.
 //! - `health`, `metrics`, `openapi`: for operators and developers.
@@ -19,6 +20,7 @@ mod chat;
 mod clean;
 mod config;
 mod cors;
+mod device;
 mod ended;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -35,6 +37,7 @@ mod openapi;
 mod outbound;
 mod problem;
 mod proof;
+mod refusals;
 mod request;
 mod routes;
 mod session;
@@ -138,6 +141,7 @@ pub async fn run(
     identity.prepare(&metrics).await;
     let (tasks, served) = (state.tasks.clone(), CancellationToken::new());
     tasks.spawn(limits::share(state.limits.clone(), state.bus.clone(), served.clone()));
+    tasks.spawn(refusals::tell(state.refusals.clone(), state.bus.clone(), served.clone()));
     let serve = server.run(listener, routes::router(state), stop.clone());
     let (cut, ()) = tokio::join!(serve, identity.keep_fresh(&metrics, &stop));
     if cut > 0 {

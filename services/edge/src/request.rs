@@ -7,7 +7,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Instant,
 };
 
@@ -50,6 +50,10 @@ pub(crate) struct Call {
     pub(crate) origin: Option<String>,
     /// The W3C trace context, if it is well-formed.
     pub(crate) traceparent: Option<String>,
+    /// Whether a proxy of ours passed the call on, so that what only proxies say may be believed.
+    pub(crate) proxied: bool,
+    /// The site, once the call has told it.
+    site: OnceLock<Arc<Site>>,
     /// The tightest limit that counted this call.
     tightest: Mutex<Option<Standing>>,
 }
@@ -66,6 +70,8 @@ impl Call {
             base: base(config, headers, proxied),
             origin: text(headers, "origin").map(str::to_owned),
             traceparent: text(headers, "traceparent").filter(|value| is_traceparent(value)).map(str::to_owned),
+            proxied,
+            site: OnceLock::new(),
             tightest: Mutex::default(),
         }
     }
@@ -88,6 +94,11 @@ impl Call {
             *self.tightest.lock().expect("nothing panics while holding it") = refusal.standing;
         }
         ApiError::RateLimited(refusal)
+    }
+
+    /// Notes which site the call is to.
+    pub(crate) fn is_to(&self, site: &Arc<Site>) {
+        self.site.set(Arc::clone(site)).ok();
     }
 
     /// Whether the page that calls may do so for this site, as far as its origin tells.
@@ -118,7 +129,7 @@ pub(crate) async fn around(state: State, mut request: Request, next: Next) -> Re
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = known(request.method());
     let path = request.uri().path();
-    let (api, widget) = (path.starts_with("/api/"), path.starts_with("/widget/"));
+    let (api, widget, late) = (path.starts_with("/api/"), path.starts_with("/widget/"), path.starts_with(late::ROUTE));
     let cors = if api || widget { Cors::of(&state, &call, &request) } else { Cors::None };
 
     let early = if api { admit(&state, &call, &cors, &request) } else { None };
@@ -134,6 +145,14 @@ pub(crate) async fn around(state: State, mut request: Request, next: Next) -> Re
         }
     };
 
+    if api
+        && !late
+        && let Some(error) = response.extensions().get()
+    {
+        let told = call.site.get().map(Arc::as_ref);
+        let site = told.or_else(|| state.sites.of_origin(call.origin.as_deref()?));
+        state.refusals.count(site.map(|site| &site.id), error);
+    }
     problem::describe(&mut response, &call.id);
     let headers = response.headers_mut();
     if let Some(standing) = &*call.tightest.lock().expect("nothing panics while holding it") {

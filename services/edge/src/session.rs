@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use axum::{
     Json,
-    http::{HeaderMap, header},
+    http::{HeaderMap, HeaderName, header},
     response::{IntoResponse, Response},
 };
 use protocol::{Fact, FactKind, Page, SessionId, SiteId, Visit};
@@ -19,7 +19,7 @@ use crate::{
     bots::{self, Signals},
     clean::{told, told_json},
     config::RequestSignatures,
-    identity, openapi,
+    device, identity, openapi,
     problem::ApiError,
     proof::PublicKey,
     request::{Call, text},
@@ -175,7 +175,7 @@ pub(crate) async fn create(
     let key = key(state.config.proofs.request_signatures, body.public_key.as_ref())?;
     call.count(state.limits.create(call.ip))?;
     let request = bots::Request { call: &call, headers: &headers, signals: body.signals.as_ref() };
-    state.bots.create(&request, &state.metrics).await?;
+    let bot = state.bots.create(&request, &state.metrics).await?;
 
     let now = time::now();
     let identified = state.identity.identify(body.identity_token.as_deref(), &site.id, now, &state.metrics)?;
@@ -185,7 +185,16 @@ pub(crate) async fn create(
     })?;
     let session = SessionId::mint(now.as_secs(), random);
     state.metrics.sessions_created.inc();
-    state.tell(started(&site.id, &session, body.page.as_ref(), body.locale.clone()));
+    let customer = identified.identity.as_deref().and_then(identity::customer);
+    let visit = Visit {
+        page_path: body.page.as_ref().and_then(path),
+        locale: body.locale.clone(),
+        device: device::of(&headers),
+        country: state.config.country_header.as_ref().filter(|_| call.proxied).and_then(|name| country(&headers, name)),
+        customer: customer.map(|customer| runtime::customer::hash(site.id.as_str(), &customer)),
+        bot,
+    };
+    state.tell(Fact::now(&site.id, &session, FactKind::SessionStarted(visit)));
     let grant = Grant {
         session,
         site: site.id.clone(),
@@ -262,6 +271,7 @@ pub(crate) fn no_store(body: impl Serialize) -> Response {
 fn find_site(state: &State, call: &Call, id: Option<&str>) -> Result<Arc<Site>, ApiError> {
     let id = SiteId::new(id.unwrap_or(site::DEFAULT)).map_err(|error| ApiError::field("site", error.to_string()))?;
     let site = state.sites.get(&id).ok_or_else(|| ApiError::field("site", "There is no such site."))?;
+    call.is_to(&site);
     if call.may_use(&site) { Ok(site) } else { Err(ApiError::OriginNotAllowed) }
 }
 
@@ -356,14 +366,26 @@ fn check_word(field: &str, text: Option<&str>, max: usize, also: &str) -> Result
     }
 }
 
-fn started(site: &SiteId, session: &SessionId, page: Option<&Page>, locale: Option<String>) -> Fact {
-    let url = page.and_then(|page| page.url.as_deref()).and_then(|url| Url::parse(url).ok());
-    let page_path = url.map(|url| url.path().chars().take(MAX_PATH).collect());
-    Fact::now(site, session, FactKind::SessionStarted(Visit { page_path, locale, ..Visit::default() }))
+/// What a fact has of a page: never its query, which may hold anything.
+fn path(page: &Page) -> Option<String> {
+    let url = Url::parse(page.url.as_deref()?).ok()?;
+    Some(url.path().chars().take(MAX_PATH).collect())
+}
+
+/// The country that a proxy found for the visitor's address. Where it stands twice, one of them is the visitor's word.
+fn country(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let mut values = headers.get_all(name).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let code = value.to_str().ok()?.trim();
+    // XX and ZZ: unknown. Anonymous networks and satellites have a digit in the place of a letter.
+    let known = code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase()) && !["XX", "ZZ"].contains(&code);
+    known.then(|| code.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -403,18 +425,32 @@ mod tests {
 
     #[test]
     fn the_fact_has_the_path_and_nothing_else_of_the_page() {
-        let (site, session) = (SiteId::new("default").unwrap(), SessionId::mint(1, 1));
         let check = |url: Option<&str>, expected: Option<&str>| {
             let page =
                 Page { url: url.map(str::to_owned), title: Some("secret".into()), referrer: Some("secret".into()) };
-            let FactKind::SessionStarted(Visit { page_path, .. }) = started(&site, &session, Some(&page), None).kind
-            else {
-                panic!("another fact");
-            };
-            assert_eq!(page_path.as_deref(), expected, "{url:?}");
+            assert_eq!(path(&page).as_deref(), expected, "{url:?}");
         };
         check(Some("https://shop.example/shoes/red?email=a@b.c#top"), Some("/shoes/red"));
         check(Some("not a url"), None);
         check(None, None);
+    }
+
+    #[test]
+    fn a_country_is_two_letters_of_one_proxy() {
+        let name = HeaderName::from_static("cf-ipcountry");
+        let check = |values: &[&str], expected: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(&name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            }
+            assert_eq!(country(&headers, &name).as_deref(), expected, "{values:?}");
+        };
+        check(&["DE"], Some("DE"));
+        check(&[" NO "], Some("NO"));
+        for none in ["", "XX", "ZZ", "T1", "A2", "de", "D", "DEU", "D ", "Dé", "<b>"] {
+            check(&[none], None);
+        }
+        check(&[], None);
+        check(&["DE", "US"], None);
     }
 }

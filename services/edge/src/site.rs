@@ -94,9 +94,14 @@ impl Sites {
         self.by_id.get(id).cloned()
     }
 
+    /// The first site that allows `origin`, for a request that has not told its site.
+    pub(crate) fn of_origin(&self, origin: &str) -> Option<&Site> {
+        self.iter().find(|site| site.allows(origin))
+    }
+
     /// Whether any site allows `origin`: asked before a request has told its site.
     pub(crate) fn allow(&self, origin: &str) -> bool {
-        self.by_id.values().any(|site| site.allows(origin))
+        self.of_origin(origin).is_some()
     }
 }
 

@@ -26,6 +26,7 @@ use crate::{
     identity, late,
     limits::Limits,
     metrics::{self, Metrics},
+    refusals::Refusals,
     site::Sites,
     token::Tokens,
 };
@@ -41,6 +42,7 @@ pub(crate) struct State {
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) identity: Arc<identity::Verifier>,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) refusals: Arc<Refusals>,
     pub(crate) bots: Arc<Bots>,
     pub(crate) assets: Arc<Assets>,
     /// The beginning of each `reply_url`; without it there are none.
@@ -91,6 +93,7 @@ impl State {
             limits,
             reply_base: reply_base.map(Arc::new),
             late_ids: late::ids(&secret),
+            refusals: Arc::new(Refusals::new(&sites)),
             assets: Arc::new(Assets::new(&sites, config.bots.captcha == Captcha::Off)),
             sites: Arc::new(sites),
             config: Arc::new(config),

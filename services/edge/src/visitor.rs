@@ -76,6 +76,7 @@ impl Visitor {
         state.ended.check(&claims.sub).await?;
         // A site that was taken from the settings: its sessions are over.
         let site = state.sites.get(&claims.site).ok_or(ApiError::TokenInvalid)?;
+        call.is_to(&site);
         if !call.may_use(&site) {
             return Err(ApiError::OriginNotAllowed);
         }

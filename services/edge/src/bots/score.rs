@@ -4,6 +4,8 @@
 //! most, which is below the default threshold. So a server that calls the API, or a person with an odd browser, is
 //! challenged only when something strong is added.
 
+use protocol::BotClass;
+
 use crate::config::{BotConfig, BotRules};
 
 /// What weak reasons come to together, at most.
@@ -148,6 +150,15 @@ impl Case {
         }
     }
 
+    /// How much speaks for a program, for analytics.
+    pub(crate) fn class(&self, config: &BotConfig) -> BotClass {
+        match self.score() {
+            0 => BotClass::Clear,
+            score if score < config.bot_challenge_at => BotClass::Doubtful,
+            _ => BotClass::Likely,
+        }
+    }
+
     /// The reasons as one word each, in order.
     pub(crate) fn words(&self) -> String {
         let mut reasons = self.reasons.clone();
@@ -214,6 +225,19 @@ mod tests {
         check(&[R::Contradiction, R::Automation, R::Webdriver, R::Tool], 100, Verdict::Refuse);
         check(&[R::LinkSpam], 60, Verdict::Challenge);
         check(&[R::Honeypot], 1000, Verdict::Refuse);
+    }
+
+    #[test]
+    fn analytics_learns_how_much_spoke_for_a_program() {
+        use Reason as R;
+        let check = |args: &[&str], reasons: &[Reason], expected: BotClass| {
+            assert_eq!(case(reasons).class(&config(args).bots), expected, "{args:?} {reasons:?}");
+        };
+        check(&[], &[], BotClass::Clear);
+        check(&[], &[R::Tool], BotClass::Doubtful);
+        check(&[], &[R::Contradiction, R::MissingHeaders], BotClass::Likely);
+        check(&["--bot-challenge-at", "15"], &[R::Tool], BotClass::Likely);
+        check(&["--bot-challenge-at", "0"], &[], BotClass::Clear);
     }
 
     #[test]

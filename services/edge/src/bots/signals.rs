@@ -79,6 +79,11 @@ const TOOLS: [&str; 18] = [
     "httpie",
 ];
 
+/// Whether an agent, in small letters, calls itself a program and no person's browser.
+pub(crate) fn is_program(agent: &str) -> bool {
+    AUTOMATION.iter().chain(&TOOLS).any(|word| agent.contains(word))
+}
+
 /// Adds what the headers say against the request. `secure`: the address is one to which browsers send everything.
 pub(super) fn judge(headers: &HeaderMap, secure: bool, case: &mut Case) {
     let agent = text(headers, header::USER_AGENT.as_str()).to_ascii_lowercase();
