@@ -82,6 +82,7 @@ def _run_everything(desk, edge, markers, source):
         edge.ask("POST", MESSAGE, body={"message": markers.plant("a message without a session")}, source=source),
         visitor.ask("POST", MESSAGE, {"message": markers.plant("a message with a bad id"),
                                       "message_id": markers.plant("a bad message_id", "{}/..")}),
+        visitor.ask("POST", "/api/v1/chat/feedback", {"message_id": "none-such-message", "rating": "up", "comment": markers.plant("a comment")}),
         visitor.ask("POST", "/api/v1/chat/cancel", {"message_id": "none-such-message", "x": markers.plant("an unknown field")}),
         visitor.ask("GET", visitor.stream_path.replace("sess_", "sess_9"),
                     headers={"Last-Event-ID": markers.plant("Last-Event-ID")}),

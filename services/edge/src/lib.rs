@@ -4,7 +4,8 @@
 //! - `routes`: every route; `request`: what happens around each; `cors`: which pages may call.
 //! - `session`, `visitor`, `token`, `proof`: sessions, who calls, and what proves it; `ended`: sessions that are over.
 //! - `identity`: which customer a visitor is, by the word of the shop's server.
-//! - `chat`: messages and streams; `handoff`: on to the workers; `clean`: what a visitor's text becomes.
+//! - `chat`: messages and streams; `handoff`: on to the workers; `clean`: what a visitor's text becomes; `feedback`: what
+//!   a reply was worth.
 //! - `outbound`: the edge's own calls.
 //! - `keyed`: keys that are derived from the one secret.
 //! - `limits`: how much of it; `body`: how large; `bots`: whether it looks like a program's, or like spam.
@@ -22,6 +23,7 @@ mod config;
 mod cors;
 mod device;
 mod ended;
+mod feedback;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;

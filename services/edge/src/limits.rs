@@ -230,6 +230,11 @@ impl Limits {
         self.count(&[(Tier::Late, self.keys.session(session))])
     }
 
+    /// Counts a rating, which is one more thing that a session says.
+    pub(crate) fn rating(&self, session: &SessionId, site: &SiteId) -> Counted {
+        self.count_at(&[(Tier::Session, self.keys.session(session))], Some(site))
+    }
+
     /// Counts a message with all that limit it. What it takes of the day's budgets comes back unless it is accepted.
     pub(crate) fn message(
         self: &Arc<Self>,
@@ -282,9 +287,13 @@ impl Limits {
     }
 
     fn count(&self, whom: &[(Tier, u64)]) -> Counted {
-        match self.take(whom, None) {
+        self.count_at(whom, None)
+    }
+
+    fn count_at(&self, whom: &[(Tier, u64)], site: Option<&SiteId>) -> Counted {
+        match self.take(whom, site) {
             Ok(standing) => {
-                self.note(whom, None);
+                self.note(whom, site);
                 Ok(self.told(standing))
             }
             Err(refusal) => self.refuse(refusal).map(|()| None),

@@ -13,7 +13,7 @@ use utoipa::{
     openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme},
 };
 
-use crate::{assets, assets::Asset, chat, ended, health, late, problem::ApiError, session};
+use crate::{assets, assets::Asset, chat, ended, feedback, health, late, problem::ApiError, session};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -33,6 +33,7 @@ use crate::{assets, assets::Asset, chat, ended, health, late, problem::ApiError,
         chat::stream,
         chat::ticket,
         chat::cancel,
+        feedback::rate,
         late::post,
         health::health,
         health::live,
@@ -138,6 +139,15 @@ pub(crate) struct Turn {
     /// `user` or `assistant`.
     role: String,
     content: String,
+}
+
+/// What a reply was worth.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "describes `protocol::Rating`")]
+pub(crate) enum Rating {
+    Up,
+    Down,
 }
 
 /// Answers to a body that can't be used.
@@ -380,6 +390,7 @@ mod tests {
             ("/api/v1/chat/stream/{session_id}", "get"),
             ("/api/v1/chat/ticket", "post"),
             ("/api/v1/chat/cancel", "post"),
+            ("/api/v1/chat/feedback", "post"),
             ("/api/v1/chat/reply/{token}", "post"),
             ("/health", "get"),
             ("/metrics", "get"),

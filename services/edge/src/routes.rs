@@ -10,7 +10,7 @@ use axum::{
 };
 use runtime::metrics::Denied;
 
-use crate::{assets, chat, ended, health, late, openapi, problem::ApiError, request, session, state::State};
+use crate::{assets, chat, ended, feedback, health, late, openapi, problem::ApiError, request, session, state::State};
 
 /// The edge's whole HTTP side.
 pub(crate) fn router(state: State) -> Router {
@@ -23,6 +23,7 @@ pub(crate) fn router(state: State) -> Router {
         .route("/api/v1/chat/stream/{session_id}", get(chat::stream))
         .route("/api/v1/chat/ticket", post(chat::ticket))
         .route("/api/v1/chat/cancel", post(chat::cancel))
+        .route("/api/v1/chat/feedback", post(feedback::rate))
         .route("/api/v1/chat/reply/{token}", post(late::post))
         .route("/health", get(health::health))
         .route("/health/live", get(health::live))

@@ -2,6 +2,7 @@
 
 mod ended;
 mod proofs;
+mod told;
 
 use std::net::SocketAddr;
 

@@ -7,7 +7,7 @@ pub struct LimitSettings {
     /// API calls an address (IPv6: a /64) may make a minute; 0 = no limit.
     #[arg(long, env = "RATE_LIMIT_PER_MINUTE", default_value_t = 60)]
     pub rate_limit_per_minute: u32,
-    /// Messages a session may send a minute; 0 = no limit.
+    /// Messages and ratings a session may send a minute; 0 = no limit.
     #[arg(long, env = "RATE_LIMIT_SESSION_PER_MINUTE", default_value_t = 20)]
     pub rate_limit_session_per_minute: u32,
     /// Messages a site may send a minute; 0 = no limit.

@@ -71,6 +71,7 @@ async fn every_call_of_a_bound_session_is_signed() {
         ("POST", "/api/v1/session/refresh", "", 200),
         ("POST", "/api/v1/session/refresh", "{}", 200),
         ("POST", "/api/v1/chat/ticket", "{}", 200),
+        ("POST", "/api/v1/chat/feedback", r#"{"message_id": "message-1", "rating": "up"}"#, 202),
         ("GET", &stream, "", 200),
         ("POST", "/api/v1/chat/message", r#"{"message": "hi"}"#, 202),
         ("GET", &format!("{stream}?last_event_id=x"), "", 200),

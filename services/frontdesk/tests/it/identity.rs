@@ -13,14 +13,14 @@ use crate::{
     visitor::{Visitor, check_reply},
 };
 
-const SECRET: &str = "Lk8pQz3sVt6xCw1nBy4mHd7gRf2jTa5e";
+pub(crate) const SECRET: &str = "Lk8pQz3sVt6xCw1nBy4mHd7gRf2jTa5e";
 
 fn recipe(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/identity").join(name)
 }
 
 /// Runs a recipe in a folder of its own and returns the line that it prints.
-fn run(program: &str, name: &str, args: &[&str], folder: &Path) -> String {
+pub(crate) fn run(program: &str, name: &str, args: &[&str], folder: &Path) -> String {
     let mut command = Command::new(program);
     command.arg(recipe(name)).args(args).env("IDENTITY_SECRET", SECRET).current_dir(folder);
     let output = command.output().unwrap_or_else(|error| panic!("{program}: {error}"));

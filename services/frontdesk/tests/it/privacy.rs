@@ -7,6 +7,7 @@ use worker::demo::Script;
 
 use crate::{
     desk::{Desk, Process},
+    identity,
     visitor::use_ring,
 };
 
@@ -17,10 +18,12 @@ const PREVIOUS_SECRET: &str = "zebra-previous-Kx7cPd4fGh6jWq3rJm1v8Zt5";
 const SESSION_SECRET: &str = "zebra-session-Tn5bVx2cRk8mWq4zHj7sLp1d";
 const API_KEY: &str = "zebra-api-key";
 const METRICS_TOKEN: &str = "zebra-metrics-token";
+/// A path of the shop is kept: that shows where the rest would be found.
+const PATH: &str = "/kept-path";
 const ADDRESS: &str = "203.0.113.77";
 const SIXTH: &str = "2001:db8:77::77";
 
-const SETTINGS: [(&str, &str); 9] = [
+const SETTINGS: [(&str, &str); 11] = [
     ("LOG_LEVEL", "trace,hyper=trace,h2=trace,async_nats=trace,reqwest=trace,rustls=trace"),
     ("JWT_SECRET_KEY", JWT_SECRET),
     ("JWT_SECRET_KEY_PREVIOUS", PREVIOUS_SECRET),
@@ -30,6 +33,8 @@ const SETTINGS: [(&str, &str); 9] = [
     ("TRUSTED_PROXIES", "127.0.0.1"),
     ("N8N_CONNECT_RETRIES", "0"),
     ("MESSAGE_MAX_CHARS", "500"),
+    ("IDENTITY_SECRET", identity::SECRET),
+    ("COUNTRY_HEADER", "x-country"),
 ];
 
 /// All that was read back, and by what name it is blamed.
@@ -57,14 +62,15 @@ async fn visit(desk: &Desk, url: &str, output: &mut Output) -> Vec<String> {
     use_ring();
     let http = Client::builder().no_proxy().timeout(crate::desk::LIMIT).build().expect("a client");
     let from = |request: reqwest::RequestBuilder| {
-        request.header("x-forwarded-for", ADDRESS).header("user-agent", "zebra-agent/1.0").header("x-custom", "zebra-x")
+        let request = request.header("x-forwarded-for", ADDRESS).header("user-agent", "zebra-agent/1.0 (iPhone)");
+        request.header("x-custom", "zebra-x").header("x-country", "zebra-country")
     };
     let post = |path: &str, body: String| {
         from(http.post(format!("{url}{path}"))).header("content-type", "application/json").body(body)
     };
     let create = json!({
         "fingerprint": FINGERPRINT, "locale": "en-GB", "timezone": "Europe/Berlin",
-        "page": {"url": "https://shop.example/?q=zebra-page-query", "title": "zebra-title",
+        "page": {"url": format!("https://shop.example{PATH}?q=zebra-page-query"), "title": "zebra-title",
             "referrer": "https://elsewhere.example/?q=zebra-referrer"},
         "metadata": {"zebra-key": "zebra-metadata"}, "identity_token": "zebra.identity.token",
     });
@@ -74,6 +80,15 @@ async fn visit(desk: &Desk, url: &str, output: &mut Output) -> Vec<String> {
     let text = |name: &str| created[name].as_str().expect("it is there").to_owned();
     let (session, token) = (text("session_id"), text("token"));
     let signed = |request: reqwest::RequestBuilder| request.bearer_auth(&token).header("x-fingerprint", FINGERPRINT);
+
+    // A customer of the shop is known, and not by name.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let of = ["zebra-customer", r#"{"name":"zebra-name"}"#];
+    let identity = identity::run("python3", "sign.py", &of, folder.path());
+    let known = json!({"fingerprint": FINGERPRINT, "identity_token": identity});
+    let known = post("/api/v1/session/create", known.to_string()).send().await.expect("the edge answers");
+    let known: serde_json::Value = known.json().await.expect("JSON");
+    assert_eq!(known["identity"]["sub"], "zebra-customer");
 
     let message = |id: &str, text: &str| {
         json!({
@@ -107,6 +122,9 @@ async fn visit(desk: &Desk, url: &str, output: &mut Output) -> Vec<String> {
         let told = say(&format!("message-1{number:03}"), TEXT).await;
         assert!(told.contains("event: failed") || told.contains("event: end"), "{number}: {told}");
     }
+    let rating = json!({"message_id": "message-0001", "rating": "down", "comment": "zebra-comment"});
+    let rated = signed(post("/api/v1/chat/feedback", rating.to_string())).send().await.expect("the edge answers");
+    assert_eq!(rated.status(), 202);
     // By GET, with the message in the address.
     let ticket = signed(post("/api/v1/chat/ticket", String::new())).send().await.expect("the edge answers");
     let ticket: serde_json::Value = ticket.json().await.expect("JSON");
@@ -141,6 +159,8 @@ async fn visit(desk: &Desk, url: &str, output: &mut Output) -> Vec<String> {
         signed(post("/api/v1/chat/message", message("message-3000", &"zebra".repeat(200)).to_string())),
         signed(post("/api/v1/chat/message", message("message-2000", "zebra, another text").to_string())),
         signed(post("/api/v1/chat/cancel", r#"{"message_id":"zebra!"}"#.into())),
+        signed(post("/api/v1/chat/feedback", r#"{"message_id":"message-0001","rating":"zebra"}"#.into())),
+        signed(post("/api/v1/chat/feedback", r#"{"message_id":"zebra!","rating":"up"}"#.into())),
         post("/api/v1/chat/message", message("message-3001", TEXT).to_string()).header("authorization", "zebra"),
         post("/api/v1/chat/message", message("message-3001", TEXT).to_string()).bearer_auth("zebra.zebra.zebra"),
         post("/api/v1/chat/message", TEXT.into())
@@ -171,13 +191,13 @@ async fn visit(desk: &Desk, url: &str, output: &mut Output) -> Vec<String> {
             format!("{:?} {}", answer.headers().clone(), answer.text().await.expect("text")),
         );
     }
-    vec![token, ticket]
+    vec![token, ticket, identity]
 }
 
-async fn nothing_is_told(desk: &Desk) {
+async fn nothing_is_told(mut desk: Desk) {
     let mut output = Output::default();
-    let mut secrets = vec![ADDRESS.to_owned(), SIXTH.to_owned()];
-    secrets.extend(visit(desk, &desk.edges[0].url, &mut output).await);
+    let mut secrets = vec![ADDRESS.to_owned(), SIXTH.to_owned(), identity::SECRET.to_owned()];
+    secrets.extend(visit(&desk, &desk.edges[0].url, &mut output).await);
     let http = Client::builder().no_proxy().build().expect("a client");
     let processes: Vec<&Process> = desk.edges.iter().chain(&desk.workers).chain(&desk.analytics).collect();
     for process in &processes {
@@ -190,11 +210,21 @@ async fn nothing_is_told(desk: &Desk) {
             }
         }
     }
-    for process in processes {
+    drop(processes);
+    // In the direction of the flow: each hands on what it has.
+    let stopped: Vec<Process> =
+        desk.edges.drain(..).chain(desk.workers.drain(..)).chain(desk.analytics.take()).collect();
+    for mut process in stopped {
+        process.signal("TERM");
+        assert_eq!(process.ended().await.code(), Some(0));
         let log = process.log();
         assert!(log.contains("TRACE") || log.contains("DEBUG") || log.contains("INFO"), "it logs at all: {log}");
         output.add(format!("the log of {}", process.url), log);
     }
+    let kept = std::fs::read(desk.database()).expect("analytics has a file");
+    let kept = String::from_utf8_lossy(&kept).into_owned();
+    assert!(kept.contains(PATH), "what may be kept is there");
+    output.add("the file of analytics", kept);
     // Signed parts, and what they hold, whole or not.
     let parts: Vec<String> = secrets.iter().flat_map(|secret| secret.split('.').skip(1).map(str::to_owned)).collect();
     let parts = parts.iter().filter(|part| part.len() > 20).map(String::as_str);
@@ -204,12 +234,12 @@ async fn nothing_is_told(desk: &Desk) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_in_one_tells_nothing() {
-    nothing_is_told(&Desk::all_in_one(&SETTINGS).await).await;
+    nothing_is_told(Desk::all_in_one(&SETTINGS).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn roles_over_nats_tell_nothing() {
-    nothing_is_told(&Desk::spread(1, 1, &SETTINGS).await).await;
+    nothing_is_told(Desk::spread(1, 1, &SETTINGS).await).await;
 }
 
 /// The search finds what it looks for.
