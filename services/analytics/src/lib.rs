@@ -4,9 +4,11 @@
 //! - `query`: what can be asked, and the forms of the answers.
 //! - `store`: the database, the only folder that knows redb: what is stored, and how a fact changes it.
 //! - `health`: whether it works now.
+//! - [`demo`]: made-up data.
 //! - `config`, `metrics`: settings and figures.
 
 mod config;
+pub mod demo;
 mod health;
 mod metrics;
 pub mod query;

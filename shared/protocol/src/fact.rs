@@ -203,10 +203,14 @@ impl Fact {
         FactId::of(session, Some(message), ACCEPTED)
     }
 
-    /// A fact of now about a session. A reply's end and failure share one id: the first one told is the one that counts.
-    /// A rating has its time in its id: the same one may be given again after another.
+    /// A fact of now about a session.
     pub fn now(site: &SiteId, session: &SessionId, kind: FactKind) -> Self {
-        let at = Millis::now();
+        Self::at(site, session, Millis::now(), kind)
+    }
+
+    /// A fact about a session. A reply's end and failure share one id: the first one told is the one that counts. A
+    /// rating has its time in its id: the same one may be given again after another.
+    pub fn at(site: &SiteId, session: &SessionId, at: Millis, kind: FactKind) -> Self {
         let rated;
         let tag = match &kind {
             FactKind::SessionStarted(_) => "started",
