@@ -1,4 +1,7 @@
-//! What edges tell each other about their limits, so that together they let through what one of them would.
+//! What edges tell each other about their limits, so that together they let through what one of them would; and what
+//! analytics keeps of it, so that edges which start know what was used before.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +46,19 @@ impl Tier {
             Self::Late => "late",
         }
     }
+
+    /// Whether its quota comes back all at once, a [window](Self::window) after the first use; otherwise unit by unit.
+    pub fn is_budget(self) -> bool {
+        match self {
+            Self::Ip | Self::Create | Self::Session | Self::Site | Self::Late => false,
+            Self::IpDay | Self::SessionDay | Self::SiteDay => true,
+        }
+    }
+
+    /// What it counts over: none of its quotas takes longer to be there again.
+    pub fn window(self) -> Duration {
+        Duration::from_secs(if self.is_budget() { 24 * 60 * 60 } else { 60 })
+    }
 }
 
 /// What one edge counted in one tier since it last told.
@@ -56,6 +72,10 @@ pub struct Charges {
     pub tier: Tier,
     /// How often which keys were counted; each key once.
     pub charges: Vec<(Key, u32)>,
+    /// Of each of them, in the same order, how many ms it will take until all of its quota is there again; 0 where this
+    /// edge doesn't know. For analytics, which knows no quotas; edges go by what they count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resets: Vec<u32>,
 }
 
 impl Charges {
@@ -64,6 +84,36 @@ impl Charges {
         self.charges.iter().map(|(_, units)| u64::from(*units)).sum()
     }
 }
+
+/// What an edge that starts asks analytics, part by part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountsAsk {
+    /// The form's version; 1.
+    pub v: u8,
+    /// Of which limit.
+    pub tier: Tier,
+    /// From where on: 0, and then what the part before named as its `next`.
+    pub from: u32,
+}
+
+/// A part of how the callers of a limit stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// The form's version; 1.
+    pub v: u8,
+    /// Of which limit.
+    pub tier: Tier,
+    /// Each caller who used something that is not there again yet.
+    pub counts: Vec<Count>,
+    /// Where the next part begins; with the last one there is none.
+    pub next: Option<u32>,
+}
+
+/// One caller: who; how many units were used in the running window, where a limit's quota comes back all at once, and 0
+/// where it comes back evenly; and in how many ms all of the quota will be there again. That is relative, so that clocks
+/// need not agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count(pub Key, pub u32, pub u32);
 
 /// Whom a limit counts, as a hash under a secret of the edges: never an address or an id. 16 hex digits in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -5,7 +5,7 @@
 //! - [`event`]: what a worker tells about a running reply.
 //! - [`record`]: the session's record: the claim, and what a resume is answered from.
 //! - [`fact`]: what happened, for analytics, never with text.
-//! - [`charges`]: what edges tell each other about their limits.
+//! - [`charges`]: what edges tell each other about their limits, and what is kept of it.
 //!
 //! The JSON forms are frozen by `fixtures/`: a test reads every file there, and so may tests in other languages.
 
@@ -17,7 +17,7 @@ pub mod message;
 pub mod record;
 mod time;
 
-pub use charges::{Charges, Key, Tier};
+pub use charges::{Charges, Count, Counts, CountsAsk, Key, Tier};
 pub use event::{Event, FailureCode, FinishReason, Terminal, What};
 pub use fact::{BotClass, Device, Fact, FactKind, Rating, Visit};
 pub use ids::{FactId, IdError, MessageId, SessionId, SiteId};

@@ -1,7 +1,7 @@
 //! The JSON forms that processes of different versions exchange during a rolling deploy are frozen: each fixture must
 //! be read, and written back byte for byte.
 
-use protocol::{Charges, Event, Fact, Message, Record};
+use protocol::{Charges, Counts, CountsAsk, Event, Fact, Message, Record};
 use serde::{Serialize, de::DeserializeOwned};
 
 fn check<T: Serialize + DeserializeOwned>(line: &str) {
@@ -17,6 +17,8 @@ fn every_fixture_is_read_and_written_back_unchanged() {
     check::<Record>(include_str!("../fixtures/record-late.json").trim_end());
     include_str!("../fixtures/facts.jsonl").lines().for_each(check::<Fact>);
     include_str!("../fixtures/charges.jsonl").lines().for_each(check::<Charges>);
+    check::<CountsAsk>(include_str!("../fixtures/counts-ask.json").trim_end());
+    include_str!("../fixtures/counts.jsonl").lines().for_each(check::<Counts>);
     for line in include_str!("../fixtures/events.jsonl").lines() {
         let event: Event<'_> = serde_json::from_str(line).expect("the fixture is an event");
         assert_eq!(serde_json::to_string(&event).expect("plain data"), line);
