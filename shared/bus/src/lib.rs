@@ -25,6 +25,9 @@
 //!   heard; over NATS, where a process may begin later, one more is [`Error::Overloaded`].
 //! - **Charges** to limits reach every other process that listens to them, or are lost: [`Bus::charge`] never waits and
 //!   says whether they were sent. Whoever listens hears its own as well.
+//! - **Counts of limits outlive edges** where somebody keeps them: its [`Keeper`] hears charges from the moment on at
+//!   which [`Bus::keep_counts`] returned, and what a process charged before it asked comes before what it asked.
+//!   [`Bus::counts`] says at once that nobody does, and in time that nobody answers.
 //! - What was accepted before [`Bus::close`] is flushed.
 
 mod config;
@@ -37,7 +40,7 @@ pub mod testing;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use protocol::{Charges, Event, Fact, Message, MessageId, Millis, Record, Reply, SessionId, SiteId};
+use protocol::{Charges, Counts, CountsAsk, Event, Fact, Message, MessageId, Millis, Record, Reply, SessionId, SiteId};
 use serde::{Deserialize, Serialize};
 
 pub use config::{Config, NatsConfig};
@@ -52,6 +55,8 @@ pub const LIVE_BUFFER: usize = 1024;
 pub const FACT_QUEUE: usize = 10_000;
 /// Bytes of text that one answer to an [`Ask`] holds at most: as JSON it stays under NATS' 1 MB whatever it holds.
 pub const ASK_PART: usize = 128 * 1024;
+/// Callers in one answer to a [`CountsAsk`] at most: as JSON it stays under 512 KiB whatever they are.
+pub const COUNTS_PART: usize = 12_000;
 /// A worker has this long to record what came late.
 pub const LATE_WITHIN: Duration = Duration::from_secs(3);
 /// A message may be in workers' hands for this long. The queue forgets what is older than this and `QUEUE_TIMEOUT`.
@@ -420,8 +425,8 @@ impl Bus {
         }
     }
 
-    /// Tells the other edges what was counted. Never waits; `false` when it was not sent, and never will be: late
-    /// charges would be wrong ones. In the process there is nobody else.
+    /// Tells the other edges, and who keeps counts, what was counted. Never waits; `false` when it was not sent, and
+    /// never will be: late charges would be wrong ones. In the process there is no other edge.
     pub fn charge(&self, charges: &Charges) -> bool {
         either!(&self.0, bus => bus.charge(charges))
     }
@@ -431,6 +436,20 @@ impl Bus {
         Ok(ChargesHeard(match &self.0 {
             Variant::Local(_) => None,
             Variant::Nats(bus) => Some(bus.charges().await?),
+        }))
+    }
+
+    /// Asks who keeps the counts of limits how the callers of one stand; `None` when nobody keeps them. An error when
+    /// there is no answer within `limit`.
+    pub async fn counts(&self, ask: &CountsAsk, limit: Duration) -> Result<Option<Counts>, Error> {
+        either!(&self.0, bus => bus.counts(ask, limit).await)
+    }
+
+    /// What comes to who keeps the counts of limits, from now on. There should be one in a deployment.
+    pub async fn keep_counts(&self) -> Result<Keeper, Error> {
+        Ok(Keeper(match &self.0 {
+            Variant::Local(bus) => KeeperFrom::Local(bus.keep_counts()),
+            Variant::Nats(bus) => KeeperFrom::Nats(Box::new(bus.keep_counts().await?)),
         }))
     }
 
@@ -613,6 +632,53 @@ impl ChargesHeard {
         match &mut self.0 {
             Some(heard) => heard.next().await,
             None => std::future::pending().await,
+        }
+    }
+}
+
+/// See [`Bus::keep_counts`].
+pub struct Keeper(KeeperFrom);
+
+enum KeeperFrom {
+    Local(tokio::sync::mpsc::Receiver<ToKeeper>),
+    Nats(Box<nats::Keeper>),
+}
+
+/// What comes to who keeps the counts of limits.
+pub enum ToKeeper {
+    /// What an edge counted.
+    Charges(Charges),
+    /// What an edge that starts wants to know.
+    Asked(CountsAsk, CountsAnswer),
+}
+
+/// Where the answer to a [`CountsAsk`] goes.
+pub struct CountsAnswer(CountsAnswerTo);
+
+enum CountsAnswerTo {
+    Local(tokio::sync::oneshot::Sender<Counts>),
+    Nats(nats::Voice, async_nats::Subject),
+}
+
+impl Keeper {
+    /// The next thing. Cancel-safe. Bad bytes are dropped and logged. After the bus is closed it waits for ever.
+    pub async fn next(&mut self) -> ToKeeper {
+        match &mut self.0 {
+            KeeperFrom::Local(from) => match from.recv().await {
+                Some(said) => said,
+                None => std::future::pending().await,
+            },
+            KeeperFrom::Nats(from) => from.next().await,
+        }
+    }
+}
+
+impl CountsAnswer {
+    /// Answers, without waiting.
+    pub fn send(self, counts: Counts) {
+        match self.0 {
+            CountsAnswerTo::Local(to) => drop(to.send(counts)),
+            CountsAnswerTo::Nats(voice, to) => voice.answer(to, &counts),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Bounds: the queue by [`Config::queue_max_messages`], a listener by [`LIVE_BUFFER`], records by
 //! [`Config::records_max_bytes`] and [`Config::resume_window`], facts by [`FACT_QUEUE`], used proofs by
-//! [`Config::proofs_max`], ended sessions by [`Config::ended_max`]. The lock is never held over an await.
+//! [`Config::proofs_max`], ended sessions by [`Config::ended_max`], what waits for who keeps counts by [`KEPT`]. The lock is never held over an await.
 
 mod ended;
 
@@ -15,21 +15,28 @@ use std::{
     time::Duration,
 };
 
-use protocol::{Charges, Event, Fact, Message, MessageId, Millis, Record, Reply, SessionId};
+use protocol::{Charges, Counts, CountsAsk, Event, Fact, Message, MessageId, Millis, Record, Reply, SessionId};
 use tokio::{
-    sync::{Notify, mpsc, oneshot, watch},
+    sync::{
+        Notify,
+        mpsc::{self, error::TrySendError},
+        oneshot, watch,
+    },
     time::Instant,
 };
 
 use crate::{
-    ACK_WAIT, Answer, AnswerTo, Ask, BatchAck, Cancel, Config, DUPLICATE_WINDOW, Delivery, Error, EventsFrom,
-    FACT_QUEUE, FactBatch, LATE_WITHIN, LIVE_BUFFER, Late, LateAnswer, LateAnswerTo, Live, Losses, PROOF_WINDOW,
-    Pending, Presence, Proved, PutError, Read, Request, Said, Status, Stored, Submitted, Taken, roll_call::RollCall,
+    ACK_WAIT, Answer, AnswerTo, Ask, BatchAck, Cancel, Config, CountsAnswer, CountsAnswerTo, DUPLICATE_WINDOW,
+    Delivery, Error, EventsFrom, FACT_QUEUE, FactBatch, LATE_WITHIN, LIVE_BUFFER, Late, LateAnswer, LateAnswerTo, Live,
+    Losses, PROOF_WINDOW, Pending, Presence, Proved, PutError, Read, Request, Said, Status, Stored, Submitted, Taken,
+    ToKeeper, roll_call::RollCall,
 };
 pub(crate) use ended::Ended;
 
 /// Requests of edges that wait for one worker.
 const REQUESTS: usize = 256;
+/// Charges and questions that wait for who keeps the counts of limits: some seconds of a busy edge.
+const KEPT: usize = 1024;
 
 #[derive(Clone)]
 pub(crate) struct Local(Arc<Shared>);
@@ -64,6 +71,8 @@ struct State {
     listeners: HashMap<SessionId, Vec<Listener>>,
     workers: HashMap<SessionId, mpsc::Sender<Request>>,
     facts: VecDeque<Fact>,
+    /// Who keeps the counts of limits.
+    keeper: Option<mpsc::Sender<ToKeeper>>,
     proofs: Expiring<[u8; 32]>,
     /// Sessions that were ended, oldest end first, and how many are no longer remembered.
     ended: VecDeque<SessionId>,
@@ -277,8 +286,38 @@ impl Local {
         self.0.told.notify_one();
     }
 
-    pub(crate) fn charge(&self, _: &Charges) -> bool {
-        true
+    pub(crate) fn charge(&self, charges: &Charges) -> bool {
+        // Nothing is copied where nobody keeps it.
+        let Some(keeper) = self.state().keeper.clone() else { return true };
+        match keeper.try_send(ToKeeper::Charges(charges.clone())) {
+            Ok(()) | Err(TrySendError::Closed(_)) => true,
+            Err(TrySendError::Full(_)) => {
+                self.0.unread.fetch_add(1, Ordering::Relaxed);
+                false
+            }
+        }
+    }
+
+    pub(crate) async fn counts(&self, ask: &CountsAsk, limit: Duration) -> Result<Option<Counts>, Error> {
+        let Some(keeper) = self.state().keeper.clone() else { return Ok(None) };
+        let (to, answer) = oneshot::channel();
+        match keeper.try_send(ToKeeper::Asked(ask.clone(), CountsAnswer(CountsAnswerTo::Local(to)))) {
+            Ok(()) => {}
+            Err(TrySendError::Closed(_)) => return Ok(None),
+            Err(TrySendError::Full(_)) => return Err(Error::Overloaded),
+        }
+        match tokio::time::timeout(limit, answer).await {
+            Ok(Ok(counts)) => Ok(Some(counts)),
+            // It ended before it came to this.
+            Ok(Err(_)) => Ok(None),
+            Err(_) => Err(Error::Unavailable("who keeps the counts does not answer".into())),
+        }
+    }
+
+    pub(crate) fn keep_counts(&self) -> mpsc::Receiver<ToKeeper> {
+        let (to, from) = mpsc::channel(KEPT);
+        self.state().keeper = Some(to);
+        from
     }
 
     pub(crate) fn refusals(&self) -> u64 {

@@ -31,7 +31,7 @@ use async_nats::{
 };
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
-use protocol::{Charges, Event, Fact, Message, Record, Reply, SessionId};
+use protocol::{Charges, Counts, CountsAsk, Event, Fact, Message, Record, Reply, SessionId};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{mpsc, watch},
@@ -40,9 +40,9 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Answer, AnswerTo, Ask, Cancel, Config, ConnectError, Error, EventsFrom, FACT_QUEUE, LATE_WITHIN, Late, LateAnswer,
-    LateAnswerTo, Live, Losses, Missing, NatsConfig, Pending, Presence, Proved, PutError, Read, Request, Said, Status,
-    Stored, Submitted, Taken, roll_call::RollCall,
+    Answer, AnswerTo, Ask, Cancel, Config, ConnectError, CountsAnswer, CountsAnswerTo, Error, EventsFrom, FACT_QUEUE,
+    LATE_WITHIN, Late, LateAnswer, LateAnswerTo, Live, Losses, Missing, NatsConfig, Pending, Presence, Proved,
+    PutError, Read, Request, Said, Status, Stored, Submitted, Taken, ToKeeper, roll_call::RollCall,
 };
 pub use connect::new_nkey;
 pub(crate) use connect::{Heard, connect};
@@ -55,6 +55,8 @@ pub use setup::{Setup, setup};
 const JETSTREAM_TIMEOUT: Duration = Duration::from_millis(700);
 /// A worker that is there answers in a fraction of a millisecond; one that was stopped, never.
 const ASK_TIMEOUT: Duration = Duration::from_millis(400);
+const CHARGES: &str = "limit.charge.*";
+const COUNTS: &str = "limit.snapshot";
 
 pub(crate) fn ev(session: &SessionId) -> Subject {
     format!("chat.ev.{session}").into()
@@ -323,7 +325,27 @@ impl Nats {
     }
 
     pub(crate) async fn charges(&self) -> Result<ChargesHeard, Error> {
-        self.0.live.client.subscribe("limit.charge.*").await.map(ChargesHeard).map_err(|e| unavailable(&e))
+        self.0.live.client.subscribe(CHARGES).await.map(ChargesHeard).map_err(|e| unavailable(&e))
+    }
+
+    pub(crate) async fn counts(&self, ask: &CountsAsk, limit: Duration) -> Result<Option<Counts>, Error> {
+        if !self.connected() {
+            return Err(Error::Unavailable("not connected".into()));
+        }
+        let payload = serde_json::to_vec(ask).map_err(|e| Error::unreadable(&e))?;
+        let request = async_nats::Request::new().payload(payload.into()).timeout(Some(limit));
+        match self.0.live.client.send_request(COUNTS, request).await {
+            Ok(answer) => serde_json::from_slice(&answer.payload).map(Some).map_err(|e| Error::unreadable(&e)),
+            Err(error) if error.kind() == RequestErrorKind::NoResponders => Ok(None),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    pub(crate) async fn keep_counts(&self) -> Result<Keeper, Error> {
+        let client = &self.0.live.client;
+        let charges = self.charges().await?;
+        let asks = client.subscribe(COUNTS).await.map_err(|e| unavailable(&e))?;
+        Ok(Keeper { charges, asks, asked: None, voice: self.0.live.clone() })
     }
 
     pub(crate) fn refusals(&self) -> u64 {
@@ -454,6 +476,40 @@ impl ChargesHeard {
                 // A newer edge may have tiers that this one doesn't know.
                 Some(Err(_)) => tracing::debug!("dropped charges that can't be read"),
                 None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+pub(crate) struct Keeper {
+    charges: ChargesHeard,
+    asks: Subscriber,
+    /// Came, and waits until the charges that came before it have been handed out.
+    asked: Option<(CountsAsk, CountsAnswer)>,
+    voice: Voice,
+}
+
+impl Keeper {
+    pub(crate) async fn next(&mut self) -> ToKeeper {
+        loop {
+            // One connection brought both in order, into two queues. Outside of tokio's budget: with that used up, a
+            // queue that holds charges would look empty.
+            if let Some(charges) = tokio::task::coop::unconstrained(self.charges.next()).now_or_never() {
+                return ToKeeper::Charges(charges);
+            }
+            if let Some((ask, to)) = self.asked.take() {
+                return ToKeeper::Asked(ask, to);
+            }
+            tokio::select! {
+                biased;
+                charges = self.charges.next() => return ToKeeper::Charges(charges),
+                Some(message) = self.asks.next() => match (serde_json::from_slice(&message.payload), message.reply) {
+                    (Ok(ask), Some(to)) => {
+                        self.asked = Some((ask, CountsAnswer(CountsAnswerTo::Nats(self.voice.clone(), to))));
+                    }
+                    _ => tracing::warn!("dropped a question about limits that can't be read"),
+                },
+                else => std::future::pending().await,
             }
         }
     }

@@ -6,11 +6,11 @@ use std::{borrow::Cow, sync::atomic::AtomicU64, time::Duration};
 
 use bus::{
     ACK_WAIT, Ask, Bus, Cancel, Circuit, Config, Ending, Error, LIVE_BUFFER, Late, Live, Proved, PutError, Read,
-    Request, Status, Submitted, Taken, testing::NatsServer,
+    Request, Status, Submitted, Taken, ToKeeper, testing::NatsServer,
 };
 use protocol::{
-    Charges, Event, Fact, FactKind, FinishReason, Key, Message, MessageId, Millis, Record, Reply, SessionId, SiteId,
-    Terminal, Tier, What,
+    Charges, Count, Counts, CountsAsk, Event, Fact, FactKind, FinishReason, Key, Message, MessageId, Millis, Record,
+    Reply, SessionId, SiteId, Terminal, Tier, What,
 };
 
 /// One deployment: a bus for each role, which in the process is one and the same.
@@ -101,6 +101,10 @@ fn chunk(n: u32) -> Event<'static> {
 
 fn reply(id: &str, run: &str) -> Reply {
     Reply::new(MessageId::new(id).unwrap(), "d1".into(), 1, run.into())
+}
+
+fn charges(key: u64) -> Charges {
+    Charges { v: 1, edge: "edge-1".into(), tier: Tier::IpDay, charges: vec![(Key(key), 2)], resets: vec![500] }
 }
 
 fn index(live: &Live) -> Option<u32> {
@@ -597,7 +601,7 @@ async fn a_restart_of_nats_forgets_neither_proofs_nor_ends() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn charges_reach_the_other_edges_or_nobody() {
     within_a_minute(async {
-        let of = |edge: &str| Charges { v: 1, edge: edge.into(), tier: Tier::IpDay, charges: vec![(Key(7), 2)] };
+        let of = |edge: &str| Charges { edge: edge.into(), ..charges(7) };
         let (d, mut server) = nats(Config::default()).await;
         let other = server.bus(&Config::default(), "edge").await;
         let (mut here, mut there) = (d.edge.charges().await.unwrap(), other.charges().await.unwrap());
@@ -621,6 +625,71 @@ async fn charges_reach_the_other_edges_or_nobody() {
         assert!(futures_util::FutureExt::now_or_never(nobody.next()).is_none());
     })
     .await;
+}
+
+promise!(
+    /// Who keeps the counts of limits hears what was charged before it is asked; where nobody does, or nobody answers,
+    /// an edge is told so in time.
+    counts_are_kept_by_who_wants_to,
+    Config::default(),
+    |d| async move {
+        let ask = |from| CountsAsk { v: 1, tier: Tier::IpDay, from };
+        let soon = Duration::from_millis(100);
+        let known = Counts { v: 1, tier: Tier::IpDay, counts: vec![Count(Key(7), 2, 500)], next: Some(8) };
+        assert!(d.edge.charge(&charges(0)), "nobody keeps them, and nobody minds");
+        assert_eq!(d.edge.counts(&ask(0), ACK_WAIT).await.unwrap(), None);
+
+        let mut keeper = d.analytics.keep_counts().await.unwrap();
+        // Over NATS a subscription of another connection is there some time after its call returned. Then there is
+        // somebody, who does not answer.
+        let silence = loop {
+            match d.edge.counts(&ask(0), soon).await {
+                Ok(nobody) => assert_eq!(nobody, None),
+                Err(silence) => break silence,
+            }
+        };
+        assert!(matches!(silence, Error::Unavailable(_)), "{silence}");
+
+        let edge = async {
+            for key in 1..=300 {
+                assert!(d.edge.charge(&charges(key)));
+            }
+            d.edge.counts(&ask(300), ACK_WAIT).await.unwrap()
+        };
+        let keeping = async {
+            let mut heard = Vec::new();
+            loop {
+                match keeper.next().await {
+                    ToKeeper::Charges(charges) => heard.push(charges.charges[0].0.0),
+                    ToKeeper::Asked(asked, to) if asked == ask(300) => {
+                        to.send(known.clone());
+                        return heard;
+                    }
+                    // Of before: nobody waits for it any more.
+                    ToKeeper::Asked(asked, _) => assert_eq!(asked, ask(0)),
+                }
+            }
+        };
+        let (answer, heard) = tokio::join!(edge, keeping);
+        assert_eq!((answer.as_ref(), heard), (Some(&known), (1..=300).collect()));
+
+        drop(keeper);
+        while d.edge.counts(&ask(0), soon).await.map_or(true, |answer| answer.is_some()) {}
+        assert!(d.edge.charge(&charges(1)));
+    }
+);
+
+/// In the process what waits for who keeps counts is bounded; what finds it full is dropped and counted.
+#[tokio::test]
+async fn a_keeper_that_does_not_come_costs_no_memory() {
+    let bus = local(Config::default()).await.edge;
+    let mut keeper = bus.keep_counts().await.unwrap();
+    let taken = (0..2000).take_while(|key| bus.charge(&charges(*key))).count();
+    assert_eq!((taken, bus.losses().unread), (1024, 1));
+    let ask = CountsAsk { v: 1, tier: Tier::IpDay, from: 0 };
+    assert!(matches!(bus.counts(&ask, ACK_WAIT).await, Err(Error::Overloaded)));
+    assert!(matches!(keeper.next().await, ToKeeper::Charges(first) if first == charges(0)));
+    assert!(bus.charge(&charges(0)));
 }
 
 /// After a restart of the server listeners are told to re-read, and what was stored is there.

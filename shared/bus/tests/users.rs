@@ -117,6 +117,9 @@ const FORBIDDEN: &[(&str, &[Act])] = &[
             Subscribe("chat.ctl.*"),
             Subscribe("proof.*"),
             Subscribe("fact.*.*"),
+            // Telling other edges what was counted, in the place of who keeps it.
+            Subscribe("limit.snapshot"),
+            Subscribe("limit.>"),
             Subscribe("_INBOX.>"),
             Subscribe("_INBOX.worker.>"),
             Subscribe("_INBOX.*.>"),
@@ -133,6 +136,7 @@ const FORBIDDEN: &[(&str, &[Act])] = &[
             Publish("chat.end.sess_1"),
             Publish("proof.x"),
             Publish("limit.charge.ip"),
+            Publish("limit.snapshot"),
             Publish("fact.default.session_started"),
             Publish("fact.default.message_accepted"),
             Publish("fact.default.message_pushed"),
@@ -158,6 +162,7 @@ const FORBIDDEN: &[(&str, &[Act])] = &[
             Subscribe("chat.snap.*"),
             Subscribe("chat.end.*"),
             Subscribe("limit.charge.*"),
+            Subscribe("limit.snapshot"),
             Subscribe("status.analytics.*"),
             Subscribe("_INBOX.>"),
             Subscribe("_INBOX.edge.>"),
@@ -173,6 +178,7 @@ const FORBIDDEN: &[(&str, &[Act])] = &[
             Publish("chat.end.sess_1"),
             Publish("fact.default.session_started"),
             Publish("limit.charge.ip"),
+            Publish("limit.snapshot"),
             Publish("status.worker.w1"),
             Publish("_INBOX.edge.x"),
             Publish("$JS.API.STREAM.MSG.GET.SNAP"),
@@ -186,6 +192,7 @@ const FORBIDDEN: &[(&str, &[Act])] = &[
             Subscribe("chat.>"),
             Subscribe("chat.ev.*"),
             Subscribe("fact.*.*"),
+            Subscribe("limit.>"),
             Subscribe("_INBOX.>"),
             Subscribe("_INBOX.edge.>"),
         ],
@@ -349,23 +356,26 @@ async fn a_wider_subscription_hears_nothing_deeper() {
     }
 }
 
-/// A worker may answer who asked, once, and nobody else.
+/// A worker, or analytics, may answer who asked, once, and nobody else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_goes_only_to_who_asked() {
     let server = NatsServer::start_guarded().await;
-    let (edge, mut worker) = (Client::of(&server, "edge").await, Client::of(&server, "worker").await);
-    let mut asks = worker.nats.subscribe("chat.ask.sess_1").await.unwrap();
-    assert_eq!(worker.refusals().await, Vec::<String>::new());
-    let answer = async {
-        let ask = tokio::time::timeout(LIMIT, asks.next()).await.expect("it was asked").unwrap();
-        let to = ask.reply.unwrap();
-        worker.nats.publish(to.clone(), "the answer".into()).await.unwrap();
-        to
-    };
-    let (answered, to) = tokio::join!(edge.nats.request("chat.ask.sess_1", "from 3".into()), answer);
-    assert_eq!(answered.unwrap().payload, "the answer");
-    worker.nats.publish(to, "one more".into()).await.unwrap();
-    assert!(worker.next_refusal().await.contains("Permissions Violation"));
+    let edge = Client::of(&server, "edge").await;
+    for (role, subject) in [("worker", "chat.ask.sess_1"), ("analytics", "limit.snapshot")] {
+        let mut asked = Client::of(&server, role).await;
+        let mut asks = asked.nats.subscribe(subject).await.unwrap();
+        assert_eq!(asked.refusals().await, Vec::<String>::new());
+        let answer = async {
+            let ask = tokio::time::timeout(LIMIT, asks.next()).await.expect("it was asked").unwrap();
+            let to = ask.reply.unwrap();
+            asked.nats.publish(to.clone(), "the answer".into()).await.unwrap();
+            to
+        };
+        let (answered, to) = tokio::join!(edge.nats.request(subject, "from 3".into()), answer);
+        assert_eq!(answered.unwrap().payload, "the answer");
+        asked.nats.publish(to, "one more".into()).await.unwrap();
+        assert!(asked.next_refusal().await.contains("Permissions Violation"));
+    }
 }
 
 /// Where a stream is kept can't be changed. `PROOF`, whose content is soon worthless, is made anew; `SNAP` is left to
