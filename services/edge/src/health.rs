@@ -150,7 +150,8 @@ pub(crate) async fn live() -> Response {
     (status = 503, description = "The bus can't be reached, or the edge drains", body = StatusReport)))]
 pub(crate) async fn ready(state: State) -> Response {
     let bus = state.checks().await.bus;
-    let (status, word) = readiness(state.draining.is_cancelled(), bus.is_some() && state.ended.is_read_in());
+    let knows = state.ended.is_read_in() && state.limits.is_settled();
+    let (status, word) = readiness(state.draining.is_cancelled(), bus.is_some() && knows);
     answer(status, StatusReport { status: word })
 }
 

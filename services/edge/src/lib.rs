@@ -144,6 +144,10 @@ pub async fn run(
     let (tasks, served) = (state.tasks.clone(), CancellationToken::new());
     tasks.spawn(limits::share(state.limits.clone(), state.bus.clone(), served.clone()));
     tasks.spawn(refusals::tell(state.refusals.clone(), state.bus.clone(), served.clone()));
+    // Who was limited before a restart must not get in while that is being asked. It takes a second at most.
+    if state.bus.connected() {
+        stop.run_until_cancelled(state.limits.settled()).await;
+    }
     let serve = server.run(listener, routes::router(state), stop.clone());
     let (cut, ()) = tokio::join!(serve, identity.keep_fresh(&metrics, &stop));
     if cut > 0 {

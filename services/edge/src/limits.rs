@@ -6,11 +6,12 @@
 //! - **Streams** count while they are open.
 //!
 //! A refused call uses up nothing. Memory is bounded and floods don't free attackers (`table`); the time is one that
-//! can't be set (`quota`); edges share what they count without waiting for each other (`share`); nobody is kept by name
-//! (`keys`). `LIMITS_MODE=shadow` decides in the same way, and refuses nobody.
+//! can't be set (`quota`); edges share what they count without waiting for each other (`share`), and with analytics go on
+//! from what was counted before they started (`restore`); nobody is kept by name (`keys`). `LIMITS_MODE=shadow` decides in the same way, and refuses nobody.
 
 mod keys;
 mod quota;
+mod restore;
 mod share;
 mod streams;
 mod table;
@@ -20,9 +21,9 @@ mod tests;
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::http::{HeaderMap, HeaderValue};
-use protocol::{Charges, SessionId, SiteId, Tier};
+use protocol::{Charges, Count, Counts, SessionId, SiteId, Tier};
 use runtime::Secret;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use self::{
     keys::Keys,
@@ -33,7 +34,7 @@ use self::{
 };
 use crate::{
     config::{LimitSettings, LimitsMode},
-    metrics::{Limited, Metrics, Shared},
+    metrics::{Limited, Metrics, Shared, Snapshot},
     site::Sites,
 };
 
@@ -171,6 +172,8 @@ pub(crate) struct Limits {
     outbox: Outbox,
     metrics: Arc<Metrics>,
     began: Instant,
+    /// Whether it is known what was counted before, or that it won't be soon.
+    settled: watch::Sender<bool>,
 }
 
 impl Limits {
@@ -195,6 +198,7 @@ impl Limits {
             outbox: Outbox::default(),
             metrics,
             began: Instant::now(),
+            settled: watch::Sender::new(false),
         }
     }
 
@@ -274,9 +278,8 @@ impl Limits {
     pub(crate) fn in_use(&self) -> impl Iterator<Item = (Tier, usize)> {
         let now = self.now();
         Tier::ALL.into_iter().filter_map(move |tier| {
-            let own = self.sessions.quotas.iter().filter(|_| tier == Tier::Session).filter_map(|(_, own)| own.as_ref());
-            let tables = self.table(tier, None).into_iter().chain(own);
-            tables.map(|table| table.in_use(now)).reduce(usize::saturating_add).map(|keys| (tier, keys))
+            let in_use = self.tables(tier).into_iter().map(|table| table.in_use(now));
+            in_use.reduce(usize::saturating_add).map(|keys| (tier, keys))
         })
     }
 
@@ -335,8 +338,12 @@ impl Limits {
 
     /// Lets the other edges know, in time.
     fn note(&self, whom: &[(Tier, u64)], site: Option<&SiteId>) {
+        let now = self.now();
         for &(tier, key) in whom {
-            if self.table(tier, site).is_some() && !self.outbox.note(tier, key) {
+            let Some(table) = self.table(tier, site) else { continue };
+            let reset = nanos(table.reset(key, now));
+            let back = if reset == 0 { 0 } else { now + reset };
+            if !self.outbox.note(tier, key, back) {
                 self.shared("dropped", 1);
             }
         }
@@ -344,11 +351,7 @@ impl Limits {
 
     /// Counts what another edge let through.
     fn hear(&self, charges: &Charges) {
-        let mut tables: Vec<&Table> = self.table(charges.tier, None).into_iter().collect();
-        // Of which site a session is does not show in its key: it is counted by all quotas, and asked for by its own.
-        if charges.tier == Tier::Session {
-            tables.extend(self.sessions.quotas.iter().filter_map(|(_, table)| table.as_ref()));
-        }
+        let tables = self.tables(charges.tier);
         if tables.is_empty() {
             return;
         }
@@ -357,6 +360,51 @@ impl Limits {
             tables.iter().for_each(|table| table.add(key.0, units, now));
         }
         self.shared("heard", charges.units());
+    }
+
+    /// Counts what was used before this edge began, or while it didn't hear; how many callers that were.
+    fn restore(&self, counts: &Counts) -> u64 {
+        let (tables, now) = (self.tables(counts.tier), self.now());
+        for &Count(key, used, reset_ms) in &counts.counts {
+            let reset = Duration::from_millis(reset_ms.into());
+            tables.iter().for_each(|table| table.restore(key.0, used, reset, now));
+        }
+        let callers = u64::try_from(counts.counts.len()).unwrap_or(u64::MAX);
+        self.metrics.limit_callers_restored.inc_by(callers);
+        callers
+    }
+
+    /// Whether a limit is on, for any site.
+    fn counts(&self, tier: Tier) -> bool {
+        !self.tables(tier).is_empty()
+    }
+
+    /// All tables of a tier. Of which site a session is does not show in its key: it is counted by all quotas, and asked
+    /// for by its own.
+    fn tables(&self, tier: Tier) -> Vec<&Table> {
+        let own = self.sessions.quotas.iter().filter(|_| tier == Tier::Session).filter_map(|(_, table)| table.as_ref());
+        self.table(tier, None).into_iter().chain(own).collect()
+    }
+
+    /// Waits until it is known what was counted before, or that it won't be soon: no longer than a question does.
+    pub(crate) async fn settled(&self) {
+        let mut settled = self.settled.subscribe();
+        tokio::time::timeout(restore::WITHIN, settled.wait_for(|settled| *settled)).await.ok();
+    }
+
+    /// Whether it is.
+    pub(crate) fn is_settled(&self) -> bool {
+        *self.settled.borrow()
+    }
+
+    /// Says that it is; `true` the first time.
+    fn settle(&self) -> bool {
+        !self.settled.send_replace(true)
+    }
+
+    /// Counts how it went.
+    fn snapshot(&self, outcome: &Snapshot) {
+        self.metrics.limit_snapshots.get_or_create(outcome).inc();
     }
 
     /// Counts what became of charges that edges share.
@@ -389,8 +437,12 @@ impl Limits {
     }
 
     fn now(&self) -> Nanos {
-        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        nanos(self.began.elapsed())
     }
+}
+
+fn nanos(time: Duration) -> Nanos {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// What a message takes of the day's budgets. Dropped, it gives that back: only messages that may run a workflow count.

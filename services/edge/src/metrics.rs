@@ -19,6 +19,8 @@ pub(crate) struct Metrics {
     pub(crate) http_requests: Family<Http, Counter>,
     pub(crate) rate_limited: Family<Limited, Counter>,
     pub(crate) limit_charges: Family<Shared, Counter>,
+    pub(crate) limit_snapshots: Family<Snapshot, Counter>,
+    pub(crate) limit_callers_restored: Counter,
     pub(crate) panics: Counter,
     pub(crate) bot_verdicts: Family<Judged, Counter>,
     pub(crate) bot_reasons: Family<Spoken, Counter>,
@@ -62,6 +64,21 @@ pub(crate) struct Limited {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Shared {
     pub(crate) what: &'static str,
+}
+
+/// How a question for what was counted before went.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Snapshot {
+    result: &'static str,
+}
+
+impl Snapshot {
+    /// It is known.
+    pub(crate) const RESTORED: Self = Self { result: "restored" };
+    /// Nobody keeps it.
+    pub(crate) const ABSENT: Self = Self { result: "absent" };
+    /// There was no answer in time, or none that makes sense.
+    pub(crate) const FAILED: Self = Self { result: "failed" };
 }
 
 /// What became of a proof: `accepted`, `missing`, `invalid`, `time`, `replayed`, `overloaded`.
@@ -174,6 +191,8 @@ impl Metrics {
             http_requests: Family::default(),
             rate_limited: Family::default(),
             limit_charges: Family::default(),
+            limit_snapshots: Family::default(),
+            limit_callers_restored: Counter::default(),
             panics: Counter::default(),
             bot_verdicts: Family::default(),
             bot_reasons: Family::default(),
@@ -210,6 +229,7 @@ impl Metrics {
         }
         self.late_replies.get_or_create(&Outcome { outcome: "refused" }).inc_by(0);
         self.limit_charges.get_or_create(&Shared { what: "dropped" }).inc_by(0);
+        self.limit_snapshots.get_or_create(&Snapshot::FAILED).inc_by(0);
         self.bot_challenges.get_or_create(&Asked { result: "captcha_away" }).inc_by(0);
         self.identity_tokens.get_or_create(&IdentityToken { result: "invalid" }).inc_by(0);
         self.identity_key_refreshes.get_or_create(&KeyRefresh { result: "failed" }).inc_by(0);
@@ -221,6 +241,10 @@ impl Metrics {
         edge.register("http_requests", "Requests answered", self.http_requests.clone());
         edge.register("rate_limited", "Requests that a limit refused, or would have", self.rate_limited.clone());
         edge.register("limit_charges", "Charges that edges share, by what became of them", self.limit_charges.clone());
+        let help = "Questions for what limits counted before, by how they went";
+        edge.register("limit_snapshots", help, self.limit_snapshots.clone());
+        let help = "Callers of whom a limit was told what they used before";
+        edge.register("limit_callers_restored", help, self.limit_callers_restored.clone());
         edge.register("panics", "Requests that ended in a fault of ours", self.panics.clone());
         edge.register("bot_verdicts", "Requests by what the bot rules make of them", self.bot_verdicts.clone());
         edge.register("bot_reasons", "What spoke against requests", self.bot_reasons.clone());

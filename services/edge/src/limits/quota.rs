@@ -119,8 +119,26 @@ impl Quota {
         };
     }
 
+    /// Counts what was used before this edge began, by the word of who kept it: as far as more is known there than
+    /// here. So it may be told any number of times, and what is told again changes nothing. `used` are the units of a
+    /// window that ends after `left`; where units come back evenly, `left` says it all.
+    pub(crate) fn restore(&self, level: &mut Level, used: u32, left: Duration, now: Nanos) {
+        let left = u64::try_from(left.min(self.window).as_nanos()).expect("a window is short");
+        let back = now + left;
+        match self.refill {
+            Refill::Evenly { .. } => *level = (*level).max(back),
+            Refill::AtOnce if used == 0 || left == 0 => {}
+            Refill::AtOnce => {
+                let (end, used) = (back.div_ceil(SECOND), used.min(self.size()));
+                // Two that know of one window began it at the same first use: the later end is of who heard of it late.
+                let (end, used) = window(*level, now).map_or((end, used), |(e, u)| (end.min(e), used.max(u)));
+                *level = pack(end, used);
+            }
+        }
+    }
+
     /// Until all of the quota is there.
-    fn reset(&self, level: Level, now: Nanos) -> Duration {
+    pub(crate) fn reset(&self, level: Level, now: Nanos) -> Duration {
         let at = match self.refill {
             Refill::Evenly { .. } => level,
             Refill::AtOnce => window(level, now).map_or(0, |(end, _)| end * SECOND),
@@ -222,6 +240,49 @@ mod tests {
             quota.give_back(&mut level, START);
             assert!(quota.take(&mut level, START).is_ok() && quota.take(&mut level, START).is_err());
         }
+    }
+
+    /// An edge that stops and one that starts, by another clock: who was refused is refused, for as long.
+    #[test]
+    fn what_was_used_outlives_the_edge() {
+        const LATER: Nanos = 900 * SECOND;
+        for quota in [Quota::per_minute(20).unwrap(), Quota::per_day(20).unwrap()] {
+            for taken in 0..=20 {
+                let mut before = 0;
+                for _ in 0..taken {
+                    quota.take(&mut before, START).unwrap();
+                }
+                let (used, reset) = (quota.used(before, START), quota.reset(before, START));
+                let mut after = 0;
+                // Told twice, it counts once.
+                for _ in 0..2 {
+                    quota.restore(&mut after, used, reset, LATER);
+                }
+                assert_eq!((quota.used(after, LATER), quota.reset(after, LATER)), (used, reset));
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_words_the_stricter_one_counts_and_no_more_than_all() {
+        let day = Duration::from_secs(86_400);
+        let budget = Quota::per_day(5).unwrap();
+        let check = |told: &[(u32, u64)], used: u32, reset: u64| {
+            let mut level = 0;
+            told.iter().for_each(|(u, left)| budget.restore(&mut level, *u, Duration::from_secs(*left), START));
+            assert_eq!((budget.used(level, START), seconds(budget.reset(level, START))), (used, reset), "{told:?}");
+        };
+        check(&[(3, 50_000)], 3, 50_000);
+        check(&[(3, 50_000), (2, 40_000)], 3, 40_000);
+        check(&[(2, 40_000), (3, 50_000)], 3, 40_000);
+        check(&[(u32::MAX, u64::MAX)], 5, day.as_secs());
+        check(&[(0, 50_000), (3, 0)], 0, 0);
+        let minute = Quota::per_minute(5).unwrap();
+        let mut level = 0;
+        minute.restore(&mut level, 0, day, START);
+        assert_eq!((minute.used(level, START), minute.reset(level, START)), (5, Duration::from_secs(60)));
+        minute.restore(&mut level, 0, Duration::ZERO, START);
+        assert_eq!(minute.used(level, START), 5, "nobody is freed by it");
     }
 
     /// The same as lists: of the times at which units come back, or of those at which they were taken.

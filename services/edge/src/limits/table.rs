@@ -76,6 +76,21 @@ impl Table {
         }
     }
 
+    /// Counts what the key used before this edge began. No more into a shared bucket than [`add`](Self::add).
+    pub(crate) fn restore(&self, key: u64, used: u32, left: Duration, now: Nanos) {
+        let mut sets = self.sets();
+        let place = sets.place(&self.quota, key, now);
+        if let Place::Own(_) = place {
+            self.quota.restore(sets.level(&place), used, left, now);
+        }
+    }
+
+    /// Until all of the key's quota is there; nothing for one that has no bucket of its own.
+    pub(crate) fn reset(&self, key: u64, now: Nanos) -> Duration {
+        let sets = self.sets();
+        sets.find(key).map_or(Duration::ZERO, |place| self.quota.reset(sets.levels[place], now))
+    }
+
     /// How many keys have used something that didn't come back yet.
     pub(crate) fn in_use(&self, now: Nanos) -> usize {
         self.sets().levels.iter().filter(|level| self.quota.used(**level, now) > 0).count()
@@ -218,6 +233,16 @@ mod tests {
         assert_eq!(table.take(key(1), SECOND).unwrap().units, 0);
         table.add(key(2), 9, SECOND);
         assert!(table.take(key(2), SECOND).is_err());
+    }
+
+    #[test]
+    fn what_was_used_before_is_counted_here() {
+        let (before, after) = (table(Quota::per_day(3), 100), table(Quota::per_day(3), 100));
+        assert!(before.take(key(1), SECOND).is_ok() && before.take(key(1), SECOND).is_ok());
+        assert_eq!((before.reset(key(1), SECOND).as_secs(), before.reset(key(2), SECOND)), (86_400, Duration::ZERO));
+        after.restore(key(1), 2, before.reset(key(1), 101 * SECOND), 7 * SECOND);
+        assert_eq!(after.take(key(1), 7 * SECOND).unwrap().units, 0);
+        assert_eq!(after.take(key(1), 7 * SECOND), Err(Duration::from_secs(86_300)), "the window is the same one");
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! All tiers together, by a clock that only moves when it is told to.
 
-use std::net::Ipv4Addr;
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use bus::{Bus, ToKeeper};
+use protocol::{CountsAsk, Key};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::*;
 use crate::tests::config;
@@ -154,7 +158,8 @@ async fn a_stream_that_ends_makes_room() {
 async fn edges_count_together() {
     let args = ["--rate-limit-session-per-minute=10", "--messages-per-day-ip=50"];
     let (here, there) = (limits(&args), limits(&args));
-    let carry = |from: &Limits, to: &Limits| from.outbox.drain("e").iter().for_each(|charges| to.hear(charges));
+    let carry =
+        |from: &Limits, to: &Limits| from.outbox.drain("e", from.now()).iter().for_each(|charges| to.hear(charges));
     for _ in 0..7 {
         say(&here, IP, 1).unwrap();
     }
@@ -174,8 +179,150 @@ async fn edges_count_together() {
     assert!(say(&here, IP, 1).is_ok() && say(&there, IP, 1).is_ok());
     // What was not accepted is nobody's business.
     drop(here.message(IP, &session(2), &site()).unwrap());
-    let told = here.outbox.drain("e");
+    let told = here.outbox.drain("e", here.now());
     assert!(told.iter().all(|charges| charges.tier != Tier::IpDay || charges.charges.iter().all(|(_, n)| *n == 1)));
+}
+
+/// Keeps counts as analytics does, and answers in parts of one caller. `answer` may make something else of it.
+fn keep(bus: &Bus, answer: fn(Counts) -> Option<Counts>) {
+    let bus = bus.clone();
+    TaskTracker::new().spawn(async move {
+        let mut keeper = bus.keep_counts().await.unwrap();
+        let mut kept: BTreeMap<(u8, u64), (u32, u32)> = BTreeMap::new();
+        // Silence; to drop one would say that nobody is there.
+        let mut unanswered = Vec::new();
+        loop {
+            match keeper.next().await {
+                ToKeeper::Charges(charges) => {
+                    for ((key, units), reset_ms) in charges.charges.into_iter().zip(charges.resets) {
+                        let (used, until) = kept.entry((charges.tier as u8, key.0)).or_default();
+                        (*used, *until) = (*used + units, reset_ms);
+                    }
+                }
+                ToKeeper::Asked(CountsAsk { tier, from, .. }, to) => {
+                    let mut all = kept.iter().filter(|((of, _), _)| *of == tier as u8).skip(from as usize);
+                    let counts = all.next().map(|((_, key), (used, until))| Count(Key(*key), *used, *until));
+                    let next = all.next().map(|_| from + 1);
+                    match answer(Counts { v: 1, tier, counts: counts.into_iter().collect(), next }) {
+                        Some(counts) => to.send(counts),
+                        None => unanswered.push(to),
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Starts an edge on this bus, and waits until it would serve.
+async fn start(args: &[&str], bus: &Bus) -> Arc<Limits> {
+    let edge = limits(args);
+    TaskTracker::new().spawn(share(Arc::clone(&edge), bus.clone(), CancellationToken::new()));
+    edge.settled().await;
+    edge
+}
+
+fn snapshots(limits: &Limits) -> [u64; 3] {
+    [Snapshot::RESTORED, Snapshot::ABSENT, Snapshot::FAILED]
+        .map(|outcome| limits.metrics.limit_snapshots.get_or_create(&outcome).get())
+}
+
+/// All edges are gone, and another one starts: who was refused is refused, for as long.
+#[tokio::test(start_paused = true)]
+async fn an_edge_that_starts_goes_on_from_what_was_counted() {
+    let args = ["--rate-limit-session-per-minute=5", "--messages-per-day-ip=7"];
+    let bus = Bus::local(&bus::Config::default());
+    keep(&bus, Some);
+    tokio::task::yield_now().await;
+    let before = start(&args, &bus).await;
+    assert!(before.is_settled());
+    for _ in 0..5 {
+        assert!(say(&before, IP, 1).is_ok());
+    }
+    assert_eq!(say(&before, IP, 1), Err((Scope::Session, Over::Minute, 12)));
+    // An accepted message that is refused after all, and one that is not accepted, are nobody's.
+    drop(before.message(IP, &session(3), &site()).unwrap());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+
+    let after = start(&args, &bus).await;
+    assert_eq!(snapshots(&after), [1, 0, 0]);
+    assert!(after.metrics.limit_callers_restored.get() >= 4, "an address, two sessions, a site");
+    let refused = say(&after, IP, 1).unwrap_err();
+    assert!(matches!(refused, (Scope::Session, Over::Minute, 10..=12)), "{refused:?}");
+    assert!(say(&after, IP, 2).is_ok() && say(&after, IP, 2).is_ok());
+    let (scope, over, wait) = say(&after, IP, 2).unwrap_err();
+    assert_eq!((scope, over), (Scope::Ip, Over::Day), "five before and two now are seven");
+    assert!((86_397..=86_400).contains(&wait), "the day began with the first message: {wait}");
+}
+
+/// Nobody keeps counts, or who does is silent: an edge starts in time all the same, and asks again when there is somebody.
+#[tokio::test(start_paused = true)]
+async fn an_edge_waits_for_no_counts() {
+    let args = ["--rate-limit-session-per-minute=5"];
+    let bus = Bus::local(&bus::Config::default());
+    let began = Instant::now();
+    let alone = start(&args, &bus).await;
+    assert_eq!((began.elapsed(), alone.is_settled(), snapshots(&alone)), (Duration::ZERO, true, [0, 1, 0]));
+
+    keep(&bus, |_| None);
+    tokio::task::yield_now().await;
+    let began = Instant::now();
+    let unheard = start(&args, &bus).await;
+    assert!(began.elapsed() <= restore::WITHIN);
+    while snapshots(&unheard) == [0, 0, 0] {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(unheard.is_settled() && snapshots(&unheard) == [0, 0, 1]);
+
+    keep(&bus, Some);
+    let announce = async {
+        loop {
+            bus.announce_analytics("a");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let told = async {
+        while snapshots(&alone)[0] + snapshots(&unheard)[0] < 2 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! { () = announce => {}, told = tokio::time::timeout(Duration::from_secs(10), told) => assert!(told.is_ok(), "{:?} {:?}", snapshots(&alone), snapshots(&unheard)) }
+}
+
+/// Answers that make no sense end, and change nothing.
+#[tokio::test(start_paused = true)]
+async fn counts_that_make_no_sense_are_not_believed() {
+    let tricks: [fn(Counts) -> Option<Counts>; 3] = [
+        |counts| Some(Counts { next: Some(0), ..counts }),
+        |counts| Some(Counts { tier: Tier::Late, ..counts }),
+        |counts| Some(Counts { v: 2, ..counts }),
+    ];
+    for trick in tricks {
+        let bus = Bus::local(&bus::Config::default());
+        keep(&bus, trick);
+        tokio::task::yield_now().await;
+        let edge = start(&["--rate-limit-session-per-minute=5"], &bus).await;
+        assert_eq!((snapshots(&edge), edge.is_settled()), ([0, 0, 1], true));
+    }
+    let edge = limits(&["--rate-limit-session-per-minute=5"]);
+    let key = Key(edge.keys.session(&session(1)));
+    let counts = vec![Count(key, u32::MAX, u32::MAX), Count(Key(0), 0, 0)];
+    assert_eq!(edge.restore(&Counts { v: 1, tier: Tier::Session, counts, next: None }), 2);
+    assert_eq!(say(&edge, IP, 1), Err((Scope::Session, Over::Minute, 12)), "all of the quota, and no more");
+}
+
+#[test]
+fn a_tier_and_its_quotas_agree() {
+    let on = ["ip", "create", "session", "site", "late"].map(|scope| match scope {
+        "ip" => "--rate-limit-per-minute=7".to_owned(),
+        scope => format!("--rate-limit-{scope}-per-minute=7"),
+    });
+    let on: Vec<&str> = on.iter().map(String::as_str).chain(["--messages-per-day-site=7"]).collect();
+    let limits = limits(&on);
+    for tier in Tier::ALL {
+        let table = limits.table(tier, None).expect("it is on");
+        assert_eq!(table.quota().window(), tier.window(), "{tier:?}");
+        assert_eq!(tier.is_budget(), over(tier) == Over::Day, "{tier:?}");
+    }
 }
 
 /// What a flood of strangers costs. Not a check: run it alone, with `--release --ignored --nocapture`.
@@ -200,7 +347,7 @@ fn a_flood_in_figures() {
     for n in 0..1_000_000_u32 {
         limits.message(Ipv4Addr::from(n).into(), &session(n.into()), &site()).unwrap().1.spend();
         if n % 1000 == 0 {
-            limits.outbox.drain("e");
+            limits.outbox.drain("e", limits.now());
         }
     }
     println!("a message, five tiers: {:?}; {} KiB", began.elapsed() / 1_000_000, rss());
@@ -231,6 +378,6 @@ async fn a_site_may_have_its_own_limit_for_sessions() {
     };
     assert_eq!((passed(&here, "strict", 1), passed(&here, "default", 2), passed(&here, "open", 3)), (2, 3, 9));
     let key = protocol::Key(there.keys.session(&session(1)));
-    there.hear(&Charges { v: 1, edge: String::new(), tier: Tier::Session, charges: vec![(key, 1)] });
+    there.hear(&Charges { v: 1, edge: String::new(), tier: Tier::Session, charges: vec![(key, 1)], resets: vec![] });
     assert_eq!((passed(&there, "strict", 1), passed(&there, "default", 2)), (1, 3));
 }
