@@ -1,6 +1,6 @@
 //! Facts to redb.
 //!
-//! - [`run`]: the door; `record`: out of the bus, into the store.
+//! - [`run`]: the door; `record`: out of the bus, into the store; `limits`: what edges count, kept for when they restart.
 //! - `query`: what can be asked, and the forms of the answers.
 //! - `store`: the database, the only folder that knows redb: what is stored, and how a fact changes it.
 //! - `health`: whether it works now.
@@ -10,6 +10,7 @@
 mod config;
 pub mod demo;
 mod health;
+mod limits;
 mod metrics;
 pub mod query;
 mod record;
@@ -38,12 +39,32 @@ pub async fn run(
     process: &Process,
     stop: CancellationToken,
 ) -> Result<(), Error> {
+    let metrics = metrics::LimitMetrics::new(process);
+    let max_keys = config.limits_max_keys();
+    // Before the file is open, which may take a while: what edges count and ask meanwhile waits.
+    let keeper = match max_keys {
+        0 => None,
+        _ => {
+            bus.keep_counts().await.inspect_err(|error| tracing::error!(%error, "can't keep the counts of limits")).ok()
+        }
+    };
     let opened = task::spawn_blocking(move || match &config.analytics_db_path {
         Some(path) => Store::open(path).inspect(|_| tracing::info!(path = %path.display(), "storing facts")),
         None => Store::in_memory().inspect(|_| tracing::info!("storing facts in memory: they go with the process")),
     });
     let store = Arc::new(opened.await.unwrap_or(Err(Error::Panicked))?);
-    record(store, bus, health, process, &stop).await;
+    let mut limits = None;
+    if let Some(keeper) = keeper {
+        let store = Arc::clone(&store);
+        let loaded = task::spawn_blocking(move || limits::Limits::load(store, max_keys, metrics));
+        limits = Some(Box::pin(loaded.await.unwrap_or(Err(Error::Panicked))?.run(keeper, &stop)));
+    }
+    let limits = async {
+        if let Some(limits) = limits {
+            limits.await;
+        }
+    };
+    tokio::join!(record(store, bus, health, process, &stop), limits);
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 use protocol::Fact;
@@ -76,5 +76,44 @@ impl Metrics {
             Unit::Seconds,
             self.batch_seconds.clone(),
         );
+    }
+}
+
+/// What is kept of limits.
+#[derive(Clone, Default)]
+pub(crate) struct LimitMetrics {
+    /// Units, as edges told them.
+    pub(crate) charges: Counter,
+    /// Answers to edges that start, each part.
+    pub(crate) parts: Counter,
+    pub(crate) store_errors: Counter,
+    kept: Gauge,
+    forgotten: Counter,
+    unsaved: Gauge,
+}
+
+impl LimitMetrics {
+    pub(crate) fn new(process: &runtime::metrics::Metrics) -> Self {
+        let metrics = Self::default();
+        process.register(|registry| {
+            let analytics = registry.sub_registry_with_prefix("analytics");
+            analytics.register("limit_charges", "Units that edges counted", metrics.charges.clone());
+            analytics.register("limit_parts", "Parts of counts that edges were told", metrics.parts.clone());
+            let help = "Counts of limits that could not be stored, each attempt";
+            analytics.register("limit_store_errors", help, metrics.store_errors.clone());
+            analytics.register("limit_keys", "Callers of limits that are kept", metrics.kept.clone());
+            let help = "Callers of limits that were forgotten before what they used came back, for want of room";
+            analytics.register("limit_keys_forgotten", help, metrics.forgotten.clone());
+            let help = "Blocks of counts of limits, of 128 callers, that changed and are not stored yet";
+            analytics.register("limit_blocks_unsaved", help, metrics.unsaved.clone());
+        });
+        metrics
+    }
+
+    /// How many callers are kept, and how many were forgotten until now; how many blocks wait for the disk.
+    pub(crate) fn show(&self, kept: usize, forgotten: u64, unsaved: usize) {
+        self.kept.set(i64::try_from(kept).unwrap_or(i64::MAX));
+        self.forgotten.inc_by(forgotten.saturating_sub(self.forgotten.get()));
+        self.unsaved.set(i64::try_from(unsaved).unwrap_or(i64::MAX));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! - `tables`: the tables of the file and their keys; `bytes`, `row`, `figures`, `histogram`: what stands in them.
 //! - `apply`: a batch of facts; `forget`: what goes by its age; `migrate`: files of older forms.
-//! - `ask`, `list`: questions.
+//! - `ask`, `list`: questions; `limits`: what edges counted against limits.
 //!
 //! # Promises
 //! - [`Store::apply`] is one transaction: all of a batch is on the disk when it returns, or nothing is.
@@ -25,6 +25,7 @@ mod bytes;
 mod figures;
 mod forget;
 mod histogram;
+mod limits;
 mod list;
 mod migrate;
 #[cfg(test)]

@@ -10,7 +10,9 @@ use std::{
 
 use analytics::{Config, Error, Health, Store, query::Range};
 use bus::{Bus, testing::NatsServer};
-use protocol::{Fact, FactKind, FinishReason, MessageId, Millis, SessionId, SiteId, Visit};
+use protocol::{
+    Charges, Count, CountsAsk, Fact, FactKind, FinishReason, Key, MessageId, Millis, SessionId, SiteId, Tier, Visit,
+};
 use runtime::metrics::Metrics;
 use tempfile::TempDir;
 use tokio::{
@@ -99,7 +101,7 @@ impl Analytics {
         let (metrics, health, stop, tasks) =
             (Metrics::new(None), Health::default(), CancellationToken::new(), TaskTracker::new());
         tasks.spawn(runtime::ops::run(listener, metrics.clone(), health.ready(bus), stop.clone()));
-        let config = Config { analytics_db_path: Some(file.to_owned()), analytics_addr: addr };
+        let config = config(file, addr);
         let ended = tasks.spawn({
             let (bus, stop) = (bus.clone(), stop.clone());
             async move { analytics::run(config, bus, &health, &metrics, stop).await }
@@ -124,12 +126,23 @@ impl Analytics {
         }
     }
 
+    /// Waits until the metrics have this line.
+    async fn until_metric(&self, line: &str) {
+        while !self.get("/metrics").await.contains(&format!("{line}\n")) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
         self.ended.await.unwrap().unwrap();
     }
+}
+
+fn config(file: &Path, analytics_addr: SocketAddr) -> Config {
+    Config { analytics_db_path: Some(file.to_owned()), analytics_addr, analytics_limits_max_keys: 1_000 }
 }
 
 fn site() -> SiteId {
@@ -215,12 +228,52 @@ story!(
     }
 );
 
+/// Asks until analytics tells, which over NATS it can't before its subscription is there.
+async fn counts(bus: &Bus, tier: Tier) -> Vec<Count> {
+    let ask = CountsAsk { v: 1, tier, from: 0 };
+    loop {
+        if let Some(counts) = bus.counts(&ask, Duration::from_secs(20)).await.unwrap() {
+            return counts.counts;
+        }
+    }
+}
+
+story!(
+    /// What edges counted is known again after a restart of analytics, and to the edge that asks.
+    counts_of_limits_outlive_analytics,
+    |d| async move {
+        let charge = |tier, key, units, reset_ms| {
+            let (edge, charges) = ("edge-1".to_owned(), vec![(Key(key), units)]);
+            assert!(d.edge.charge(&Charges { v: 1, edge, tier, charges, resets: vec![reset_ms] }));
+        };
+        let analytics = Analytics::start(&d.file(), &d.analytics).await;
+        assert_eq!(counts(&d.edge, Tier::IpDay).await, []);
+        charge(Tier::IpDay, 7, 3, 80_000_000);
+        charge(Tier::IpDay, 7, 2, 80_000_000);
+        charge(Tier::Ip, 7, 2, 59_000);
+        let told = counts(&d.edge, Tier::IpDay).await;
+        assert!(matches!(told[..], [Count(Key(7), 5, 70_000_000..=80_000_000)]), "{told:?}");
+        analytics.until_metric("frontdesk_analytics_limit_charges_total 7").await;
+        analytics.stop().await;
+
+        let analytics = Analytics::start(&d.file(), &d.next_analytics).await;
+        analytics.until_metric("frontdesk_analytics_limit_keys 2").await;
+        let told = counts(&d.edge, Tier::IpDay).await;
+        assert!(matches!(told[..], [Count(Key(7), 5, 70_000_000..=80_000_000)]), "{told:?}");
+        let told = counts(&d.edge, Tier::Ip).await;
+        assert!(matches!(told[..], [Count(Key(7), 0, 1..=59_000)]), "{told:?}");
+        charge(Tier::IpDay, 7, 1, 80_000_000);
+        assert_eq!(counts(&d.edge, Tier::IpDay).await[0].1, 6);
+        analytics.stop().await;
+    }
+);
+
 /// A file that can't be used stops the start, with a sentence.
 #[tokio::test]
 async fn a_file_in_use_stops_the_start() {
     let d = Deployment::local().await;
     let _other = Store::open(&d.file()).unwrap();
-    let config = Config { analytics_db_path: Some(d.file()), analytics_addr: SocketAddr::from(([127, 0, 0, 1], 0)) };
+    let config = config(&d.file(), SocketAddr::from(([127, 0, 0, 1], 0)));
     let health = Health::default();
     let refused =
         analytics::run(config, d.analytics.clone(), &health, &Metrics::new(None), CancellationToken::new()).await;

@@ -42,11 +42,13 @@ pub(crate) const BUCKETS: TableDefinition<'_, &BucketKey, &[u8]> = TableDefiniti
 pub(crate) const PAGES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pages");
 /// Facts that were applied, by [`fact_key`], and when: see [`Applied`].
 pub(crate) const APPLIED: TableDefinition<'_, &FactKey, u32> = TableDefinition::new("facts");
+/// What callers used of limits, by the limit's name and the number of a block: see `limits`.
+pub(crate) const LIMITS: TableDefinition<'_, (&str, u32), &[u8]> = TableDefinition::new("limits");
 
 /// Does the same with every table. A table that is not here is neither made, copied nor backed up.
 macro_rules! each_table {
     (|$table:ident| $body:expr) => {
-        $crate::store::tables::each_table!(@ $table $body; META SITES SESSIONS CUSTOMERS LIVE BUCKETS PAGES APPLIED)
+        $crate::store::tables::each_table!(@ $table $body; META SITES SESSIONS CUSTOMERS LIVE BUCKETS PAGES APPLIED LIMITS)
     };
     (@ $table:ident $body:expr; $($name:ident)*) => {{
         $({
