@@ -78,7 +78,8 @@ pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
         result
     };
     announce(address.0, address.1);
-    let (edge, worker, analytics) = tokio::join!(edge, worker, analytics);
+    // Analytics is begun first: then it can be asked, and will answer, when the edge asks what limits counted before.
+    let (analytics, edge, worker) = tokio::join!(biased; analytics, edge, worker);
     bus.close(FLUSH).await;
     if let Some(demo) = demo {
         demo.stop().await;

@@ -11,6 +11,7 @@ mod desk;
 mod facts;
 mod http;
 mod identity;
+mod kept;
 mod late;
 mod limits;
 mod nats;
