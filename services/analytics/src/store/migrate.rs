@@ -24,8 +24,8 @@ use super::{
     figures::{Figures, add, count_word},
     row::{MAX_PATH, Session, began_ms, cut_text},
     tables::{
-        Applied, META, MIGRATING_KEY, SCHEMA, SCHEMA_KEY, SessionKey, Tables, id_key, session_key, session_of,
-        session_place, step_at,
+        Applied, META, MIGRATING_KEY, SCHEMA, SCHEMA_KEY, SessionKey, Tables, each_table, id_key, session_key,
+        session_of, session_place, step_at,
     },
 };
 use crate::query::Bucket;
@@ -101,6 +101,8 @@ pub(super) fn migrate(database: &Database, now: Millis) -> Result<(), Error> {
     transaction.delete_table(OLD_APPLIED)?;
     transaction.delete_table(OLD_APPLIED_AT)?;
     transaction.open_table(META)?.remove(MIGRATING_KEY)?;
+    // Those that hold nothing of the older form as well.
+    each_table!(|table| drop(transaction.open_table(table)?));
     transaction.commit()?;
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(rows = done, took_ms, "the database has this version's form");
