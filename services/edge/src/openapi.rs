@@ -8,12 +8,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use runtime::asset::Asset;
 use utoipa::{
     IntoParams, IntoResponses, Modify, OpenApi, ToSchema,
     openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme},
 };
 
-use crate::{assets, assets::Asset, chat, ended, feedback, health, late, problem::ApiError, session};
+use crate::{assets, chat, ended, feedback, health, late, problem::ApiError, session};
 
 #[derive(OpenApi)]
 #[openapi(

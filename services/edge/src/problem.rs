@@ -6,13 +6,12 @@
 use std::borrow::Cow;
 
 use axum::{
-    body::Body,
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use protocol::MessageId;
-use serde::Serialize;
-use serde_json::{Map, Value};
+use runtime::problem::Face;
+use serde_json::Value;
 
 use crate::{
     identity::Refused,
@@ -237,59 +236,9 @@ impl ApiError {
 const BAD_TOKEN: &str = r#"Bearer realm="frontdesk", error="invalid_token""#;
 const BAD_PROOF: &str = r#"DPoP realm="frontdesk", error="invalid_dpop_proof", algs="ES256""#;
 
-/// What the caller sees of an error.
-struct Face<'a> {
-    status: StatusCode,
-    header: Option<(HeaderName, HeaderValue)>,
-    document: Document<'a>,
-}
-
-/// The members in the order in which a person reads them.
-#[derive(Serialize)]
-struct Document<'a> {
-    r#type: &'static str,
-    title: &'static str,
-    status: u16,
-    code: &'static str,
-    detail: &'a str,
-    request_id: &'a str,
-    #[serde(flatten)]
-    members: Map<String, Value>,
-}
-
-impl<'a> Face<'a> {
-    fn new(status: StatusCode, code: &'static str, title: &'static str, detail: &'a str) -> Self {
-        let members = Map::new();
-        let document =
-            Document { r#type: "about:blank", title, status: status.as_u16(), code, detail, request_id: "", members };
-        Self { status, header: None, document }
-    }
-
-    fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
-        self.document.members.insert(member.to_owned(), value.into());
-        self
-    }
-
-    fn challenge(mut self, scheme: &'static str) -> Self {
-        self.header = Some((header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme)));
-        self
-    }
-
-    fn retry_after(mut self, seconds: u32) -> Self {
-        self.header = Some((header::RETRY_AFTER, seconds.into()));
-        self.with("retry_after", seconds)
-    }
-}
-
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = Response::new(Body::empty());
-        let face = self.face();
-        *response.status_mut() = face.status;
-        let headers = response.headers_mut();
-        headers.extend(face.header);
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let mut response = self.face().head();
         response.extensions_mut().insert(self);
         response
     }
@@ -298,10 +247,7 @@ impl IntoResponse for ApiError {
 /// Writes the problem document of a response that was made from an [`ApiError`]; returns whether it was.
 pub(crate) fn describe(response: &mut Response, request_id: &str) -> bool {
     let Some(error) = response.extensions_mut().remove::<ApiError>() else { return false };
-    let mut document = error.face().document;
-    document.request_id = request_id;
-    let body = serde_json::to_vec(&document).expect("strings and numbers serialize");
-    *response.body_mut() = Body::from(body);
+    *response.body_mut() = error.face().body(request_id);
     true
 }
 

@@ -18,9 +18,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt as _;
+use runtime::http::guard;
 
 use crate::{
-    assets,
     config::Config,
     cors::{self, Cors},
     late,
@@ -35,8 +35,6 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_FOR: &str = "x-forwarded-for";
 /// Proxies between the visitor and us that are looked at; whoever sends more addresses made them up.
 const MAX_HOPS: usize = 16;
-/// No page of ours is needed on an API response.
-const API_CSP: &str = "default-src 'none'; frame-ancestors 'none'";
 
 /// Who calls, as far as the connection and trusted proxies tell. Handlers get it as `Arc<Call>`.
 pub(crate) struct Call {
@@ -186,25 +184,6 @@ fn admit(state: &State, call: &Call, cors: &Cors, request: &Request) -> Option<R
         return Some(error.into_response());
     }
     cors.refuses().then(|| ApiError::OriginNotAllowed.into_response())
-}
-
-/// Headers that keep a browser from doing more with a response than it is meant for. A page and a widget's file bring
-/// their own policies, and what may be cached says so.
-fn guard(headers: &mut HeaderMap, secure: bool) {
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    let policy = headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(API_CSP));
-    // Browsers that know `frame-ancestors` go by it; `DENY` would only keep old ones from showing the chat.
-    if policy.as_bytes().ends_with(b"frame-ancestors 'none'") {
-        headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    }
-    // Allowed pages read by CORS, which this does not touch. It keeps all others from loading an answer as an image or
-    // a script.
-    headers.entry(assets::RESOURCE_POLICY).or_insert(HeaderValue::from_static("same-origin"));
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    if secure {
-        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(runtime::http::HSTS));
-    }
 }
 
 /// A method as a label: what clients make up is one value.

@@ -3,10 +3,12 @@
 //! - `gate` and `head`: what of a connection's bytes is let through to hyper at all.
 //! - `crowd`: how many connections an address holds.
 //! - `counts`: what became of them.
+//! - `guard`: headers of every response.
 
 mod counts;
 mod crowd;
 mod gate;
+mod guard;
 mod head;
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,7 @@ use counts::{Cut, Full};
 use crowd::Crowd;
 pub use crowd::neighbourhood;
 use gate::{Gate, Patience};
+pub use guard::{RESOURCE_POLICY, guard};
 use head::{Bounds, Refusal};
 
 use crate::tls::Tls;

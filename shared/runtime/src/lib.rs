@@ -7,13 +7,16 @@
 //! - `telemetry`: logs.
 //! - `stop`: SIGTERM and Ctrl-C as a token; a second one ends the process at once.
 //! - `http`: the accept loop with its limits and its drain; `tls`: its certificate.
+//! - `problem`: problem documents; `asset`: files that are part of the executable.
 //! - `metrics`: a registry, its two text formats, and who may read them.
 //! - `ops`: the small HTTP server for health and metrics that worker and analytics have.
 
+pub mod asset;
 pub mod customer;
 pub mod http;
 pub mod metrics;
 pub mod ops;
+pub mod problem;
 pub mod secret;
 pub mod settings;
 pub mod sites;

@@ -20,24 +20,28 @@ use crate::{
 /// Whether the role can do its work now; `Err` says what is missing, in words for the operator.
 pub type Ready = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
-/// Serves `/health`, `/health/live`, `/health/ready` and `/metrics` until `stop`.
+/// Serves [`routes`] until `stop`.
 pub async fn run(listener: TcpListener, metrics: Metrics, ready: Ready, stop: CancellationToken) {
     let counts = Counts::default();
     counts.register(&metrics);
+    let limits = Limits { connections: 64, drain: Duration::from_secs(1), ..Limits::default() };
+    Server { limits, tls: None, counts }.run(listener, routes(metrics, ready), stop).await;
+}
+
+/// `/health`, `/health/live`, `/health/ready` and `/metrics`, for a role that serves more beside them.
+pub fn routes(metrics: Metrics, ready: Ready) -> Router {
     let health = move || {
         let answer = ready();
         async move { readiness(answer) }
     };
-    let app = Router::new()
+    Router::new()
         .route("/health", get(health.clone()))
         .route("/health/ready", get(health))
         .route("/health/live", get(|| async { json(StatusCode::OK, r#"{"status":"ok"}"#.to_owned()) }))
         .route(
             "/metrics",
             get(move |peer: ConnectInfo<SocketAddr>, headers: HeaderMap| async move { metrics.answer(&headers, peer) }),
-        );
-    let limits = Limits { connections: 64, drain: Duration::from_secs(1), ..Limits::default() };
-    Server { limits, tls: None, counts }.run(listener, app, stop).await;
+        )
 }
 
 fn readiness(answer: Result<(), String>) -> Response {
