@@ -78,9 +78,20 @@ export function secrets() {
   return { JWT_SECRET_KEY: randomBytes(32).toString('base64url'), SESSION_SECRET_KEY: randomBytes(32).toString('base64url') };
 }
 
+/** A database with made-up visitors, as a setting. @param {{days: number, sites: number}} of */
+export async function madeUp({ days, sites }) {
+  const settings = { ANALYTICS_DB_PATH: join(folder(), 'analytics.redb') };
+  const child = start(FRONTDESK_BIN, ['analytics', 'demo', '--days', String(days), '--sites', String(sites)], { env: { PATH: process.env.PATH, ...settings }, cwd: folder(), stdio: ['ignore', 'ignore', 'pipe'] });
+  let log = '';
+  child.stderr.on('data', (data) => (log += data));
+  const code = await ended(child, 60_000, 'frontdesk analytics demo');
+  if (code !== 0) throw new Error(`frontdesk analytics demo made nothing:\n${log}`);
+  return settings;
+}
+
 /** The all-in-one executable. Nothing of the caller's settings reaches it, from the environment or from a `.env`. */
 export async function frontdesk(settings = {}) {
-  const env = { PATH: process.env.PATH, LOG_LEVEL: 'info', API_PORT: '0', RATE_LIMIT_PER_MINUTE: '0', RATE_LIMIT_CREATE_PER_MINUTE: '0', ...settings };
+  const env = { PATH: process.env.PATH, LOG_LEVEL: 'info', API_PORT: '0', ANALYTICS_ADDR: '127.0.0.1:0', RATE_LIMIT_PER_MINUTE: '0', RATE_LIMIT_CREATE_PER_MINUTE: '0', ...settings };
   const child = start(FRONTDESK_BIN, [], { env, cwd: folder(), stdio: ['ignore', 'pipe', 'pipe'] });
   let said = '';
   let log = '';
@@ -95,6 +106,8 @@ export async function frontdesk(settings = {}) {
   return {
     url: address,
     port: new URL(address).port,
+    /** Where analytics serves its page. Said before the address. */
+    dashboard: /dashboard on (http:\S+\/)/.exec(log)?.[1],
     log: () => log,
     /** @returns {Promise<number | string>} exit code or signal */
     async stop(signal = 'SIGTERM', ms = 10_000) {

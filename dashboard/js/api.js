@@ -1,0 +1,89 @@
+/**
+ * The HTTP API of analytics. What goes wrong is a `Problem` (it said no) or `Away` (nobody said anything of use).
+ *
+ * @typedef {import('./range.js').Span} Span
+ */
+
+const BASE = '/api/v1/analytics/';
+/** The slowest answer is a list of sessions, and that reads a bounded number of rows. */
+const ANSWER_WITHIN_MS = 30_000;
+
+export class Problem extends Error {
+  /** @param {number} status @param {string} code @param {string} detail */
+  constructor(status, code, detail) {
+    super(detail || `${status} ${code}`);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+export class Away extends Error {}
+
+/** @param {string} token */
+export function createApi(token) {
+  /**
+   * @param {string} path
+   * @param {Record<string, string | number | boolean | null | undefined>} params what is null or empty is left out
+   * @param {AbortSignal} [signal]
+   */
+  async function ask(path, params, signal) {
+    const query = new URLSearchParams();
+    for (const [name, value] of Object.entries(params)) if (value !== null && value !== undefined && value !== '') query.set(name, String(value));
+    const patience = AbortSignal.timeout(ANSWER_WITHIN_MS);
+    /** @type {Response} */
+    let response;
+    try {
+      response = await fetch(`${BASE}${path}?${query}`, {
+        headers: { Authorization: `Bearer ${token}` },
+        signal: signal ? AbortSignal.any([signal, patience]) : patience,
+        cache: 'no-store',
+        credentials: 'omit',
+      });
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw new Away('no answer', { cause: error });
+    }
+    if (response.ok) return response;
+    const problem = /problem\+json/.test(response.headers.get('Content-Type') ?? '') ? await response.json().catch(() => ({})) : {};
+    if (response.status >= 500 || typeof problem.code !== 'string') throw new Away(`status ${response.status}`);
+    throw new Problem(response.status, problem.code, problem.detail ?? '');
+  }
+
+  /** @param {Parameters<typeof ask>} call */
+  async function read(...call) {
+    const response = await ask(...call);
+    try {
+      return await response.json();
+    } catch (error) {
+      if (call[2]?.aborted) throw error;
+      throw new Away('an answer that is no JSON', { cause: error });
+    }
+  }
+
+  /** @param {Span} span */
+  const within = ({ from, until }) => ({ from: new Date(from).toISOString(), until: new Date(until).toISOString() });
+
+  return {
+    /** @returns {Promise<string[]>} */
+    sites: async () => (await read('sites', {})).sites,
+    /** @param {string | null} site @param {Span} span @param {AbortSignal} signal @returns {Promise<import('./figures.js').Summary>} */
+    summary: (site, span, signal) => read('summary', { site, ...within(span) }, signal),
+    /** @param {string | null} site @param {Span} span @param {import('./range.js').Bucket} bucket @param {string[]} metrics @param {AbortSignal} signal */
+    series: (site, span, bucket, metrics, signal) => read('timeseries', { site, ...within(span), bucket, metric: metrics.join(',') }, signal),
+    /** @param {string | null} site @param {Span} span @param {number} offset minutes @param {AbortSignal} signal @returns {Promise<{messages: number[][]}>} */
+    busy: (site, span, offset, signal) => read('busy-hours', { site, ...within(span), tz_offset: offset }, signal),
+    /** @param {string | null} site @param {Span} span @param {AbortSignal} signal */
+    pages: (site, span, signal) => read('pages', { site, ...within(span), limit: 8 }, signal),
+    /** @param {string | null} site @param {Span} span @param {Record<string, string>} filter @param {{cursor?: string, limit: number}} place @param {AbortSignal} [signal] */
+    sessions: (site, span, filter, place, signal) => read('sessions', { site, ...within(span), ...filter, ...place }, signal),
+    /** @param {string} site @param {string} id */
+    session: (site, id) => read(`sessions/${encodeURIComponent(id)}`, { site }),
+    /** A file to keep. @param {string | null} site @param {Span} span @param {Record<string, string>} what @returns {Promise<Blob>} */
+    export: async (site, span, what) => {
+      const response = await ask('export', { site, ...within(span), format: 'csv', ...what });
+      return response.blob();
+    },
+  };
+}
+
+/** @typedef {ReturnType<typeof createApi>} Api */

@@ -1,0 +1,110 @@
+/** The head: whose figures, of which time, and how fresh they are. */
+import { h, icon, say } from './dom.js';
+import { CHOICES, DAY, between, dayOf } from './range.js';
+import { texts } from './texts.js';
+
+/**
+ * @typedef {import('./texts.js').Choice} Choice
+ * @param {object} options
+ * @param {string[]} options.sites
+ * @param {Choice} options.choice
+ * @param {(site: string | null) => void} options.onSite
+ * @param {(choice: Choice, span?: import('./range.js').Span) => void} options.onRange
+ * @param {() => void} options.onRefresh
+ * @param {(on: boolean) => void} options.onAuto
+ * @param {() => void} options.onTheme
+ * @param {() => void} options.onOut
+ */
+export function head({ sites, choice, onSite, onRange, onRefresh, onAuto, onTheme, onOut }) {
+  const words = texts.head;
+  const updated = h('span.updated', { 'aria-live': 'off' });
+  const spin = h('button.round', { type: 'button', title: words.refresh, 'aria-label': words.refresh, onclick: onRefresh }, icon('refresh'));
+  const auto = h('button.switch', { type: 'button', role: 'switch', 'aria-checked': 'true', 'aria-label': words.auto, title: words.auto }, h('i'), h('span', {}, words.autoShort));
+  auto.addEventListener('click', () => {
+    const on = auto.getAttribute('aria-checked') !== 'true';
+    auto.setAttribute('aria-checked', String(on));
+    onAuto(on);
+  });
+  const theme = h('button.round', { type: 'button', title: words.dark, 'aria-label': words.dark, 'aria-pressed': 'false', onclick: onTheme }, icon('moon'));
+  const out = h('button.round', { type: 'button', title: words.out, 'aria-label': words.out, onclick: onOut }, icon('out'));
+
+  const node = h(
+    'header.head',
+    {},
+    h('div.brand', {}, h('img', { src: '/dashboard/icon.svg', alt: '', width: 32, height: 32 }), h('h1', {}, h('b', {}, texts.brand), ' ', h('span', {}, texts.product))),
+    sitePicker(sites, onSite),
+    rangePicker(choice, onRange),
+    h('div.fresh', {}, updated, spin, auto),
+    h('div.corner', {}, theme, out),
+  );
+
+  return {
+    node,
+    /** @param {string} text @param {boolean} loading */
+    fresh(text, loading) {
+      say(updated, text);
+      spin.classList.toggle('spinning', loading);
+    },
+    /** @param {boolean} dark */
+    theme(dark) {
+      theme.setAttribute('aria-pressed', String(dark));
+      theme.replaceChildren(icon(dark ? 'sun' : 'moon'));
+    },
+    /** @param {Choice} now */
+    choose(now) {
+      /** @type {HTMLInputElement | null} */ (node.querySelector(`input[value="${now}"]`))?.click();
+    },
+  };
+}
+
+/** @param {string[]} sites @param {(site: string | null) => void} onSite */
+function sitePicker(sites, onSite) {
+  // One is no choice.
+  if (sites.length < 2) return h('div.site', {}, h('span.quiet', {}, `${texts.head.site}: `), h('span.only', { hidden: sites.length === 0 }, sites[0] ?? ''));
+  const select = h('select', { id: 'site', autocomplete: 'off' }, h('option', { value: '' }, texts.head.allSites), sites.map((site) => h('option', { value: site }, site)));
+  select.addEventListener('change', () => onSite(select.value || null));
+  return h('div.site', {}, h('label.quiet', { for: 'site' }, texts.head.site), select);
+}
+
+/** @param {Choice} choice @param {(choice: Choice, span?: import('./range.js').Span) => void} onRange */
+function rangePicker(choice, onRange) {
+  const today = dayOf(Date.now());
+  const limits = { type: 'date', required: true, max: today, min: dayOf(Date.now() - 10 * 365 * DAY) };
+  const from = h('input', { ...limits, id: 'from', value: dayOf(Date.now() - 13 * DAY) });
+  const until = h('input', { ...limits, id: 'until', value: today });
+  const error = h('p.error', { role: 'alert', hidden: true, id: 'range-error' });
+  const custom = h(
+    'form.custom',
+    { hidden: true, novalidate: true },
+    h('label', { for: 'from' }, texts.head.from),
+    from,
+    h('label', { for: 'until' }, texts.head.until),
+    until,
+    h('button.primary', { type: 'submit' }, texts.head.apply),
+    error,
+  );
+  custom.addEventListener('submit', (/** @type {SubmitEvent} */ event) => {
+    event.preventDefault();
+    const span = between({ from: from.value, until: until.value });
+    error.hidden = typeof span !== 'string';
+    if (typeof span === 'string') return say(error, texts.rangeErrors[span]);
+    close();
+    onRange('custom', span);
+  });
+  custom.addEventListener('keydown', (/** @type {KeyboardEvent} */ event) => event.key === 'Escape' && close());
+  function close() {
+    custom.hidden = true;
+    /** @type {HTMLElement | null} */ (node.querySelector('#range-custom'))?.focus();
+  }
+  const radios = [...CHOICES, /** @type {const} */ ('custom')].map((value) => {
+    const radio = h('input', { type: 'radio', name: 'range', value, id: `range-${value}`, autocomplete: 'off' });
+    radio.checked = value === choice;
+    // A click comes by the keyboard, too, and also on what is chosen already: days can be changed.
+    radio.addEventListener('click', () => (custom.hidden = value !== 'custom'));
+    radio.addEventListener('change', () => value !== 'custom' && onRange(value));
+    return [radio, h('label', { for: `range-${value}`, title: texts.ranges[value].long }, texts.ranges[value].button)];
+  });
+  const node = h('div.range', {}, h('fieldset.segments', {}, h('legend.quiet', {}, texts.head.range), radios.flat()), custom);
+  return node;
+}
+

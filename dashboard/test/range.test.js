@@ -1,0 +1,77 @@
+/** Days are days of the visitor's calendar, so the calendar is held still. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+process.env.TZ = 'Europe/Berlin';
+const { CHOICES, DAY, HOUR, MAX_DAYS, before, between, bucketOf, dayOf, elapsed, latest, offsetMinutes, step } = await import('../js/range.js');
+
+const at = (text) => Date.parse(text);
+const shown = ({ from, until }) => [from, until].map((ms) => new Date(ms).toISOString());
+
+test('steps fit the length', () => {
+  const check = (length, expected) => assert.equal(bucketOf(length), expected, `${length / HOUR} h`);
+  check(HOUR / 4, 'minute');
+  check(6 * HOUR, 'minute');
+  check(6 * HOUR + 1, 'hour');
+  check(DAY, 'hour');
+  check(8 * DAY, 'hour');
+  check(8 * DAY + 1, 'day');
+  check(365 * DAY, 'day');
+});
+
+test('the latest range ends with the step that is not over yet', () => {
+  const now = at('2026-03-10T14:25:10Z');
+  const check = (choice, ...expected) => assert.deepEqual(shown(latest(choice, now)), expected, choice);
+  check('24h', '2026-03-09T15:00:00.000Z', '2026-03-10T15:00:00.000Z');
+  check('7d', '2026-03-03T15:00:00.000Z', '2026-03-10T15:00:00.000Z');
+  check('30d', '2026-02-09T00:00:00.000Z', '2026-03-11T00:00:00.000Z');
+  check('365d', '2025-03-11T00:00:00.000Z', '2026-03-11T00:00:00.000Z');
+});
+
+test('a range and the one before it share no step, also on the stroke of the hour', () => {
+  for (const now of [at('2026-03-10T14:25:10Z'), at('2026-03-10T14:00:00Z'), at('2026-03-10T00:00:00Z')]) {
+    for (const choice of CHOICES) {
+      const span = latest(choice, now);
+      const size = step(bucketOf(span.until - span.from));
+      assert.equal(span.from % size, 0, choice);
+      assert.ok(span.from < now && now < span.until, `${choice} has now in it`);
+      assert.deepEqual(before(span), { from: 2 * span.from - span.until, until: span.from });
+    }
+  }
+});
+
+test('days of one’s own are whole, also where the clocks change', () => {
+  const check = (from, until, ...expected) => assert.deepEqual(shown(between({ from, until })), expected, `${from} ${until}`);
+  check('2026-01-05', '2026-01-05', '2026-01-04T23:00:00.000Z', '2026-01-05T23:00:00.000Z');
+  check('2026-03-29', '2026-03-29', '2026-03-28T23:00:00.000Z', '2026-03-29T22:00:00.000Z');
+  check('2026-10-25', '2026-10-25', '2026-10-24T22:00:00.000Z', '2026-10-25T23:00:00.000Z');
+  // In steps of a day they are days of UTC, as the steps are.
+  check('2026-03-01', '2026-03-31', '2026-03-01T00:00:00.000Z', '2026-04-01T00:00:00.000Z');
+});
+
+test('what is no range says why', () => {
+  const check = (from, until, expected) => assert.equal(between({ from, until }), expected, `${from} ${until}`);
+  check('', '2026-01-05', 'missing');
+  check('2026-01-05', 'soon', 'missing');
+  check('2026-02-30', '2026-03-05', 'missing');
+  check('2026-01-06', '2026-01-05', 'order');
+  check('2020-01-01', '2026-01-01', 'long');
+});
+
+test('the longest range fits into one answer of the API', () => {
+  assert.ok((MAX_DAYS + 1) * 7 <= 10_000);
+});
+
+test('how much of a range is over', () => {
+  const check = (now, expected) => assert.equal(elapsed({ from: 100, until: 200 }, now), expected, String(now));
+  check(50, 0);
+  check(125, 0.25);
+  check(200, 1);
+  check(900, 1);
+});
+
+test('the calendar and its offset are the visitor’s', () => {
+  assert.equal(dayOf(at('2026-01-04T23:30:00Z')), '2026-01-05');
+  assert.equal(offsetMinutes(at('2026-01-05T12:00:00Z')), 60);
+  assert.equal(offsetMinutes(at('2026-07-05T12:00:00Z')), 120);
+});
