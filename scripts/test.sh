@@ -9,15 +9,16 @@ usage() {
   cat <<'HELP'
 usage: scripts/test.sh [--no-n8n]
 
-Checks form and lints, builds, and runs every test: of the crates, of the widget, of the widget in a browser, the
+Checks form and lints, builds, and runs every test: of the crates, of the widget and the dashboard, of both in a browser, the
 attacks of scripts/test-security.sh, and against a real n8n. Asks nothing, stops at the first failure, ends with "all green".
 
 --no-n8n   leaves the real n8n out, which takes 10 minutes and 3.5 GB the first time
 
 What is missing is installed through apt (as root or with sudo that asks nothing) and npm, and said: a C++ compiler,
 make, curl, python3, php, nats-server, iproute2, slowhttptest, openssl, chromium, node with npm; schemathesis for the
-attacks from PyPI, and where that can't be reached, its check is skipped and said. Rust is not: https://rustup.rs. A real
-n8n goes to
+attacks from PyPI, and where that can't be reached, its check is skipped and said. Playwright and axe come from npm for
+the browser; uPlot once more, to compare the dashboard's copy, or the line "not run (why)". Rust is not:
+https://rustup.rs. A real n8n goes to
 ${FRONTDESK_N8N_CACHE:-$HOME/.cache/frontdesk-n8n}; where it can't be installed, its tests are left out with the
 line "real n8n: not run (why)". Where the machine gives no namespaces (a container, mostly), the stories of a network in
 which packets vanish and of a full disk say "not run (why)". Everything else that can't run is a failure.
@@ -183,7 +184,7 @@ check_dependencies() {
   done
 }
 
-test_in_browser() { FRONTDESK_BIN=$CARGO_TARGET_DIR/debug/frontdesk widget/test/browser/run.sh; }
+test_in_browser() { FRONTDESK_BIN=$CARGO_TARGET_DIR/debug/frontdesk "$1/test/browser/run.sh"; }
 
 attack() { FRONTDESK_BIN=$CARGO_TARGET_DIR/debug/frontdesk scripts/test-security.sh; }
 
@@ -239,7 +240,9 @@ step "Dependencies" check_dependencies
 step "Build" cargo build --locked
 step "Tests" cargo test --locked --workspace
 step "Widget" node --test --test-reporter=spec widget/test/*.test.js
-if [ -x widget/test/browser/run.sh ]; then step "Widget in a browser" test_in_browser; fi
+step "Dashboard" node --test --test-reporter=spec dashboard/test/*.test.js
+step "Widget in a browser" test_in_browser widget
+step "Dashboard in a browser" test_in_browser dashboard
 step "Attacks" attack
 if [ -n "$WITH_N8N" ]; then step "Real n8n" real_n8n; else echo "real n8n: not run (--no-n8n)"; fi
 

@@ -10,14 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
-use redb::{ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use crate::{
     clock::Stop,
     dice::Dice,
     fleet::{Blow, Fleet, Role},
+    http::Connection,
     ledger::{Account, Facts, Ledger},
     regular::{HEARTBEAT, Regular},
     targets::Frontdesk,
@@ -79,6 +79,9 @@ const FACTS_WITHIN: Duration = Duration::from_secs(60);
 /// Replies that a worker runs at once.
 const CONCURRENCY: (usize, &str) = (64, "64");
 
+/// By it analytics is asked what it counted.
+const ADMIN_TOKEN: &str = "Hs7vLk2pQz9sVt4xCw6nBy1mRd3fGj8a";
+
 /// Settings of such a deployment: short drains, so that a deploy's blows come often, and heartbeats by which a visitor
 /// finds out soon that an edge is frozen.
 pub(crate) const SETTINGS: &[(&str, &str)] = &[
@@ -86,6 +89,7 @@ pub(crate) const SETTINGS: &[(&str, &str)] = &[
     ("DRAIN_TIMEOUT", "12s"),
     ("WORKER_CONCURRENCY", CONCURRENCY.1),
     ("LOG_LEVEL", "info"),
+    ("ADMIN_TOKEN", ADMIN_TOKEN),
     // Each visitor here says a hundred things a minute from one address.
     ("BOT_RULES", "shadow"),
 ];
@@ -121,7 +125,7 @@ fn hold(chaos: &Chaos, time: Duration, stop: &Stop, folder: &Path) -> anyhow::Re
     fleet.heal()?;
     let mut ledger = ledger.into_inner().expect("nothing panics while holding it");
     ledger.faults.append(&mut fleet.faults);
-    ledger.facts = Some(facts(&mut fleet, &ledger)?);
+    ledger.facts = Some(facts(&mut fleet, &ledger, stop)?);
     drop(fleet);
     ledger.audit(interruptible(&blows, chaos.common.pairs, chaos.visitors), book.late());
 
@@ -318,45 +322,34 @@ fn summary(blows: &[Value], strikes: usize, took: Duration) -> String {
     text
 }
 
-/// What analytics has stored, once it has all: it is asked to end, and its file is read.
-fn facts(fleet: &mut Fleet<'_>, ledger: &Ledger) -> anyhow::Result<Facts> {
+/// What analytics says by its API, once it has all.
+fn facts(fleet: &mut Fleet<'_>, ledger: &Ledger, stop: &Stop) -> anyhow::Result<Facts> {
     // Edges and workers first, so that they have told all they know; analytics stores what is in the stream.
     fleet.end(Role::Edge);
     fleet.end(Role::Worker);
     let (since, wanted) = (Instant::now(), Facts { accepted: ledger.accepted, done: ledger.ended });
-    let database = fleet.database();
-    let copy = database.with_extension("copy");
     loop {
         thread::sleep(Duration::from_secs(2));
-        // A copy, because the file is locked; one that was taken in mid-write is repaired by redb as after a kill.
-        fs::copy(&database, &copy)?;
-        if read(&copy).is_ok_and(|facts| facts == wanted) {
-            break;
-        }
-        if since.elapsed() > FACTS_WITHIN {
-            break;
+        let told = ask(fleet, stop)?;
+        if told == wanted || since.elapsed() > FACTS_WITHIN {
+            return Ok(told);
         }
         fleet.step()?;
     }
-    fleet.end(Role::Analytics);
-    read(&database)
 }
 
-fn read(file: &Path) -> anyhow::Result<Facts> {
-    const TOTALS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("totals");
-    let database = redb::Database::open(file)?;
-    let totals = database.begin_read()?.open_table(TOTALS)?;
-    let mut facts = Facts::default();
-    for row in totals.iter()? {
-        let (_, row) = row?;
-        let row: Value = serde_json::from_slice(row.value())?;
-        let tally = &row["tally"];
-        let count = |name: &str| tally[name].as_u64().unwrap_or(0);
-        facts.accepted += count("messages");
-        facts.done += count("ended") + count("cancelled");
-        facts.done += tally["failed"].as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum::<u64>();
-    }
-    Ok(facts)
+fn ask(fleet: &Fleet<'_>, stop: &Stop) -> anyhow::Result<Facts> {
+    let mut analytics = Connection::open(fleet.analytics().context("it runs")?, stop)?;
+    let request = format!(
+        "GET /api/v1/analytics/summary?range=30d HTTP/1.1\r\nHost: localhost\r\n\
+         Authorization: Bearer {ADMIN_TOKEN}\r\n\r\n"
+    );
+    let status = analytics.send(request.as_bytes())?;
+    ensure!(status == 200, "analytics answered {status}");
+    let summary: Value = serde_json::from_slice(&analytics.rest()?)?;
+    let count = |name: &str| summary[name].as_u64().unwrap_or(0);
+    let failed = summary["failed"].as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64());
+    Ok(Facts { accepted: count("messages"), done: count("ended") + count("cancelled") + failed.sum::<u64>() })
 }
 
 /// Gives a run a folder for its files, which stays unless it is temporary and all went well.

@@ -157,9 +157,9 @@ impl<'a> Fleet<'a> {
         self.members.iter().filter(|member| member.role == Role::Edge).map(|member| member.address).collect()
     }
 
-    /// Where analytics keeps its figures.
-    pub(crate) fn database(&self) -> PathBuf {
-        self.folder.join("analytics.redb")
+    /// Where analytics is asked.
+    pub(crate) fn analytics(&self) -> Option<SocketAddr> {
+        self.members.iter().find(|member| member.role == Role::Analytics).map(|member| member.address)
     }
 
     pub(crate) fn all_ready(&self) -> bool {
@@ -318,7 +318,7 @@ impl<'a> Fleet<'a> {
                 let mut command = self.frontdesk.command(&[role.name()]);
                 command.envs(member.settings.iter().map(|(name, value)| (name, value)));
                 command.env("API_PORT", &port).env("WORKER_ADDR", &address).env("ANALYTICS_ADDR", &address);
-                command.env("ANALYTICS_DB_PATH", self.database());
+                command.env("ANALYTICS_DB_PATH", self.folder.join("analytics.redb"));
                 command
             }
         };

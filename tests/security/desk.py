@@ -118,7 +118,7 @@ class Desk:
         self.started, self.n8n, self.spread_over = [], None, None
         # Why the check that needs it can't be run.
         self.no_schemathesis = None
-        self.secrets = {name: f"{name.lower()}-{secrets.token_hex(24)}" for name in ("JWT_SECRET_KEY", "SESSION_SECRET_KEY", "N8N_API_KEY")}
+        self.secrets = {name: f"{name.lower()}-{secrets.token_hex(24)}" for name in ("JWT_SECRET_KEY", "SESSION_SECRET_KEY", "N8N_API_KEY", "ADMIN_TOKEN")}
         self.secrets["METRICS_TOKEN"] = f"metrics-{secrets.token_hex(16)}"
         self.passwords = {role: f"{role}-{secrets.token_hex(16)}" for role in ("edge", "worker", "analytics", "admin")}
         if base:
@@ -147,8 +147,8 @@ class Desk:
             **settings,
         }
         # Each role gets only the secrets that it needs, as SECURITY.md asks.
-        mine = {"edge": ["JWT_SECRET_KEY"], "worker": ["SESSION_SECRET_KEY", "N8N_API_KEY"], "analytics": []}
-        for secret in mine.get(role, ["JWT_SECRET_KEY", "SESSION_SECRET_KEY", "N8N_API_KEY"]):
+        mine = {"edge": ["JWT_SECRET_KEY"], "worker": ["SESSION_SECRET_KEY", "N8N_API_KEY"], "analytics": ["ADMIN_TOKEN"]}
+        for secret in mine.get(role, ["JWT_SECRET_KEY", "SESSION_SECRET_KEY", "N8N_API_KEY", "ADMIN_TOKEN"]):
             all_settings.setdefault(secret, self.secrets[secret])
         command = [self.binary] + ([role] if role else [])
         return self.launch(role or "all-in-one", command, all_settings)

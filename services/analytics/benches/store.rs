@@ -7,11 +7,12 @@ use std::{
     cmp::Reverse,
     collections::BinaryHeap,
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
 use analytics::{
-    Store,
+    Expiry, Store,
     query::{Bucket, Filter, Metric, Range},
 };
 use protocol::{
@@ -182,6 +183,7 @@ fn run(sessions: i64, path: &Path) {
     let store = Store::open(path).expect("it was closed");
     println!("open, all checksums compared: {:?}", began.elapsed());
     ask(&store, now);
+    care(&store, now);
     println!("memory at most: {} MB", peak_kb() / 1_000);
 }
 
@@ -245,6 +247,54 @@ fn ask(store: &Store, now: Millis) {
     for row in &some {
         measure("one session", || drop(store.session(&row.site, &row.id)));
     }
+}
+
+/// What looks after the file: copies, the clean-up of half of all sessions, and what writes notice of that.
+fn care(store: &Store, now: Millis) {
+    let seconds = |began: Instant| began.elapsed().as_secs_f64();
+    let began = Instant::now();
+    let live = store.live_bytes().expect("it is open");
+    println!("counting the live bytes, {} MB: {:.2} s", live / 1_000_000, seconds(began));
+    let began = Instant::now();
+    let copied = store.copy().expect("there is room");
+    println!("a copy of {} MB, with its SHA-256: {:.1} s", copied.bytes / 1_000_000, seconds(began));
+    drop(copied);
+
+    let (mut expiry, mut steps, mut removed) = (Expiry::of(Millis(now.0 - DAYS * DAY_MS / 2)), Vec::new(), 0);
+    let (done, mut writes) = (AtomicBool::new(false), Vec::new());
+    std::thread::scope(|threads| {
+        let writer = threads.spawn(|| {
+            let (mut source, mut times) = (Source::new(100_000, now), Vec::new());
+            while !done.load(Ordering::Acquire) {
+                let batch = source.batch();
+                let began = Instant::now();
+                store.apply_at(&batch, now).expect("there is room");
+                times.push(began.elapsed());
+            }
+            times
+        });
+        let mut most = 16;
+        while !expiry.is_over() && steps.len() < 5_000 {
+            let began = Instant::now();
+            removed += store.expire(&mut expiry, most).expect("it is open");
+            let took = began.elapsed();
+            steps.push(took);
+            // As the process does it; but a step here also waits for a batch before it.
+            most = if took > Duration::from_millis(25) { (most / 2).max(1) } else { (most * 2).min(1_000) };
+        }
+        done.store(true, Ordering::Release);
+        writes = writer.join().expect("it does not panic");
+    });
+    for (what, mut times) in [("a step of the clean-up", steps), ("a batch meanwhile", writes)] {
+        times.sort();
+        let at = |percent: usize| times.get((times.len().max(1) - 1) * percent / 100).copied().unwrap_or_default();
+        println!("{what}, {} of them: p50 {:?}, p99 {:?}, max {:?}", times.len(), at(50), at(99), at(100));
+    }
+    println!("{removed} sessions removed");
+    let rewritten = store.rewrite().expect("there is room");
+    let (before, after) = (rewritten.bytes_before / 1_000_000, rewritten.bytes_after / 1_000_000);
+    let speed = rewritten.rows * 1_000 / rewritten.took_ms.max(1);
+    println!("a rewrite, {before} to {after} MB: {} ms, {speed} rows/s", rewritten.took_ms);
 }
 
 /// The first time, with what redb kept in memory of the questions before, and the median of 21.

@@ -118,7 +118,7 @@ const REFUSALS: [(&str, f64); 6] = [
 ];
 
 /// What the programs of the night meet, in a minute.
-const FLOODED: [(&str, f64); 3] = [("limit_ip_minute", 240.0), ("limit_create_minute", 90.0), ("bot_refuse", 35.0)];
+const FLOODED: [(&str, f64); 3] = [("limit_ip_minute", 70.0), ("limit_create_minute", 25.0), ("bot_refuse", 12.0)];
 
 impl Demo {
     /// Fills an empty store up to now, and marks it first: what broke off in the middle is no real data either.
@@ -297,7 +297,7 @@ impl Shop<'_> {
         };
         self.tell(session, over, kind);
         if !cancelled && self.dice.random_bool(0.13) {
-            let pleased = self.dice.random_bool(if trouble.slower > 1.0 { 0.45 } else { 0.83 });
+            let pleased = self.dice.random_bool(if trouble.slower > 1.5 { 0.45 } else { 0.83 });
             let rating = if pleased { Rating::Up } else { Rating::Down };
             let at = Millis(over.0 + self.spread(6_000.0, 0.7));
             self.tell(session, at, FactKind::ReplyRated { message_id, rating });
@@ -432,7 +432,9 @@ mod tests {
         // Those of the last minute may still run.
         assert!(ended + failed <= messages && ended + failed + 20 > messages, "{ended} {failed} {messages}");
         assert!(failed > messages / 100 && failed < messages / 10, "{failed}");
-        assert!(rated > ended / 20 && pushed > 10, "{rated} {pushed}");
+        let not_helpful = |fact: &&Fact| matches!(fact.kind, FactKind::ReplyRated { rating: Rating::Down, .. });
+        let down = facts.iter().filter(not_helpful).count();
+        assert!(rated > ended / 20 && pushed > 10 && down > rated / 10 && down < rated / 4, "{rated} {down} {pushed}");
         assert!(by_night * 5 < by_day, "{by_night} {by_day}");
 
         let afternoon = |fact: &&Fact| {

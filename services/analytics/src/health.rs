@@ -5,14 +5,19 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bus::Bus;
 use runtime::ops::Ready;
 
-/// How analytics is. Made by who starts [`run`](crate::run()), so that it can be asked before, beside and after.
-/// Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Health(Arc<Mutex<Result<(), &'static str>>>);
+use crate::Store;
+
+/// How analytics is, and its store while that is open. Made by who starts [`run`](crate::run()), so that it can be asked
+/// before, beside and after. Cheap to clone.
+#[derive(Clone)]
+pub struct Health {
+    state: Arc<Mutex<Result<(), &'static str>>>,
+    store: Arc<Mutex<Option<Arc<Store>>>>,
+}
 
 impl Default for Health {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Err("analytics is starting"))))
+        Self { state: Arc::new(Mutex::new(Err("analytics is starting"))), store: Arc::default() }
     }
 }
 
@@ -31,11 +36,20 @@ impl Health {
         })
     }
 
+    /// The store; none before it is open and after the stop.
+    pub(crate) fn store(&self) -> Option<Arc<Store>> {
+        self.store.lock().expect("nothing panics while holding it").clone()
+    }
+
+    pub(crate) fn set_store(&self, store: Option<Arc<Store>>) {
+        *self.store.lock().expect("nothing panics while holding it") = store;
+    }
+
     pub(crate) fn set(&self, state: Result<(), &'static str>) {
         *self.state() = state;
     }
 
     fn state(&self) -> MutexGuard<'_, Result<(), &'static str>> {
-        self.0.lock().expect("nothing panics while holding it")
+        self.state.lock().expect("nothing panics while holding it")
     }
 }

@@ -3,10 +3,15 @@
 //! - [`run`]: the door; `record`: out of the bus, into the store; `limits`: what edges count, kept for when they restart.
 //! - `query`: what can be asked, and the forms of the answers.
 //! - `store`: the database, the only folder that knows redb: what is stored, and how a fact changes it.
+//! - `care`: retention, and the file's size.
+//! - [`serve`]: the API and the dashboard, beside health and metrics.
+//! - `report`: the figures of `frontdesk analytics report`.
 //! - `health`: whether it works now.
 //! - [`demo`]: made-up data.
 //! - `config`, `metrics`: settings and figures.
 
+mod api;
+mod care;
 mod config;
 pub mod demo;
 mod health;
@@ -14,6 +19,7 @@ mod limits;
 mod metrics;
 pub mod query;
 mod record;
+mod report;
 mod store;
 
 use std::{sync::Arc, time::Duration};
@@ -23,9 +29,13 @@ use runtime::metrics::Metrics as Process;
 use tokio::{task, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-pub use config::Config;
+pub use api::{Overview, Series, serve};
+pub use config::{Config, DEFAULT_ADDR, DEFAULT_DB, SettingsError, SiteTokens};
 pub use health::Health;
-pub use store::{Error, Outcome, Store};
+pub use report::{Asked, Report, ReportError};
+#[doc(hidden)]
+pub use store::Expiry;
+pub use store::{Checked, Copied, Erased, Error, Outcome, Rewritten, Store, check, digest_in, sidecar};
 
 /// A sign of life for the edges.
 const ANNOUNCE: Duration = Duration::from_secs(1);
@@ -39,6 +49,7 @@ pub async fn run(
     process: &Process,
     stop: CancellationToken,
 ) -> Result<(), Error> {
+    let retention = config.retention();
     let metrics = metrics::LimitMetrics::new(process);
     let max_keys = config.limits_max_keys();
     // Before the file is open, which may take a while: what edges count and ask meanwhile waits.
@@ -53,6 +64,7 @@ pub async fn run(
         None => Store::in_memory().inspect(|_| tracing::info!("storing facts in memory: they go with the process")),
     });
     let store = Arc::new(opened.await.unwrap_or(Err(Error::Panicked))?);
+    health.set_store(Some(Arc::clone(&store)));
     let mut limits = None;
     if let Some(keeper) = keeper {
         let store = Arc::clone(&store);
@@ -64,23 +76,34 @@ pub async fn run(
             limits.await;
         }
     };
-    tokio::join!(record(store, bus, health, process, &stop), limits);
+    tokio::join!(record(store, bus, health, process, retention, &stop), limits);
     Ok(())
 }
 
-async fn record(store: Arc<Store>, bus: Bus, health: &Health, process: &Process, stop: &CancellationToken) {
+async fn record(
+    store: Arc<Store>,
+    bus: Bus,
+    health: &Health,
+    process: &Process,
+    retention: Option<Duration>,
+    stop: &CancellationToken,
+) {
     let id = format!("{:016x}", rand::random::<u64>());
     let metrics = metrics::Metrics::new(process);
+    let caretaker = care::Caretaker { store: Arc::clone(&store), metrics: metrics.clone(), retention };
     let recorder = record::Recorder { store, bus: bus.clone(), health: health.clone(), metrics };
     health.set(Ok(()));
     tokio::select! {
         () = recorder.run(stop) => {}
         // Beside the recorder and not between its batches: a slow disk is not an absence.
         () = announce(&bus, &id) => {}
+        // Ends with the stop, when the recorder has still to store what is here.
+        () = async { caretaker.run(stop).await; std::future::pending().await } => {}
     }
     health.set(Err("analytics has stopped"));
+    health.set_store(None);
     // Closing writes to the disk as well.
-    task::spawn_blocking(move || drop(recorder)).await.ok();
+    task::spawn_blocking(move || drop((recorder, caretaker))).await.ok();
 }
 
 /// Never ends.
@@ -136,7 +159,7 @@ mod tests {
             until(|| health.check().is_err()).await;
             stop.cancel();
         };
-        tokio::join!(record(Arc::clone(&store), bus.clone(), &health, &process, &stop), story);
+        tokio::join!(record(Arc::clone(&store), bus.clone(), &health, &process, None, &stop), story);
 
         let left = bus.facts().next_batch(10).await;
         assert_eq!(left.facts.iter().map(|fact| &fact.id).collect::<Vec<_>>(), [&accepted(4).id], "the bus has it");
@@ -151,7 +174,7 @@ mod tests {
             bus.tell(accepted(n));
         }
         stop.cancel();
-        record(Arc::clone(&store), bus, &Health::default(), &Process::new(None), &stop).await;
+        record(Arc::clone(&store), bus, &Health::default(), &Process::new(None), None, &stop).await;
         assert_eq!(messages(&store), 2_500);
     }
 }

@@ -11,11 +11,17 @@ use protocol::Fact;
 
 use crate::store::{LeftOut, Outcome};
 
-/// See the module.
+/// See the module. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Metrics {
     facts: Family<Seen, Counter>,
     pub(crate) store_errors: Counter,
     batch_seconds: Histogram,
+    pub(crate) sessions_expired: Counter,
+    pub(crate) last_clean_up: Gauge,
+    pub(crate) rewrites: Counter,
+    pub(crate) rewrites_failed: Counter,
+    pub(crate) file_bytes: Gauge,
     left_out: Family<What, Counter>,
 }
 
@@ -39,6 +45,11 @@ impl Metrics {
             store_errors: Counter::default(),
             // From a disk that keeps its promises in a cache to one that is about to fail.
             batch_seconds: Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0]),
+            sessions_expired: Counter::default(),
+            last_clean_up: Gauge::default(),
+            rewrites: Counter::default(),
+            rewrites_failed: Counter::default(),
+            file_bytes: Gauge::default(),
             left_out: Family::default(),
         };
         // From the beginning, as 0: an alarm can't watch what isn't there.
@@ -76,6 +87,81 @@ impl Metrics {
             Unit::Seconds,
             self.batch_seconds.clone(),
         );
+        analytics.register("sessions_expired", "Sessions removed for their age", self.sessions_expired.clone());
+        analytics.register(
+            "last_clean_up",
+            "When old sessions were last looked for to the end, Unix seconds; 0: not yet, or they are kept",
+            self.last_clean_up.clone(),
+        );
+        analytics.register("rewrites", "Rewrites of the database by itself", self.rewrites.clone());
+        analytics.register("rewrites_failed", "Those that failed", self.rewrites_failed.clone());
+        analytics.register_with_unit("file", "The database on the disk", Unit::Bytes, self.file_bytes.clone());
+    }
+}
+
+/// Those of the API.
+pub(crate) struct ApiMetrics {
+    pub(crate) requests: Family<Asked, Counter>,
+    sign_ins: Family<Reason, Counter>,
+    refused: Family<Reason, Counter>,
+    pub(crate) panics: Counter,
+}
+
+/// One kind of answered request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Asked {
+    /// The route's template, or `none`.
+    pub(crate) route: String,
+    pub(crate) method: &'static str,
+    pub(crate) status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+impl ApiMetrics {
+    pub(crate) fn new(process: &runtime::metrics::Metrics) -> Self {
+        let metrics = Self {
+            requests: Family::default(),
+            sign_ins: Family::default(),
+            refused: Family::default(),
+            panics: Counter::default(),
+        };
+        metrics.requests.get_or_create(&Asked { route: "none".to_owned(), method: "GET", status: 400 }).inc_by(0);
+        for reason in ["wrong", "limited"] {
+            metrics.sign_ins.get_or_create(&Reason { reason }).inc_by(0);
+        }
+        for reason in ["reads", "streams"] {
+            metrics.refused.get_or_create(&Reason { reason }).inc_by(0);
+        }
+        process.register(|registry| {
+            let api = registry.sub_registry_with_prefix("analytics_api");
+            api.register("requests", "Requests by route and status", metrics.requests.clone());
+            api.register(
+                "sign_ins_refused",
+                "Tokens that were wrong, or of an address that had tried too often",
+                metrics.sign_ins.clone(),
+            );
+            api.register(
+                "overloaded",
+                "Requests that found no place: among reads of the database, or among files that are sent",
+                metrics.refused.clone(),
+            );
+            api.register("panics", "Requests and reads that ended in a panic", metrics.panics.clone());
+        });
+        metrics
+    }
+
+    /// A token did not count.
+    pub(crate) fn refused_sign_in(&self, reason: &'static str) {
+        self.sign_ins.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// No place among these.
+    pub(crate) fn full(&self, reason: &'static str) {
+        self.refused.get_or_create(&Reason { reason }).inc();
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use protocol::{BotClass, Device, MessageId, Millis, SessionId, SiteId};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// From a moment to another, which is not in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +15,27 @@ pub struct Range {
     pub until: Millis,
 }
 
+impl Range {
+    /// The words for ranges that end now, and how many minutes each is long.
+    pub(crate) const WORDS: [(&str, i64); 7] = [
+        ("15m", 15),
+        ("1h", 60),
+        ("24h", 24 * 60),
+        ("7d", 7 * 24 * 60),
+        ("30d", 30 * 24 * 60),
+        ("90d", 90 * 24 * 60),
+        ("365d", 365 * 24 * 60),
+    ];
+
+    /// The range of one of these words: `7d` are the last seven days.
+    pub(crate) fn of_word(word: &str, now: Millis) -> Option<Self> {
+        let (_, minutes) = Self::WORDS.iter().find(|(known, _)| *known == word)?;
+        Some(Self { from: Millis(now.0.saturating_sub(minutes * 60_000).max(0)), until: now })
+    }
+}
+
 /// How long the steps of a series are. They begin at whole minutes, hours and days of UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Bucket {
     /// 60 s.
@@ -27,7 +47,7 @@ pub enum Bucket {
 }
 
 /// What a series is of. Counts are 0 where nothing happened; times are missing where nothing was measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
     /// Sessions by when they started.
@@ -61,7 +81,7 @@ pub enum Metric {
 }
 
 /// A site's, or all sites', figures in a range. The range is widened to whole minutes, hours or days, by its length.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Summary {
     /// Sessions that started.
     pub sessions: u64,
@@ -92,7 +112,7 @@ pub struct Summary {
 }
 
 /// What a histogram says, in ms, exact to a few per cent. `None` where nothing was measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Times {
     /// How many were measured.
     pub count: u64,
@@ -107,7 +127,7 @@ pub struct Times {
 }
 
 /// Series over one range, all with the same steps.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Timeseries {
     /// When each step begins, in Unix seconds, ascending, without holes.
     pub t: Vec<i64>,
@@ -116,14 +136,14 @@ pub struct Timeseries {
 }
 
 /// Messages by day of the week and hour.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BusyHours {
     /// Monday first, then the hour of the day, in the time zone that was asked for.
     pub messages: [[u64; 24]; 7],
 }
 
 /// On which pages of the shop sessions began.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Pages {
     /// The most frequent first.
     pub pages: Vec<PageCount>,
@@ -132,7 +152,7 @@ pub struct Pages {
 }
 
 /// One page.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PageCount {
     /// Its path.
     pub path: String,
@@ -181,27 +201,33 @@ pub struct Place {
 }
 
 /// What is known of one session.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SessionRow {
     /// Which.
+    #[schema(value_type = String)]
     pub id: SessionId,
     /// Whose.
+    #[schema(value_type = String)]
     pub site: SiteId,
     /// When it began, Unix ms.
+    #[schema(value_type = i64)]
     pub started: Millis,
     /// When something last happened in it, Unix ms.
+    #[schema(value_type = i64)]
     pub last_seen: Millis,
     /// The path of the shop's page on which it began.
     pub page_path: Option<String>,
     /// The browser's language.
     pub locale: Option<String>,
     /// The browser's device.
+    #[schema(value_type = Option<String>)]
     pub device: Option<Device>,
     /// ISO 3166-1 alpha-2.
     pub country: Option<String>,
     /// Whether a customer was signed in.
     pub identified: bool,
     /// How much spoke for a program.
+    #[schema(value_type = Option<String>)]
     pub bot: Option<BotClass>,
     /// Messages accepted.
     pub messages: u64,
@@ -226,15 +252,17 @@ pub struct SessionRow {
 }
 
 /// One thing that happened in a session, for its timeline.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Happening {
     /// When, Unix ms.
+    #[schema(value_type = i64)]
     pub at: Millis,
     /// The fact's kind: `session_started`, `message_accepted`, `reply_ended`, `reply_failed`, `message_pushed`,
     /// `reply_rated`.
     pub kind: String,
     /// Of which message.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub message_id: Option<MessageId>,
     /// The failure's code, `stop` or `cancelled`, or the rating.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -254,7 +282,7 @@ pub struct Happening {
 }
 
 /// One session with all that is kept of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SessionDetail {
     /// The row.
     #[serde(flatten)]

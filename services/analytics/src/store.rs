@@ -1,8 +1,11 @@
 //! Where facts become rows and figures: the only folder that knows redb.
 //!
-//! - `tables`: the tables of the file and their keys; `bytes`, `row`, `figures`, `histogram`: what stands in them.
+//! - `tables`: the tables of the file and their keys; `bytes`, `row`, `timeline`, `figures`, `histogram`: what
+//!   stands in them.
 //! - `apply`: a batch of facts; `forget`: what goes by its age; `migrate`: files of older forms.
 //! - `ask`, `list`: questions; `limits`: what edges counted against limits.
+//! - `care`: what goes on request or by its age; `copy`: a copy to keep, or in the place of the file; `check`: whether one
+//!   is sound.
 //!
 //! # Promises
 //! - [`Store::apply`] is one transaction: all of a batch is on the disk when it returns, or nothing is.
@@ -22,6 +25,9 @@
 mod apply;
 mod ask;
 mod bytes;
+mod care;
+mod check;
+mod copy;
 mod figures;
 mod forget;
 mod histogram;
@@ -34,6 +40,7 @@ mod row;
 mod tables;
 #[cfg(test)]
 pub(crate) mod tests;
+mod timeline;
 
 use std::{
     path::{Path, PathBuf},
@@ -51,6 +58,10 @@ use crate::query::{
     Bucket, BusyHours, Filter, Metric, Pages, Place, Range, SessionDetail, SessionPage, Summary, Timeseries,
 };
 pub(crate) use apply::LeftOut;
+pub use care::{Erased, Expiry};
+pub use check::{Checked, check, digest_in, sidecar};
+pub use copy::{Copied, Rewritten};
+pub(crate) use forget::{HOURS_KEPT, MINUTES_KEPT};
 use tables::{DEMO_KEY, META, MIGRATING_KEY, SCHEMA, SCHEMA_KEY, SITES, each_table};
 
 /// How long a fact that comes again is recognised. Over NATS one comes again half a minute after a lost
@@ -108,6 +119,26 @@ pub enum Error {
     /// A bug, here or in redb.
     #[error("the database panicked")]
     Panicked,
+    /// A file beside the database, or its folder.
+    #[error("can't read or write: {0}")]
+    Io(#[from] std::io::Error),
+    /// Too little for a copy; the database is as it was.
+    #[error("no room for a copy in {}: about {} MiB are needed", folder.display(), bytes.div_ceil(1 << 20))]
+    NoRoom {
+        /// Where.
+        folder: PathBuf,
+        /// About how many.
+        bytes: u64,
+    },
+    /// One at a time.
+    #[error("another copy of the database is being made")]
+    Copying,
+    /// The process stops before a copy was done.
+    #[error("stopped before the copy was done")]
+    Stopping,
+    /// What [`check()`] found.
+    #[error("{0}")]
+    Unsound(String),
 }
 
 macro_rules! from_redb {
@@ -119,7 +150,7 @@ macro_rules! from_redb {
         }
     )*};
 }
-from_redb!(DatabaseError TransactionError TableError StorageError CommitError SetDurabilityError);
+from_redb!(DatabaseError TransactionError TableError StorageError CommitError SetDurabilityError CursorError);
 
 /// What became of one fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,15 +181,17 @@ pub struct Store {
     /// can't be opened a second time under them.
     database: Mutex<Option<Arc<Database>>>,
     remembered: Duration,
+    copies: copy::Copies,
     left_out: Mutex<LeftOut>,
 }
 
 impl Store {
     /// Opens the file, or makes it.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let path = path.to_owned();
-        check(&path)?;
-        Self::opened_by(REMEMBERED, move || open(&path))
+        check_file(path)?;
+        let file = path.to_owned();
+        let store = Self::opened_by(REMEMBERED, move || open(&file))?;
+        Ok(Self { copies: copy::Copies::of(path), ..store })
     }
 
     /// A database that is gone with the process. A failure also empties it, but memory doesn't fail.
@@ -174,7 +207,13 @@ impl Store {
         remembered: Duration,
         open: impl Fn() -> Result<Database, Error> + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let store = Self { open: Box::new(open), database: Mutex::default(), remembered, left_out: Mutex::default() };
+        let store = Self {
+            open: Box::new(open),
+            database: Mutex::default(),
+            remembered,
+            left_out: Mutex::default(),
+            copies: copy::Copies::default(),
+        };
         store.database()?;
         Ok(store)
     }
@@ -188,6 +227,7 @@ impl Store {
     /// The same as if it were `now`: for generated data, and tests.
     #[doc(hidden)]
     pub fn apply_at(&self, facts: &[Fact], now: Millis) -> Result<Vec<Outcome>, Error> {
+        let _not_rewritten_meanwhile = self.writing();
         let applied = apply::apply(&*self.database()?, facts, now, self.remembered);
         let (outcomes, left_out) = applied.inspect_err(|_| self.close())?;
         let mut all = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
@@ -286,6 +326,7 @@ impl Store {
 
     /// Changes something in one transaction that is on the disk when this returns.
     fn write<T>(&self, change: impl FnOnce(&WriteTransaction) -> Result<T, Error>) -> Result<T, Error> {
+        let _not_rewritten_meanwhile = self.writing();
         let database = self.database()?;
         let write = || {
             let transaction = begin(&database)?;
@@ -334,7 +375,7 @@ fn open(path: &Path) -> Result<Database, Error> {
 
 /// Compares the whole file with its checksums: redb itself looks at them only after a crash, and believes, or panics at,
 /// what it reads later.
-fn check(path: &Path) -> Result<(), Error> {
+fn check_file(path: &Path) -> Result<(), Error> {
     let damaged = |cause: String| Error::Damaged { path: path.to_owned(), cause };
     if !path.try_exists().unwrap_or(true) {
         return Ok(());

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
 use std::{
+    ffi::OsStr,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -10,10 +11,11 @@ use std::{
 
 use analytics::{Config, Error, Health, Store, query::Range};
 use bus::{Bus, testing::NatsServer};
+use clap::Parser as _;
 use protocol::{
     Charges, Count, CountsAsk, Fact, FactKind, FinishReason, Key, MessageId, Millis, SessionId, SiteId, Tier, Visit,
 };
-use runtime::metrics::Metrics;
+use runtime::{http::Counts, metrics::Metrics};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -62,6 +64,19 @@ impl Deployment {
     }
 }
 
+#[derive(clap::Parser)]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+}
+
+/// Settings as the command line would make them.
+fn config(file: &Path) -> Config {
+    // The sessions of these stories are older than any retention.
+    let args = ["analytics", "--analytics-retention-days", "0", "--analytics-db-path"].map(OsStr::new);
+    Cli::parse_from(args.into_iter().chain([file.as_os_str()])).config
+}
+
 /// Makes two tests of one story.
 macro_rules! story {
     ($(#[doc = $doc:literal])* $name:ident, $story:expr) => {
@@ -100,8 +115,16 @@ impl Analytics {
         let addr = listener.local_addr().unwrap();
         let (metrics, health, stop, tasks) =
             (Metrics::new(None), Health::default(), CancellationToken::new(), TaskTracker::new());
-        tasks.spawn(runtime::ops::run(listener, metrics.clone(), health.ready(bus), stop.clone()));
-        let config = config(file, addr);
+        let config = config(file);
+        tasks.spawn(analytics::serve(
+            listener,
+            config.clone(),
+            health.clone(),
+            health.ready(bus),
+            metrics.clone(),
+            Counts::default(),
+            stop.clone(),
+        ));
         let ended = tasks.spawn({
             let (bus, stop) = (bus.clone(), stop.clone());
             async move { analytics::run(config, bus, &health, &metrics, stop).await }
@@ -139,10 +162,6 @@ impl Analytics {
         self.tasks.wait().await;
         self.ended.await.unwrap().unwrap();
     }
-}
-
-fn config(file: &Path, analytics_addr: SocketAddr) -> Config {
-    Config { analytics_db_path: Some(file.to_owned()), analytics_addr, analytics_limits_max_keys: 1_000 }
 }
 
 fn site() -> SiteId {
@@ -273,7 +292,7 @@ story!(
 async fn a_file_in_use_stops_the_start() {
     let d = Deployment::local().await;
     let _other = Store::open(&d.file()).unwrap();
-    let config = config(&d.file(), SocketAddr::from(([127, 0, 0, 1], 0)));
+    let config = config(&d.file());
     let health = Health::default();
     let refused =
         analytics::run(config, d.analytics.clone(), &health, &Metrics::new(None), CancellationToken::new()).await;

@@ -29,7 +29,7 @@ pub(crate) enum Command {
     Edge(Box<EdgeRole>),
     /// Call n8n for them. Start as many as you like.
     Worker(Box<WorkerRole>),
-    /// Record what happened. One.
+    /// Record what happened. One. With a command of its own: look after what was recorded.
     Analytics(Box<AnalyticsRole>),
     /// Make the streams and consumers in NATS that the roles need; can be repeated.
     NatsSetup(Box<NatsSetup>),
@@ -70,13 +70,99 @@ pub(crate) struct WorkerRole {
 }
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct AnalyticsRole {
+    #[command(subcommand)]
+    pub(crate) command: Option<AnalyticsCommand>,
     #[command(flatten)]
     pub(crate) analytics: analytics::Config,
     #[command(flatten)]
     pub(crate) ops: Ops,
     #[command(flatten)]
     pub(crate) over: OverNats,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum AnalyticsCommand {
+    /// Copy the database into a file, while analytics runs or when it doesn't. The copy is checked, and its SHA-256 is
+    /// written beside it.
+    Backup(Backup),
+    /// Check a database or a copy of one: checksums, form, every row. Exit code 0 if it is sound.
+    Check(Check),
+    /// Show the figures in the terminal: a table, and sparklines of what happened when.
+    Report(Report),
+    /// Fill an empty database with made-up data, to see the dashboard at work. To begin anew, delete the file.
+    Demo(Demo),
+}
+
+#[derive(Args)]
+pub(crate) struct Backup {
+    /// Where the copy goes; its SHA-256 goes to FILE.sha256.
+    pub(crate) file: std::path::PathBuf,
+    /// Replace a file that is already there.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Ask the analytics that runs here, such as `https://analytics.example:8002`. Default: the database itself, or if
+    /// analytics runs, that at ANALYTICS_ADDR.
+    #[arg(long)]
+    pub(crate) url: Option<String>,
+    /// What a running analytics asks for.
+    #[arg(long, env = "ADMIN_TOKEN", hide_env_values = true, value_parser = secret::Hidden(secret::any))]
+    pub(crate) admin_token: Option<Secret>,
+    /// Analytics' address.
+    #[arg(long, env = "ANALYTICS_ADDR", default_value_t = analytics::DEFAULT_ADDR)]
+    pub(crate) analytics_addr: std::net::SocketAddr,
+    /// The database file. Default: frontdesk-analytics.redb in the current folder.
+    #[arg(long, env = "ANALYTICS_DB_PATH")]
+    pub(crate) analytics_db_path: Option<std::path::PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Check {
+    /// What to check. It is not changed.
+    pub(crate) file: std::path::PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Report {
+    /// The time until now: 15m, 1h, 24h, 7d, 30d, 90d or 365d.
+    #[arg(long, default_value = "7d")]
+    pub(crate) range: String,
+    /// One site. Default: all of them.
+    #[arg(long)]
+    pub(crate) site: Option<String>,
+    /// For scripts: summary, series and pages as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Ask the analytics that runs here, such as `https://analytics.example:8002`. Default: the database itself, or if
+    /// analytics runs, that at ANALYTICS_ADDR.
+    #[arg(long)]
+    pub(crate) url: Option<String>,
+    /// What a running analytics asks for. The token of a site does as well, for that site.
+    #[arg(long, env = "ADMIN_TOKEN", hide_env_values = true, value_parser = secret::Hidden(secret::any))]
+    pub(crate) admin_token: Option<Secret>,
+    /// Analytics' address.
+    #[arg(long, env = "ANALYTICS_ADDR", default_value_t = analytics::DEFAULT_ADDR)]
+    pub(crate) analytics_addr: std::net::SocketAddr,
+    /// The database file. Default: frontdesk-analytics.redb in the current folder.
+    #[arg(long, env = "ANALYTICS_DB_PATH")]
+    pub(crate) analytics_db_path: Option<std::path::PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Demo {
+    /// How many days, today among them.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=400))]
+    pub(crate) days: u32,
+    /// How many shops.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub(crate) sites: u32,
+    /// The same seed makes the same data.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// The database file. Default: frontdesk-analytics.redb in the current folder.
+    #[arg(long, env = "ANALYTICS_DB_PATH")]
+    pub(crate) analytics_db_path: Option<std::path::PathBuf>,
 }
 
 #[derive(Args)]

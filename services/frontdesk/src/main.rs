@@ -1,11 +1,14 @@
 //! The executable: every role of Frontdesk.
 
+mod backup;
 mod cli;
+mod demo;
+mod report;
 mod roles;
 
 use std::process::ExitCode;
 
-use cli::{Cli, Command};
+use cli::{AnalyticsCommand, Cli, Command};
 
 fn main() -> ExitCode {
     let cli = Cli::read();
@@ -31,7 +34,13 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             None => Box::pin(roles::all_in_one(*cli.all)).await,
             Some(Command::Edge(role)) => roles::edge(*role).await,
             Some(Command::Worker(role)) => roles::worker(*role).await,
-            Some(Command::Analytics(role)) => roles::analytics(*role).await,
+            Some(Command::Analytics(mut role)) => match role.command.take() {
+                None => roles::analytics(*role).await,
+                Some(AnalyticsCommand::Backup(backup)) => backup::backup(backup).await,
+                Some(AnalyticsCommand::Check(check)) => backup::check(&check),
+                Some(AnalyticsCommand::Demo(demo)) => demo::fill(demo),
+                Some(AnalyticsCommand::Report(asked)) => report::report(asked).await,
+            },
             Some(Command::NatsSetup(setup)) => roles::nats_setup(*setup).await,
             Some(Command::Keys(which)) => {
                 roles::keys(&which);

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use bus::Bus;
-use runtime::{Secret, metrics::Metrics, ops::Ready, stop};
+use runtime::{Secret, http::Counts, metrics::Metrics, ops::Ready, stop};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -32,6 +32,7 @@ pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
         tracing::info!("made throw-away secrets for {}: sessions end with this process", made.join(" and "));
     }
     settings.edge.check()?;
+    settings.analytics.check()?;
     long_enough(&settings.bus, &settings.worker)?;
     remembers_ends(&settings.bus, &settings.edge)?;
     let (edge, session) = (&settings.edge, settings.worker.session_secret_key.as_ref());
@@ -53,6 +54,7 @@ pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
     count_losses(&bus, &process);
     let listener = listen(settings.edge.address()).await?;
     let address = (settings.edge.listener.is_tls(), listener.local_addr()?);
+    let dashboard = open_dashboard(&mut settings.analytics).await?;
     let queue_timeout = settings.bus.queue_timeout;
 
     // There is no other edge to move to: replies are over, or ended as interrupted, while this one still shows them.
@@ -71,8 +73,18 @@ pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
         worker_done.cancel();
         result
     };
+    let (health, api_stop) = (analytics::Health::default(), CancellationToken::new());
+    if let Some(listener) = dashboard {
+        let (config, health, process) = (settings.analytics.clone(), health.clone(), process.clone());
+        let ready: Ready = Arc::new({
+            let health = health.clone();
+            move || health.check()
+        });
+        // The edge's listener is the one whose counts are shown.
+        let api = analytics::serve(listener, config, health, ready, process, Counts::default(), api_stop.clone());
+        tasks.spawn(api);
+    }
     let analytics = async {
-        let health = analytics::Health::default();
         let result = analytics::run(settings.analytics, bus.clone(), &health, &process, worker_done.clone()).await;
         signal.cancel();
         result
@@ -81,6 +93,7 @@ pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
     // Analytics is begun first: then it can be asked, and will answer, when the edge asks what limits counted before.
     let (analytics, edge, worker) = tokio::join!(biased; analytics, edge, worker);
     bus.close(FLUSH).await;
+    api_stop.cancel();
     if let Some(demo) = demo {
         demo.stop().await;
     }
@@ -128,12 +141,19 @@ pub(crate) async fn analytics(settings: AnalyticsRole) -> anyhow::Result<()> {
     let signal = stop::on_signal()?;
     let process = Metrics::new(settings.ops.metrics_token);
     let config = settings.analytics.on_disk();
+    config.check()?;
     let bus = connect(&settings.over, "analytics", &process).await?;
-    let (health, ops_stop) = (analytics::Health::default(), CancellationToken::new());
-    serve_ops(&tasks, config.analytics_addr, &process, health.ready(&bus), &ops_stop).await?;
+    let (health, api_stop) = (analytics::Health::default(), CancellationToken::new());
+    let listener = listen(config.analytics_addr).await?;
+    announce(false, listener.local_addr()?);
+    let (ready, counts) = (health.ready(&bus), Counts::default());
+    counts.register(&process);
+    let api =
+        analytics::serve(listener, config.clone(), health.clone(), ready, process.clone(), counts, api_stop.clone());
+    tasks.spawn(api);
     analytics::run(config, bus.clone(), &health, &process, signal.clone()).await?;
     bus.close(FLUSH).await;
-    ops_stop.cancel();
+    api_stop.cancel();
     signal.cancel();
     end(&tasks).await;
     Ok(())
@@ -172,6 +192,8 @@ pub(crate) fn keys(which: &Keys) {
     println!("SESSION_SECRET_KEY={}", Secret::generate().expose());
     println!("# What your webhook's Header Auth credential (X-API-Key) expects; workers and n8n need the same one.");
     println!("N8N_API_KEY={}", Secret::generate().expose());
+    println!("# Signs you in at the dashboard and the API of analytics, which show all that analytics knows.");
+    println!("ADMIN_TOKEN={}", Secret::generate().expose());
     println!(
         "# Only for customers who are signed in at the shop, see docs/identity; edges and the shop's server need it."
     );
@@ -200,7 +222,7 @@ pub(crate) async fn healthcheck(check: Healthcheck) -> anyhow::Result<()> {
 }
 
 /// A role that listens everywhere is asked on the loopback.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }
@@ -309,6 +331,37 @@ fn count_losses(bus: &Bus, process: &Metrics) {
     count("bus_unread", "Live messages for which a listener had no room", |lost| lost.unread);
     count("bus_outages", "Times that a connection to NATS was lost", |lost| lost.outages);
     count("bus_records_dropped", "Records that went for want of room, all-in-one", |lost| lost.records);
+}
+
+/// Where the dashboard of the all-in-one mode is served; nowhere when nobody could sign in. On the loopback there is a
+/// token in any case, because who tries things out should see it.
+async fn open_dashboard(settings: &mut analytics::Config) -> anyhow::Result<Option<TcpListener>> {
+    let wanted = settings.analytics_addr;
+    let made = (!settings.has_tokens() && wanted.ip().is_loopback()).then(Secret::generate);
+    if let Some(token) = &made {
+        settings.admin_token = Some(token.clone());
+    }
+    if !settings.has_tokens() {
+        tracing::info!("no dashboard: set ADMIN_TOKEN, which `frontdesk keys` makes, or leave ANALYTICS_ADDR out");
+        return Ok(None);
+    }
+    let listener = match TcpListener::bind(wanted).await {
+        // Nobody asked for this very port, and the chat matters more.
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && wanted == analytics::DEFAULT_ADDR => {
+            tracing::warn!("{wanted} is taken: the dashboard gets another port; ANALYTICS_ADDR chooses one");
+            listen(SocketAddr::new(wanted.ip(), 0)).await?
+        }
+        bound => bound.with_context(|| format!("ANALYTICS_ADDR: can't listen on {wanted}"))?,
+    };
+    let address = listener.local_addr()?;
+    match made {
+        Some(token) => tracing::info!(
+            "dashboard on http://{address}/, token for this run: {} (ADMIN_TOKEN sets a lasting one)",
+            token.expose()
+        ),
+        None => tracing::info!("dashboard on http://{address}/, sign in with ADMIN_TOKEN"),
+    }
+    Ok(Some(listener))
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -4,7 +4,16 @@
 use std::{collections::BTreeMap, path::Path, process::Command};
 
 /// `--help` is asked of each of these; the first is the all-in-one mode.
-const ROLES: [&[&str]; 7] = [&[], &["edge"], &["worker"], &["analytics"], &["nats-setup"], &["keys"], &["healthcheck"]];
+const ROLES: [&[&str]; 8] = [
+    &[],
+    &["edge"],
+    &["worker"],
+    &["analytics"],
+    &["analytics", "report"],
+    &["nats-setup"],
+    &["keys"],
+    &["healthcheck"],
+];
 
 /// What the Python predecessor read. Deployments of it move over with these.
 const PREDECESSOR: [&str; 9] = [

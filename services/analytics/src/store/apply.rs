@@ -5,19 +5,21 @@ use std::{
     time::Duration,
 };
 
-use protocol::{Fact, FactId, FactKind, FinishReason, Millis, Rating, SessionId, SiteId};
+use protocol::{Fact, FactId, FactKind, FinishReason, Millis, Rating, SessionId, SiteId, Visit};
 use redb::{Database, ReadableTable as _};
 
 use super::{
     Error, Outcome, begin,
     bytes::{Reader, Writer},
+    care::{ERASED_WAITS, rewrite_by},
     figures::{Figures, add, count_word},
     forget::{forget, kept_from, live_from, pages_kept_from},
-    row::{Known, MAX_PATH, Session, Word, began_ms, cut_text},
+    row::{Known, MAX_PATH, Session, began_ms, cut_text},
     tables::{
         ALL_SITES, Applied, BucketKey, EXPIRED_KEY, SPAN_DAYS, SessionKey, Span, Tables, bucket_key, customer_key,
         fact_key, id_key, live_key, page_key, session_key, session_of, step_at,
     },
+    timeline::Word,
 };
 use crate::query::Bucket;
 
@@ -31,6 +33,9 @@ const MAX_PAGES: u64 = 1_000;
 /// fact: it counts as now. So a wrong clock makes neither rows for centuries nor sessions that are live for ever.
 const OLDEST: Millis = Millis(1_577_836_800_000);
 const AHEAD_MS: i64 = 3_600_000;
+
+/// In the place of a page's path: the row of those that have none of their own.
+const OTHERS: &str = "";
 
 /// The form of the rows of pages.
 const PAGE_VERSION: u8 = 1;
@@ -74,7 +79,7 @@ pub(super) struct Batch<'a, 't> {
     sites: BTreeMap<SiteId, u32>,
     sessions: BTreeMap<SessionKey, Held>,
     figures: BTreeMap<BucketKey, Figures>,
-    pages: BTreeMap<Vec<u8>, u64>,
+    pages: BTreeMap<Vec<u8>, i64>,
     left_out: LeftOut,
 }
 
@@ -177,13 +182,25 @@ impl<'a, 't> Batch<'a, 't> {
                 self.count(site, began, |figures| add(&mut figures.counts.sessions, 1))?;
             }
         }
-        let mut word = Word::First;
+        let (mut word, mut gone, mut is_kept) = (Word::First, None, false);
         if let Some(held) = self.sessions.get_mut(&key) {
             match &mut held.now {
-                now if *kind == FactKind::SessionEnded => *now = None,
+                now if *kind == FactKind::SessionEnded => gone = now.take().and_then(|session| session.known.page_path),
                 Some(session) => word = session.apply(kind, at, acceptances),
                 None => {}
             }
+            is_kept = held.now.is_some();
+        }
+        // Of a session that is gone nothing is known, its page neither: it counts among the others. In whatever order
+        // that is told.
+        if let Some(path) = gone {
+            self.page(site, began, &path, -1);
+            self.page(site, began, OTHERS, 1);
+        }
+        if let FactKind::SessionStarted(Visit { page_path: Some(path), .. }) = kind
+            && !path.is_empty()
+        {
+            self.page(site, began, if is_kept { path } else { OTHERS }, 1);
         }
         self.left_out.happenings += u64::from(word == Word::LeftOut);
         self.sum(site, kind, at, began, acceptances, word)
@@ -228,9 +245,6 @@ impl<'a, 't> Batch<'a, 't> {
             FactKind::SessionStarted(visit) => {
                 if visit.customer.is_some() {
                     self.count(site, began, |figures| add(&mut figures.counts.identified, 1))?;
-                }
-                if let Some(path) = &visit.page_path {
-                    self.page(site, began, path, 1);
                 }
             }
             FactKind::MessageAccepted { .. } => {
@@ -319,18 +333,11 @@ impl<'a, 't> Batch<'a, 't> {
         Ok(())
     }
 
-    /// Counts sessions that began on a page.
-    pub(super) fn page(&mut self, site: u32, began: Millis, path: &str, sessions: u64) {
-        let path = cut_text(path, MAX_PATH);
-        if path.is_empty() {
-            return;
-        }
-        let day = step_at(Bucket::Day, began);
-        for site in [ALL_SITES, site] {
-            if day >= pages_kept_from(self.now) {
-                add(self.pages.entry(page_key(Span::Day, site, day, path)).or_default(), sessions);
-            }
-            add(self.pages.entry(page_key(Span::Days, site, day / SPAN_DAYS, path)).or_default(), sessions);
+    /// Counts sessions that began on a page, or on [`OTHERS`].
+    pub(super) fn page(&mut self, site: u32, began: Millis, path: &str, sessions: i64) {
+        for key in page_keys(site, began, path, self.now) {
+            let count = self.pages.entry(key).or_default();
+            *count = count.saturating_add(sessions);
         }
     }
 
@@ -344,11 +351,11 @@ impl<'a, 't> Batch<'a, 't> {
             tables.buckets.insert(&key, figures.write().as_slice())?;
         }
         // Of the four rows of a page, one says it.
-        let all_sites = page_key(Span::Day, ALL_SITES, 0, "");
-        for (key, count) in pages {
-            let has_row = write_page(tables, &key, count)?;
-            if !has_row && key[0] == Span::Day as u8 && key[..5] != all_sites[..5] {
-                add(&mut left_out.pages, count);
+        let all_sites = page_key(Span::Day, ALL_SITES, 0, OTHERS);
+        for (key, count) in pages.into_iter().filter(|(_, count)| *count != 0) {
+            let has_room = write_page(tables, &key, count)?;
+            if !has_room && key[0] == Span::Day as u8 && key[..5] != all_sites[..5] {
+                add(&mut left_out.pages, count.unsigned_abs());
             }
         }
         Ok(left_out)
@@ -369,7 +376,10 @@ pub(super) fn possible(at: Millis, now: Millis) -> Millis {
 
 fn write_session(tables: &mut Tables<'_>, key: &SessionKey, held: Held, now: Millis) -> Result<(), Error> {
     let Some(mut session) = held.now else {
-        return remove_session(tables, key, now).map(drop);
+        if remove_session(tables, key, now)? {
+            rewrite_by(&mut tables.meta, now.after(ERASED_WAITS))?;
+        }
+        return Ok(());
     };
     index(tables, key, held.before, Some(Indexed::of(&session.known)), now)?;
     tables.sessions.insert(key, session.write(session_of(key).began()).as_slice())?;
@@ -430,23 +440,51 @@ fn page_row(count: u64, rows: u64) -> Vec<u8> {
     row.done()
 }
 
-/// Whether the page has a row of its own.
-fn write_page(tables: &mut Tables<'_>, key: &[u8], more: u64) -> Result<bool, Error> {
+/// Counts a session among those on other pages: its own page may tell whose it was.
+pub(super) fn remove_page(
+    tables: &mut Tables<'_>,
+    site: u32,
+    began: Millis,
+    path: &str,
+    now: Millis,
+) -> Result<(), Error> {
+    for (path, sessions) in [(OTHERS, 1), (path, -1)] {
+        page_keys(site, began, path, now).try_for_each(|key| write_page(tables, &key, sessions).map(drop))?;
+    }
+    Ok(())
+}
+
+/// The rows that count a page, as far as they are kept.
+fn page_keys(site: u32, began: Millis, path: &str, now: Millis) -> impl Iterator<Item = Vec<u8>> {
+    let (day, path) = (step_at(Bucket::Day, began), cut_text(path, MAX_PATH));
+    let steps = [(Span::Day, day, pages_kept_from(now)), (Span::Days, day / SPAN_DAYS, 0)];
+    let steps = steps.into_iter().filter(|(_, step, kept_from)| step >= kept_from);
+    steps.flat_map(move |(span, step, _)| [ALL_SITES, site].map(|site| page_key(span, site, step, path)))
+}
+
+/// `false` for a page that gets no row of its own for want of room.
+fn write_page(tables: &mut Tables<'_>, key: &[u8], more: i64) -> Result<bool, Error> {
     let read = |tables: &Tables<'_>, key: &[u8]| tables.pages.get(key)?.map(|row| read_page(row.value())).transpose();
-    if let Some((mut count, rows)) = read(tables, key)? {
-        add(&mut count, more);
-        tables.pages.insert(key, page_row(count, rows).as_slice())?;
+    let (head, path) = key.split_at_checked(9).unwrap_or((key, &[]));
+    let is_page = !path.is_empty();
+    let count = if is_page { read(tables, key)?.map(|(count, _)| count) } else { None };
+    let left = count.map(|count| count.saturating_add_signed(more));
+    if let Some(left) = left.filter(|left| *left > 0) {
+        tables.pages.insert(key, page_row(left, 0).as_slice())?;
         return Ok(true);
     }
-    let head = key.get(..9).unwrap_or_default();
     let (mut other, mut rows) = read(tables, head)?.unwrap_or_default();
+    let is_new = is_page && left.is_none() && more > 0;
     let has_room = rows < MAX_PAGES;
-    if has_room {
+    if left.is_some() {
+        rows = rows.saturating_sub(1);
+        tables.pages.remove(key)?;
+    } else if is_new && has_room {
         rows += 1;
-        tables.pages.insert(key, page_row(more, 0).as_slice())?;
+        tables.pages.insert(key, page_row(more.unsigned_abs(), 0).as_slice())?;
     } else {
-        add(&mut other, more);
+        other = other.saturating_add_signed(more);
     }
     tables.pages.insert(head, page_row(other, rows).as_slice())?;
-    Ok(has_room)
+    Ok(!is_new || has_room)
 }

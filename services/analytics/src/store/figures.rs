@@ -203,6 +203,17 @@ mod tests {
         assert_eq!((summary.first_chunk_ms.count, summary.duration_ms.count), (8, 10));
     }
 
+    /// Whoever changes the form gives it another version, and reads the old one as well.
+    #[test]
+    fn the_form_of_a_row_is_frozen() {
+        let hex = some().write().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        assert_eq!(
+            hex,
+            "0164c801ac029003f403d804bc05a0068407010d71756575655f74696d656f75740301146c696d69745f73657373696f6e5f\
+             6d696e757465ffffffffffffffffff01014f0401830105"
+        );
+    }
+
     #[test]
     fn foreign_words_stay_few_and_short() {
         let mut words = BTreeMap::new();

@@ -10,7 +10,7 @@ use super::{
     row::{Known, Session, customer_hash},
     tables::{
         self, CUSTOMERS, SESSIONS, SITES, SessionKey, customer_key, session_key, session_of, session_of_customer,
-        session_place,
+        session_place, successor,
     },
 };
 use crate::query::{Filter, Place, Range, SessionDetail, SessionPage};
@@ -136,14 +136,3 @@ impl PartialEq for Newest {
 }
 
 impl Eq for Newest {}
-
-/// The next key.
-fn successor(mut key: SessionKey) -> SessionKey {
-    for byte in key.iter_mut().rev() {
-        *byte = byte.wrapping_add(1);
-        if *byte != 0 {
-            break;
-        }
-    }
-    key
-}

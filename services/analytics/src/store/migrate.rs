@@ -161,7 +161,7 @@ pub(super) fn sessions(database: &Database, now: Millis) -> Result<usize, Error>
         let mut batch = Batch::new(&mut tables, now)?;
         for (number, began, path, tally) in &figures {
             batch.count(*number, *began, |figures| tally.count(figures, 1))?;
-            if let Some(path) = path {
+            if let Some(path) = path.as_deref().filter(|path| !path.is_empty()) {
                 batch.page(*number, *began, path, 1);
             }
         }

@@ -279,12 +279,13 @@ fn the_most_frequent_pages_come_first() {
         let pages = store.pages(name.map(site).as_ref(), range(noon - days * DAY, noon + HOUR), limit).unwrap();
         assert_eq!(pages, expected, "{name:?} {days}");
     };
-    check(None, 0, 10, Pages { pages: vec![count("/page-0", 3), count("/page-1", 3)], other: 0 });
+    // One session on page 1 was ended by its visitor: its page isn't known any more.
+    check(None, 0, 10, Pages { pages: vec![count("/page-0", 3), count("/page-1", 2)], other: 1 });
     check(None, 0, 1, Pages { pages: vec![count("/page-0", 3)], other: 3 });
-    check(Some("shoes"), 400, 10, Pages { pages: vec![count("/page-0", 1), count("/page-1", 1)], other: 0 });
+    check(Some("shoes"), 400, 10, Pages { pages: vec![count("/page-0", 1)], other: 1 });
     check(Some("hats"), 0, 10, Pages::default());
     // In days and in months of 30 days: nothing counts twice.
-    check(None, 70, 10, Pages { pages: vec![count("/page-0", 3), count("/page-1", 3)], other: 0 });
+    check(None, 70, 10, Pages { pages: vec![count("/page-0", 3), count("/page-1", 2)], other: 1 });
     let before = store.pages(None, range(noon - 90 * DAY, noon - DAY), 10).unwrap();
     assert_eq!(before, Pages::default());
 }

@@ -5,22 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{BotClass, Device, FactKind, FinishReason, MessageId, Millis, Rating, SessionId, SiteId, Visit};
+use protocol::{BotClass, Device, FactKind, FinishReason, Millis, Rating, SessionId, SiteId, Visit};
 
 use super::{
     bytes::{Malformed, Reader, Writer},
     figures::{add, count_word, read_words, sum, write_words},
+    timeline::{Timeline, Word, hex_bytes},
 };
-use crate::query::{Filter, Happening, SessionDetail, SessionRow};
+use crate::query::{Filter, SessionDetail, SessionRow};
 
 /// The form of the rows.
 const VERSION: u8 = 1;
-
-/// Happenings that the timeline keeps, and ratings that it keeps beside them: of a later rating of the same message the
-/// earlier one must be known, so one that can't be kept isn't counted.
-pub(crate) const MAX_HAPPENINGS: usize = 200;
-/// See [`MAX_HAPPENINGS`].
-pub(crate) const MAX_RATINGS: usize = 200;
 
 /// Bytes of a page's path that are kept; of a language tag (RFC 5646 asks for 35).
 pub(crate) const MAX_PATH: usize = 256;
@@ -61,40 +56,7 @@ pub(crate) struct Known {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Session {
     pub(crate) known: Known,
-    /// The messages that the timeline names.
-    messages: Vec<MessageId>,
-    /// In the order in which it was told.
-    timeline: Vec<Moment>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Moment {
-    at: i64,
-    what: What,
-}
-
-/// The number is the message's place in [`Session::messages`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum What {
-    Started,
-    Accepted(u64, u64),
-    Ended { message: u64, cancelled: bool, chunks: u64, first_chunk_ms: Option<u64>, duration_ms: u64 },
-    Failed { message: u64, code: String, chunks: u64, duration_ms: u64 },
-    Pushed(u64, u64),
-    Rated(u64, Rating),
-}
-
-/// What became of a fact in its session's timeline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Word {
-    /// It is there, or needs no place there.
-    First,
-    /// It is a rating and counts in the place of this one.
-    Instead(Millis, Rating),
-    /// It is a rating and doesn't count: a later one was told before.
-    TooLate,
-    /// There are too many. A rating doesn't count then.
-    LeftOut,
+    timeline: Timeline,
 }
 
 impl Session {
@@ -110,165 +72,81 @@ impl Session {
         let known = &mut self.known;
         known.last_seen = known.last_seen.max(at.0);
         add(&mut known.messages, acceptances);
-        let at = at.0;
-        match fact {
-            FactKind::SessionStarted(visit) => {
-                known.visit(visit);
-                known.started = at;
-                self.keep(at, What::Started)
-            }
-            FactKind::MessageAccepted { message_id, chars } => {
-                let message = self.message(message_id);
-                self.keep_of(at, message, |message| What::Accepted(message, u64::from(*chars)))
-            }
-            FactKind::ReplyEnded { message_id, chunks, finish_reason, first_chunk_ms, duration_ms } => {
-                let cancelled = *finish_reason == FinishReason::Cancelled;
-                add(if cancelled { &mut known.cancelled } else { &mut known.ended }, 1);
-                if let Some(ms) = first_chunk_ms {
-                    add(&mut known.first_chunks, 1);
-                    add(&mut known.first_chunk_ms, *ms);
+        known.count(fact, at);
+        let word = self.timeline.tell(fact, at);
+        match (fact, word) {
+            (FactKind::ReplyRated { rating, .. }, Word::First | Word::Instead(..)) => {
+                if let Word::Instead(_, before) = word {
+                    let count = known.rated(before);
+                    *count = count.saturating_sub(1);
                 }
-                let chunks = u64::from(*chunks);
-                add(&mut known.chunks, chunks);
-                add(&mut known.duration_ms, *duration_ms);
-                let (first_chunk_ms, duration_ms) = (*first_chunk_ms, *duration_ms);
-                let message = self.message(message_id);
-                self.keep_of(at, message, |message| What::Ended {
-                    message,
-                    cancelled,
-                    chunks,
-                    first_chunk_ms,
-                    duration_ms,
-                })
+                add(known.rated(*rating), 1);
             }
-            FactKind::ReplyFailed { message_id, chunks, code, duration_ms } => {
-                count_word(&mut known.failed, code.as_str(), 1);
-                let (chunks, duration_ms) = (u64::from(*chunks), *duration_ms);
-                add(&mut known.chunks, chunks);
-                add(&mut known.duration_ms, duration_ms);
-                let message = self.message(message_id);
-                let code = code.as_str().to_owned();
-                self.keep_of(at, message, |message| What::Failed { message, code, chunks, duration_ms })
-            }
-            FactKind::MessagePushed { message_id, chars } => {
-                add(&mut known.pushed, 1);
-                let message = self.message(message_id);
-                self.keep_of(at, message, |message| What::Pushed(message, u64::from(*chars)))
-            }
-            FactKind::ReplyRated { message_id, rating } => self.rate(message_id, at, *rating),
-            FactKind::CallsRefused { .. } | FactKind::SessionEnded => Word::First,
+            (_, Word::LeftOut) => known.cut = true,
+            _ => {}
         }
-    }
-
-    /// The latest word of a message counts, in whatever order they come.
-    fn rate(&mut self, message_id: &MessageId, at: i64, rating: Rating) -> Word {
-        let place = self.messages.iter().position(|known| known == message_id).map(|place| place as u64);
-        let before = self.timeline.iter().enumerate().find_map(|(at, moment)| match moment.what {
-            What::Rated(message, rated) if Some(message) == place => Some((at, moment.at, rated)),
-            _ => None,
-        });
-        let word = match before {
-            Some((_, before, _)) if before >= at => return Word::TooLate,
-            Some((moment, before, rated)) => {
-                let message = place.unwrap_or_default();
-                self.timeline[moment] = Moment { at, what: What::Rated(message, rating) };
-                let count = self.known.rated(rated);
-                *count = count.saturating_sub(1);
-                Word::Instead(Millis(before), rated)
-            }
-            None if self.ratings() >= MAX_RATINGS => return self.cut(),
-            None => {
-                let message = place.unwrap_or_else(|| self.name(message_id));
-                self.timeline.push(Moment { at, what: What::Rated(message, rating) });
-                Word::First
-            }
-        };
-        add(self.known.rated(rating), 1);
         word
     }
 
-    fn ratings(&self) -> usize {
-        self.timeline.iter().filter(|moment| matches!(moment.what, What::Rated(..))).count()
-    }
-
-    /// The place of a message's name, which is added if it is new; `None` if the timeline is full.
-    fn message(&mut self, id: &MessageId) -> Option<u64> {
-        if self.is_full() {
-            return None;
-        }
-        let place = self.messages.iter().rposition(|known| known == id).map(|place| place as u64);
-        Some(place.unwrap_or_else(|| self.name(id)))
-    }
-
-    fn name(&mut self, id: &MessageId) -> u64 {
-        self.messages.push(id.clone());
-        self.messages.len() as u64 - 1
-    }
-
-    fn is_full(&self) -> bool {
-        self.timeline.len() >= MAX_HAPPENINGS && self.timeline.len() - self.ratings() >= MAX_HAPPENINGS
-    }
-
-    fn keep_of(&mut self, at: i64, message: Option<u64>, what: impl FnOnce(u64) -> What) -> Word {
-        match message {
-            Some(message) => self.keep(at, what(message)),
-            None => self.cut(),
-        }
-    }
-
-    fn keep(&mut self, at: i64, what: What) -> Word {
-        if self.is_full() {
-            return self.cut();
-        }
-        self.timeline.push(Moment { at, what });
-        Word::First
-    }
-
-    fn cut(&mut self) -> Word {
-        self.known.cut = true;
-        Word::LeftOut
+    /// Entries of its timeline.
+    pub(crate) fn happenings(&self) -> usize {
+        self.timeline.len()
     }
 
     /// `began`: as the key says, in seconds.
     pub(crate) fn write(&mut self, began: u64) -> Vec<u8> {
         let mut row = Writer::of(VERSION);
         self.known.write(&mut row, began);
-        row.number(self.messages.len() as u64);
-        for id in &self.messages {
-            write_id(&mut row, id.as_str());
-        }
-        row.number(self.timeline.len() as u64);
-        let mut last = self.known.started;
-        for moment in &self.timeline {
-            moment.write(&mut row, last);
-            last = moment.at;
-        }
+        self.timeline.write(&mut row, self.known.started);
         row.done()
     }
 
     pub(crate) fn read(began: u64, row: &[u8]) -> Result<Self, Malformed> {
         let row = &mut Reader::of(VERSION, row)?;
         let known = Known::read(row, began)?;
-        let messages: Vec<MessageId> = (0..row.count()?).map(|_| read_id(row)).collect::<Result<_, _>>()?;
-        let mut last = known.started;
-        let timeline = (0..row.count()?).map(|_| {
-            let moment = Moment::read(row, last, messages.len())?;
-            last = moment.at;
-            Ok(moment)
-        });
-        Ok(Self { timeline: timeline.collect::<Result<_, Malformed>>()?, known, messages })
+        let timeline = Timeline::read(row, known.started)?;
+        Ok(Self { known, timeline })
     }
 
     /// All of it, as the API shows it.
     pub(crate) fn detail(self, site: SiteId, id: SessionId) -> SessionDetail {
-        let Self { known, messages, mut timeline } = self;
-        timeline.sort_by_key(|moment| moment.at);
-        let timeline = timeline.into_iter().map(|moment| moment.happening(&messages)).collect();
-        SessionDetail { timeline, timeline_cut: known.cut, row: known.shown(site, id) }
+        let Self { known, timeline } = self;
+        SessionDetail { timeline: timeline.happenings(), timeline_cut: known.cut, row: known.shown(site, id) }
     }
 }
 
 impl Known {
+    fn count(&mut self, fact: &FactKind, at: Millis) {
+        match fact {
+            FactKind::SessionStarted(visit) => {
+                self.visit(visit);
+                self.started = at.0;
+            }
+            FactKind::ReplyEnded { chunks, finish_reason, first_chunk_ms, duration_ms, .. } => {
+                match finish_reason {
+                    FinishReason::Stop => add(&mut self.ended, 1),
+                    FinishReason::Cancelled => add(&mut self.cancelled, 1),
+                }
+                if let Some(ms) = first_chunk_ms {
+                    add(&mut self.first_chunks, 1);
+                    add(&mut self.first_chunk_ms, *ms);
+                }
+                add(&mut self.chunks, u64::from(*chunks));
+                add(&mut self.duration_ms, *duration_ms);
+            }
+            FactKind::ReplyFailed { chunks, code, duration_ms, .. } => {
+                count_word(&mut self.failed, code.as_str(), 1);
+                add(&mut self.chunks, u64::from(*chunks));
+                add(&mut self.duration_ms, *duration_ms);
+            }
+            FactKind::MessagePushed { .. } => add(&mut self.pushed, 1),
+            FactKind::MessageAccepted { .. }
+            | FactKind::ReplyRated { .. }
+            | FactKind::CallsRefused { .. }
+            | FactKind::SessionEnded => {}
+        }
+    }
+
     fn visit(&mut self, visit: &Visit) {
         let Visit { page_path, locale, device, country, customer, bot } = visit;
         self.page_path = page_path.as_deref().map(|path| cut_text(path, MAX_PATH).to_owned());
@@ -418,174 +296,6 @@ impl Known {
     }
 }
 
-impl Moment {
-    /// `last`: the time of the moment before, from which this one counts.
-    fn write(&self, row: &mut Writer, last: i64) {
-        // The kind in three bits, what it needs in those above.
-        let (kind, message) = match &self.what {
-            What::Started => (0, None),
-            What::Accepted(message, _) => (1, Some(message)),
-            What::Ended { message, cancelled, first_chunk_ms, .. } => {
-                (2 | u8::from(*cancelled) << 3 | u8::from(first_chunk_ms.is_some()) << 4, Some(message))
-            }
-            What::Failed { message, .. } => (3, Some(message)),
-            What::Pushed(message, _) => (4, Some(message)),
-            What::Rated(message, rating) => (5 | u8::from(*rating == Rating::Up) << 3, Some(message)),
-        };
-        row.byte(kind);
-        row.signed(self.at.wrapping_sub(last));
-        if let Some(message) = message {
-            row.number(*message);
-        }
-        match &self.what {
-            What::Started | What::Rated(..) => {}
-            What::Accepted(_, chars) | What::Pushed(_, chars) => row.number(*chars),
-            What::Ended { chunks, first_chunk_ms, duration_ms, .. } => {
-                row.number(*chunks);
-                if let Some(ms) = first_chunk_ms {
-                    row.number(*ms);
-                }
-                row.number(*duration_ms);
-            }
-            What::Failed { code, chunks, duration_ms, .. } => {
-                row.text(code);
-                row.number(*chunks);
-                row.number(*duration_ms);
-            }
-        }
-    }
-
-    fn read(row: &mut Reader<'_>, last: i64, messages: usize) -> Result<Self, Malformed> {
-        let kind = row.byte()?;
-        let at = last.wrapping_add(row.signed()?);
-        let message = if kind & 7 == 0 { 0 } else { row.number()? };
-        if kind & 7 != 0 && message >= messages as u64 {
-            return Err(Malformed);
-        }
-        let what = match kind & 7 {
-            0 => What::Started,
-            1 => What::Accepted(message, row.number()?),
-            2 => {
-                let chunks = row.number()?;
-                let first_chunk_ms = (kind >> 4 & 1 == 1).then(|| row.number()).transpose()?;
-                What::Ended {
-                    message,
-                    cancelled: kind >> 3 & 1 == 1,
-                    chunks,
-                    first_chunk_ms,
-                    duration_ms: row.number()?,
-                }
-            }
-            3 => {
-                let code = row.text()?.to_owned();
-                What::Failed { message, code, chunks: row.number()?, duration_ms: row.number()? }
-            }
-            4 => What::Pushed(message, row.number()?),
-            5 => What::Rated(message, if kind >> 3 & 1 == 1 { Rating::Up } else { Rating::Down }),
-            _ => return Err(Malformed),
-        };
-        Ok(Self { at, what })
-    }
-
-    fn happening(self, messages: &[MessageId]) -> Happening {
-        let id = |place: u64| usize::try_from(place).ok().and_then(|place| messages.get(place)).cloned();
-        let none = Happening {
-            at: Millis(self.at),
-            kind: String::new(),
-            message_id: None,
-            outcome: None,
-            first_chunk_ms: None,
-            duration_ms: None,
-            chunks: None,
-            chars: None,
-        };
-        let said = |kind: &str, message: u64, chars: u64| Happening {
-            kind: kind.to_owned(),
-            message_id: id(message),
-            chars: Some(chars),
-            ..none.clone()
-        };
-        match self.what {
-            What::Started => Happening { kind: "session_started".to_owned(), ..none },
-            What::Accepted(message, chars) => said("message_accepted", message, chars),
-            What::Pushed(message, chars) => said("message_pushed", message, chars),
-            What::Ended { message, cancelled, chunks, first_chunk_ms, duration_ms } => Happening {
-                kind: "reply_ended".to_owned(),
-                message_id: id(message),
-                outcome: Some(if cancelled { "cancelled" } else { "stop" }.to_owned()),
-                first_chunk_ms,
-                duration_ms: Some(duration_ms),
-                chunks: Some(chunks),
-                ..none
-            },
-            What::Failed { message, code, chunks, duration_ms } => Happening {
-                kind: "reply_failed".to_owned(),
-                message_id: id(message),
-                outcome: Some(code),
-                duration_ms: Some(duration_ms),
-                chunks: Some(chunks),
-                ..none
-            },
-            What::Rated(message, rating) => Happening {
-                kind: "reply_rated".to_owned(),
-                message_id: id(message),
-                outcome: Some(if rating == Rating::Up { "up" } else { "down" }.to_owned()),
-                ..none
-            },
-        }
-    }
-}
-
-/// Stand in the place of an id's length and say that 16 bytes follow, which its hex digits are.
-const UUID: u64 = 65;
-const MINTED: u64 = 66;
-
-/// An id of a message: those of browsers are UUIDs, those of edges are minted; both in 17 bytes.
-fn write_id(row: &mut Writer, id: &str) {
-    match (uuid_bytes(id), id.strip_prefix("msg_").and_then(hex_bytes)) {
-        (Some(bytes), _) => {
-            row.number(UUID);
-            row.raw(&bytes);
-        }
-        (None, Some(bytes)) => {
-            row.number(MINTED);
-            row.raw(&bytes);
-        }
-        (None, None) => row.text(id),
-    }
-}
-
-fn read_id(row: &mut Reader<'_>) -> Result<MessageId, Malformed> {
-    let id = match row.number()? {
-        UUID => {
-            let hex = hex(row.array()?);
-            [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
-        }
-        MINTED => format!("msg_{}", hex(row.array()?)),
-        length => {
-            let length = usize::try_from(length).map_err(|_| Malformed)?;
-            str::from_utf8(row.raw(length)?).map_err(|_| Malformed)?.to_owned()
-        }
-    };
-    MessageId::new(&id).map_err(|_| Malformed)
-}
-
-fn uuid_bytes(text: &str) -> Option<[u8; 16]> {
-    let dashes = [8, 13, 18, 23];
-    let is_uuid = text.len() == 36 && text.char_indices().all(|(at, c)| (c == '-') == dashes.contains(&at));
-    if is_uuid { hex_bytes(&text.replace('-', "")) } else { None }
-}
-
-/// 32 hex digits in lower case, the only form that comes back from the bytes.
-fn hex_bytes(text: &str) -> Option<[u8; 16]> {
-    let is_hex = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if is_hex { u128::from_str_radix(text, 16).ok().map(u128::to_be_bytes) } else { None }
-}
-
-fn hex(bytes: [u8; 16]) -> String {
-    format!("{:032x}", u128::from_be_bytes(bytes))
-}
-
 /// The bytes of a customer's hash as [`runtime::customer::hash`] writes it; another word can't be asked for either.
 pub(crate) fn customer_hash(text: &str) -> Option<[u8; 16]> {
     hex_bytes(text)
@@ -603,9 +313,10 @@ pub(crate) fn cut_text(text: &str, most: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use protocol::FailureCode;
+    use protocol::{FailureCode, MessageId};
 
     use super::*;
+    use crate::store::timeline::{MAX_HAPPENINGS, MAX_RATINGS};
 
     const BEGAN: u64 = 1_767_168_909;
 
@@ -717,6 +428,39 @@ mod tests {
         }
         let mut small = after(full().into_iter().take(3));
         assert!(small.write(BEGAN).len() <= 100, "{}", small.write(BEGAN).len());
+    }
+
+    /// Whoever changes the form gives it another version, and reads the old one as well.
+    #[test]
+    fn the_form_of_a_row_is_frozen() {
+        let row = after(full()).write(BEGAN);
+        let hex = row.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        assert_eq!(
+            hex,
+            "01df22f403ac89060f2f73686f65732f7265642d6f6e65730564652d434802434800112233445566778899aabbccddeeff03\
+             010101190001019a03f83c010d71756575655f74696d656f75740103410b9c2d3e4f504a618b729c83ad94be054200010203\
+             0405060708090a0b0c0d0e0f096d792d6f776e2d696409000001dc8801001f129035000c9a03c81a058019000180fa010105\
+             0ad00f010cc81a01d08c01020503d00f020d71756575655f74696d656f757401e80704d08c010205"
+        );
+    }
+
+    /// A disk, or somebody else, changed it: an error or another row, never the end of the process.
+    #[test]
+    fn no_damaged_row_stops_anything() {
+        let row = after(full()).write(BEGAN);
+        let (site, id) = (SiteId::new("default").unwrap(), SessionId::mint(BEGAN, 1));
+        let mut read = 0;
+        for bit in 0..row.len() * 8 {
+            let mut damaged = row.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(mut session) = Session::read(BEGAN, &damaged) {
+                read += 1;
+                session.apply(&accepted(1), Millis(i64::MAX), u64::MAX);
+                session.write(BEGAN);
+                assert_eq!(session.detail(site.clone(), id.clone()).row.id, id);
+            }
+        }
+        assert!((1..row.len() * 8).contains(&read), "{read} of {}", row.len() * 8);
     }
 
     #[test]

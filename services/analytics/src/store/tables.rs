@@ -141,6 +141,17 @@ pub(crate) fn session_place(site: u32, began: u64, random: u64) -> SessionKey {
     key
 }
 
+/// The next key.
+pub(crate) fn successor(mut key: SessionKey) -> SessionKey {
+    for byte in key.iter_mut().rev() {
+        *byte = byte.wrapping_add(1);
+        if *byte != 0 {
+            break;
+        }
+    }
+    key
+}
+
 /// The session at a place.
 pub(crate) fn session_of(key: &SessionKey) -> SessionId {
     let [_, _, _, _, began @ .., r0, r1, r2, r3, r4, r5, r6, r7] = *key;

@@ -34,6 +34,9 @@ fn weak_secrets_stop_a_role() {
     check(&["edge"], &[("JWT_SECRET_KEY", "hunter2")], "JWT_SECRET_KEY");
     check(&["edge"], &[("JWT_SECRET_KEY", "your-super-secret-hunter2-change-this-please")], "JWT_SECRET_KEY");
     check(&["worker"], &[url], "SESSION_SECRET_KEY");
+    check(&["analytics"], &[("ADMIN_TOKEN", "hunter2")], "ADMIN_TOKEN");
+    check(&["analytics"], &[("SITE_TOKENS", "shoes=hunter2")], "SITE_TOKENS");
+    check(&[], &[("ADMIN_TOKEN", "hunter2"), ("API_PORT", "0")], "ADMIN_TOKEN");
     let no_url = run(&["worker"], &[("SESSION_SECRET_KEY", "Tn5bVx2cRk8mWq4zHj7sLp1dFy6gAe3u")]);
     assert!(!no_url.status.success() && error(&no_url).contains("N8N_WEBHOOK_URL"));
 }
@@ -87,7 +90,7 @@ fn keys_can_be_used() {
     };
     let weak = run(&["worker"], &[("SESSION_SECRET_KEY", &key("SESSION_SECRET_KEY"))]);
     assert!(error(&weak).contains("N8N_WEBHOOK_URL"), "the key is taken: {}", error(&weak));
-    assert!(key("JWT_SECRET_KEY").len() >= 43 && key("N8N_API_KEY").len() >= 43);
+    assert!(key("JWT_SECRET_KEY").len() >= 43 && key("N8N_API_KEY").len() >= 43 && key("ADMIN_TOKEN").len() >= 43);
 }
 
 /// The all-in-one mode needs nothing, answers the health check, and stops cleanly.

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Waits until analytics has acknowledged all facts, stops it, and reads what it counted.
-async fn counted(desk: &mut Desk) -> Summary {
+pub(crate) async fn counted(desk: &mut Desk) -> Summary {
     let mut recorder: PullConsumer =
         desk.jetstream().await.get_consumer_from_stream("recorder", "FACTS").await.expect("it was set up");
     let began = Instant::now();
@@ -47,7 +47,7 @@ async fn counted(desk: &mut Desk) -> Summary {
 }
 
 /// Talks until it is told to stop. Each reply is whole.
-async fn talk(visitor: Visitor, replies: Arc<AtomicU64>, stop: CancellationToken) {
+pub(crate) async fn talk(visitor: Visitor, replies: Arc<AtomicU64>, stop: CancellationToken) {
     for n in 0.. {
         if stop.is_cancelled() {
             return;

@@ -1,11 +1,14 @@
 //! Stories of visitors, told with real executables, a real nats-server and a scripted n8n.
 
+mod analytics_api;
+mod backup;
 mod bots;
 mod bounds;
 mod breaker;
 mod chat;
 mod cli;
 mod crash;
+mod demo;
 mod deploy;
 mod desk;
 mod facts;
@@ -13,6 +16,7 @@ mod http;
 mod identity;
 mod kept;
 mod late;
+mod ledger;
 mod limits;
 mod nats;
 mod outage;

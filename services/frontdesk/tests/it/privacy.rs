@@ -20,16 +20,18 @@ const API_KEY: &str = "zebra-api-key";
 const METRICS_TOKEN: &str = "zebra-metrics-token";
 /// A path of the shop is kept: that shows where the rest would be found.
 const PATH: &str = "/kept-path";
+const ADMIN_TOKEN: &str = "zebra-admin-Vp8sDf5hQn2wKx7rTb4mZc9jLg3yUe6a";
 const ADDRESS: &str = "203.0.113.77";
 const SIXTH: &str = "2001:db8:77::77";
 
-const SETTINGS: [(&str, &str); 11] = [
+const SETTINGS: [(&str, &str); 12] = [
     ("LOG_LEVEL", "trace,hyper=trace,h2=trace,async_nats=trace,reqwest=trace,rustls=trace"),
     ("JWT_SECRET_KEY", JWT_SECRET),
     ("JWT_SECRET_KEY_PREVIOUS", PREVIOUS_SECRET),
     ("SESSION_SECRET_KEY", SESSION_SECRET),
     ("N8N_API_KEY", API_KEY),
     ("METRICS_TOKEN", METRICS_TOKEN),
+    ("ADMIN_TOKEN", ADMIN_TOKEN),
     ("TRUSTED_PROXIES", "127.0.0.1"),
     ("N8N_CONNECT_RETRIES", "0"),
     ("MESSAGE_MAX_CHARS", "500"),

@@ -1,0 +1,244 @@
+//! Whole tables as files. They are read piece by piece while the client takes them, so neither memory nor a thread is
+//! held by who is slow.
+
+use std::{fmt::Write as _, io};
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, header},
+    response::{IntoResponse as _, Response},
+};
+use futures_util::{StreamExt as _, stream};
+use protocol::Millis;
+use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
+use utoipa::ToSchema;
+
+use super::{
+    State, access::Caller, csv::Csv, figures, openapi, params::Query, problem::ApiError, scope::Scope, sessions::MOST,
+};
+use crate::query::{Filter, Place, Range, SessionRow, Timeseries};
+
+/// What an export is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum What {
+    /// One row a session.
+    Sessions,
+    /// One row a step.
+    Timeseries,
+}
+
+/// How it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Format {
+    /// RFC 4180, with a head. Text that a spreadsheet would take for a formula has an apostrophe in front.
+    Csv,
+    /// The same as the route that the table is of.
+    Json,
+}
+
+/// A table as a file: sessions with the parameters of `sessions`, or series with those of `timeseries`.
+#[utoipa::path(get, path = "/api/v1/analytics/export", tag = "Files", security(("token" = [])),
+    params(openapi::Site, openapi::Within, openapi::Steps, openapi::Conditions,
+        ("what" = What, Query, description = "Which table"),
+        ("format" = Option<Format>, Query, description = "How it is written; default csv")),
+    responses((status = 200, description = "The file", content((String = "text/csv"), (String = "application/json"))),
+        openapi::Refused))]
+pub(super) async fn export(state: State, caller: Caller, mut query: Query) -> Result<Response, ApiError> {
+    let now = Millis::now();
+    let (scope, range) = (Scope::of(&caller, &mut query)?, query.range(now)?);
+    let what = query.word("what", "sessions or timeseries")?;
+    let what = what.ok_or_else(|| ApiError::field("what", "is needed: sessions or timeseries"))?;
+    let format = query.word("format", "csv or json")?.unwrap_or(Format::Csv);
+    let body = match what {
+        What::Timeseries => {
+            let (bucket, metrics) = query.series(range, now)?;
+            query.end()?;
+            let series = figures::series(&state, &scope, range, bucket, metrics).await?;
+            Body::from(match format {
+                Format::Csv => series_csv(&series.timeseries),
+                Format::Json => json(&series)?,
+            })
+        }
+        What::Sessions => {
+            let filter = query.filter()?;
+            query.end()?;
+            let place = state.stream()?;
+            let mut table =
+                Sessions { state, scope, range, filter, format, after: None, begun: false, over: false, place };
+            // Before the answer begins, so that what is wrong can still be told.
+            let first = table.piece().await?;
+            let rest = stream::try_unfold(table, async |mut table| match table.over {
+                true => Ok(None),
+                false => match table.piece().await {
+                    Ok(piece) => Ok(Some((piece, table))),
+                    Err(error) => {
+                        tracing::error!(?error, "an export broke off");
+                        Err(io::Error::other("the export broke off"))
+                    }
+                },
+            });
+            Body::from_stream(stream::iter([Ok(first)]).chain(rest))
+        }
+    };
+    let (kind, end) = match format {
+        Format::Csv => ("text/csv; charset=utf-8; header=present", "csv"),
+        Format::Json => ("application/json", "json"),
+    };
+    let name = match what {
+        What::Sessions => "sessions",
+        What::Timeseries => "timeseries",
+    };
+    let disposition = format!("attachment; filename=\"frontdesk-{name}.{end}\"");
+    let mut response = ([(header::CONTENT_TYPE, kind)], body).into_response();
+    let disposition = HeaderValue::from_maybe_shared(disposition).expect("words make a header");
+    response.headers_mut().insert(header::CONTENT_DISPOSITION, disposition);
+    Ok(response)
+}
+
+/// A table of sessions that is being sent.
+struct Sessions {
+    state: State,
+    scope: Scope,
+    range: Range,
+    filter: Filter,
+    format: Format,
+    after: Option<Place>,
+    begun: bool,
+    over: bool,
+    #[expect(dead_code, reason = "held while it is sent")]
+    place: OwnedSemaphorePermit,
+}
+
+impl Sessions {
+    /// The next rows. Together the pieces are the file.
+    async fn piece(&mut self) -> Result<String, ApiError> {
+        let (scope, range, filter) = (self.scope.clone(), self.range, self.filter.clone());
+        let after = self.after.take();
+        let page = self
+            .state
+            .ask((), move |store| Ok(store.sessions(scope.check(store)?, range, &filter, after.as_ref(), MOST)?));
+        let page = page.await?;
+        self.over = page.next.is_none();
+        self.after = page.next;
+        match self.format {
+            Format::Csv => Ok(self.csv(&page.sessions)),
+            Format::Json => self.json(&page.sessions),
+        }
+    }
+
+    fn csv(&mut self, rows: &[SessionRow]) -> String {
+        let mut csv = Csv::default();
+        if !std::mem::replace(&mut self.begun, true) {
+            for name in COLUMNS {
+                csv.own(name);
+            }
+            csv.end();
+        }
+        for row in rows {
+            session_csv(&mut csv, row);
+        }
+        csv.done()
+    }
+
+    fn json(&mut self, rows: &[SessionRow]) -> Result<String, ApiError> {
+        let mut text = String::new();
+        for row in rows {
+            text.push_str(if std::mem::replace(&mut self.begun, true) { ",\n" } else { "{\"sessions\":[\n" });
+            text.push_str(&json(row)?);
+        }
+        if self.over {
+            text.push_str(if self.begun { "\n]}\n" } else { "{\"sessions\":[]}\n" });
+        }
+        Ok(text)
+    }
+}
+
+const COLUMNS: [&str; 21] = [
+    "id",
+    "site",
+    "started",
+    "last_seen",
+    "page_path",
+    "locale",
+    "device",
+    "country",
+    "identified",
+    "bot",
+    "messages",
+    "ended",
+    "cancelled",
+    "failed",
+    "failure_codes",
+    "pushed",
+    "chunks",
+    "rated_up",
+    "rated_down",
+    "first_chunk_ms",
+    "duration_ms",
+];
+
+fn session_csv(csv: &mut Csv, row: &SessionRow) {
+    let codes = row.failed.iter().fold(String::new(), |mut codes, (code, count)| {
+        // Writing to a String does not fail.
+        let _ = write!(codes, "{}{code}:{count}", if codes.is_empty() { "" } else { " " });
+        codes
+    });
+    csv.own(&row.id)
+        .own(&row.site)
+        .own(rfc3339(row.started.0))
+        .own(rfc3339(row.last_seen.0))
+        .text(row.page_path.as_deref().unwrap_or_default())
+        .text(row.locale.as_deref().unwrap_or_default())
+        .text(&name(row.device))
+        .text(row.country.as_deref().unwrap_or_default())
+        .own(row.identified)
+        .text(&name(row.bot))
+        .own(row.messages)
+        .own(row.ended)
+        .own(row.cancelled)
+        .own(row.failed.values().fold(0_u64, |sum, count| sum.saturating_add(*count)))
+        .text(&codes)
+        .own(row.pushed)
+        .own(row.chunks)
+        .own(row.rated_up)
+        .own(row.rated_down)
+        .maybe(row.first_chunk_ms)
+        .maybe(row.duration_ms)
+        .end();
+}
+
+fn series_csv(series: &Timeseries) -> String {
+    let mut csv = Csv::default();
+    csv.own("time");
+    for metric in series.series.keys() {
+        csv.own(name(metric));
+    }
+    csv.end();
+    for (at, seconds) in series.t.iter().enumerate() {
+        csv.own(rfc3339(seconds.saturating_mul(1_000)));
+        for values in series.series.values() {
+            csv.maybe(values.get(at).copied().flatten());
+        }
+        csv.end();
+    }
+    csv.done()
+}
+
+/// An enum's word as JSON has it; empty for none.
+fn name(word: impl serde::Serialize) -> String {
+    match serde_json::to_value(word) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => String::new(),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, ApiError> {
+    serde_json::to_string(value).map_err(|_| ApiError::Internal)
+}
+
+fn rfc3339(millis: i64) -> String {
+    jiff::Timestamp::from_millisecond(millis).map_or_else(|_| String::new(), |time| format!("{time:.3}"))
+}
