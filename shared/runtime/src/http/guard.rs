@@ -17,7 +17,7 @@ pub fn guard(headers: &mut HeaderMap, secure: bool) {
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     let policy = headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(API_CSP));
     // Browsers that know `frame-ancestors` go by it; `DENY` would only keep old ones from showing the chat.
-    if policy.as_bytes().ends_with(b"frame-ancestors 'none'") {
+    if policy.to_str().is_ok_and(|policy| policy.contains("frame-ancestors 'none'")) {
         headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     }
     // Allowed pages read by CORS, which this does not touch. It keeps all others from loading an answer as an image or
