@@ -230,8 +230,9 @@ mod tests {
     async fn old_sessions_go_and_the_file_is_rewritten_by_itself() {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(&folder.path().join("facts.redb")).unwrap());
-        let (site, hour_ago) = (SiteId::new("default").unwrap(), Millis(Millis::now().0 - 3_600_000));
-        let ago = |days: i64| Millis(Millis::now().0 - days * 86_400_000);
+        // Read once: the ids are made of their second.
+        let (site, now) = (SiteId::new("default").unwrap(), Millis::now());
+        let (hour_ago, ago) = (Millis(now.0 - 3_600_000), |days: i64| Millis(now.0 - days * 86_400_000));
         let session = |days| SessionId::mint(u64::try_from(ago(days).0 / 1_000).unwrap(), 1);
         let told = |days, kind| Fact { at: ago(days), ..Fact::now(&site, &session(days), kind) };
         let started = |days| told(days, FactKind::SessionStarted(Visit::default()));
