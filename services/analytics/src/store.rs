@@ -45,7 +45,7 @@ mod timeline;
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use protocol::{Fact, Millis, SessionId, SiteId};
@@ -70,6 +70,9 @@ const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The same in memory, where room is dear and the bus of the process gives a fact again at once.
 const REMEMBERED_IN_MEMORY: Duration = Duration::from_secs(600);
 
+/// How long a file that is in use is waited for.
+const FREE_WITHIN: Duration = Duration::from_millis(250);
+
 /// Pages that redb may keep in memory. Its own default of 1 GiB is more than the whole process should have.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
 
@@ -85,6 +88,18 @@ pub enum Error {
     )]
     Newer {
         /// The form in the file.
+        found: u64,
+    },
+    /// What only reads leaves the file as it is.
+    #[error(
+        "{} has form {found}, an earlier version's: start analytics once, which brings it to form {SCHEMA}, or, for a copy \
+         of it as it is, copy the file while no analytics runs",
+        path.display()
+    )]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its form.
         found: u64,
     },
     /// No database there, and none can be made.
@@ -216,6 +231,13 @@ impl Store {
         };
         store.database()?;
         Ok(store)
+    }
+
+    /// Opens a file that is there to read it. Not a byte of it is changed, so one that an older version made is refused.
+    pub fn open_untouched(path: &Path) -> Result<Self, Error> {
+        let file = path.to_owned();
+        let store = Self::opened_by(REMEMBERED, move || check::open_untouched(&file))?;
+        Ok(Self { copies: copy::Copies::of(path), ..store })
     }
 
     /// Applies the facts that were not applied before, in one transaction that is on the disk when this returns. Tells
@@ -363,14 +385,32 @@ impl Store {
 }
 
 fn open(path: &Path) -> Result<Database, Error> {
-    let opened = redb::Builder::new().set_cache_size(CACHE_BYTES).create(path);
-    opened.map_err(|error| match error {
-        redb::DatabaseError::DatabaseAlreadyOpen => Error::InUse(path.to_owned()),
-        redb::DatabaseError::Storage(redb::StorageError::Corrupted(cause)) => {
-            Error::Damaged { path: path.to_owned(), cause }
-        }
-        error => Error::Open { path: path.to_owned(), cause: Box::new(error.into()) },
+    when_free(|| {
+        let opened = redb::Builder::new().set_cache_size(CACHE_BYTES).create(path);
+        opened.map_err(|error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => Error::InUse(path.to_owned()),
+            redb::DatabaseError::Storage(redb::StorageError::Corrupted(cause)) => {
+                Error::Damaged { path: path.to_owned(), cause }
+            }
+            error => Error::Open { path: path.to_owned(), cause: Box::new(error.into()) },
+        })
     })
+}
+
+/// Tries again for a moment where the file is in use. The lock of one that was closed, or whose process was killed, may
+/// outlive that: a process that is just being started still holds what its parent had open.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "nothing tells when a lock is free, and who opens waits for the disk anyway"
+)]
+fn when_free<T>(mut open: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    let began = Instant::now();
+    loop {
+        match open() {
+            Err(Error::InUse(_)) if began.elapsed() < FREE_WITHIN => std::thread::sleep(FREE_WITHIN / 50),
+            opened => return opened,
+        }
+    }
 }
 
 /// Compares the whole file with its checksums: redb itself looks at them only after a crash, and believes, or panics at,

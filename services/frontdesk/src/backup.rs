@@ -13,7 +13,10 @@ use reqwest::{StatusCode, header};
 use tempfile::NamedTempFile;
 use tokio::task;
 
-use crate::cli::{Backup, Check};
+use crate::{
+    cli::{Backup, Check},
+    report::plain,
+};
 
 /// Where a running analytics gives its copy.
 const ROUTE: &str = "/api/v1/analytics/backup";
@@ -41,7 +44,9 @@ pub(crate) async fn backup(asked: Backup) -> anyhow::Result<()> {
                     })
                     .await??
                 }
-                Err(Error::InUse(_)) => fetch(&place, &format!("http://{}", asked.analytics_addr), &asked).await?,
+                Err(Error::InUse(_)) => {
+                    fetch(&place, &format!("http://{}", crate::roles::reachable(asked.analytics_addr)), &asked).await?
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -133,7 +138,7 @@ fn open(path: &Path) -> Result<Store, Error> {
     fs::metadata(path).map_err(|error| {
         io::Error::new(error.kind(), format!("{} ({error}); --url asks a running analytics", path.display()))
     })?;
-    Store::open(path)
+    Store::open_untouched(path)
 }
 
 fn direct(place: &Place, store: &Store) -> anyhow::Result<(NamedTempFile, String)> {
@@ -161,7 +166,11 @@ async fn fetch(place: &Place, url: &str, asked: &Backup) -> anyhow::Result<(Name
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => anyhow::bail!("{url} does not take this ADMIN_TOKEN"),
         StatusCode::NOT_FOUND => anyhow::bail!("{url} is not there: analytics was started without ADMIN_TOKEN"),
-        status => anyhow::bail!("{url} answered {status}"),
+        status => {
+            let document: serde_json::Value = serde_json::from_str(&answer.text().await?).unwrap_or_default();
+            let detail = document["detail"].as_str().unwrap_or("it says nothing that can be read");
+            anyhow::bail!("{url} answered {status}: {}", plain(detail));
+        }
     }
     let digest = answer.headers().get(DIGEST).and_then(|digest| digest.to_str().ok()).and_then(analytics::digest_in);
     let digest = digest.with_context(|| format!("{url} says no SHA-256"))?;

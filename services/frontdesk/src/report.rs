@@ -3,6 +3,8 @@
 
 mod text;
 
+pub(crate) use text::plain;
+
 use std::{
     io::{self, IsTerminal as _},
     path::PathBuf,
@@ -43,7 +45,7 @@ async fn read(what: Asked, asked: &Report) -> anyhow::Result<analytics::Report> 
     let direct = task::spawn_blocking({
         let (what, path) = (what.clone(), path.clone());
         move || {
-            let store = if there { Store::open(&path) } else { return Ok(None) };
+            let store = if there { Store::open_untouched(&path) } else { return Ok(None) };
             match store {
                 Ok(store) => Ok(Some(what.read(&store)?)),
                 Err(Error::InUse(_)) => Ok(None),
@@ -74,7 +76,7 @@ async fn fetch(url: &str, what: &Asked, asked: &Report) -> anyhow::Result<analyt
         let document: Value = serde_json::from_str(&answer.text().await?).unwrap_or_default();
         if status != StatusCode::OK {
             let detail = document["detail"].as_str().unwrap_or("it says nothing that can be read");
-            anyhow::bail!("{url} answered {status}: {}", text::plain(detail));
+            anyhow::bail!("{url} answered {status}: {}", plain(detail));
         }
         documents.push(document);
     }

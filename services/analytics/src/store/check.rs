@@ -15,7 +15,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use redb::{
-    BackendError, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    BackendError, Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
     StorageBackend, TableHandle as _,
 };
 use serde::{Deserialize, Serialize};
@@ -27,9 +27,10 @@ use super::{
     figures::Figures,
     row::Session,
     tables::{
-        self, ALL_SITES, APPLIED, BUCKETS, CUSTOMERS, META, PAGES, SCHEMA, SCHEMA_KEY, SESSIONS, SITES, customer_key,
-        each_table, session_of, step_of,
+        self, ALL_SITES, APPLIED, BUCKETS, CUSTOMERS, META, MIGRATING_KEY, PAGES, SCHEMA, SCHEMA_KEY, SESSIONS, SITES,
+        customer_key, each_table, session_of, step_of,
     },
+    when_free,
 };
 use crate::query::Bucket;
 
@@ -44,19 +45,14 @@ pub struct Checked {
     pub compared: bool,
     /// The form of its tables.
     pub form: u64,
-    /// Rows of each table; none of a form of an earlier version, which the next start brings up to date.
+    /// Rows of each table; none of a form of an earlier version, or between two, which the next start brings up to date.
     pub rows: BTreeMap<String, u64>,
 }
 
 /// Checks a database file that no process has open, or a copy of one: its checksums, its form, that each row can be read,
 /// and that what is kept twice agrees. The file is not changed.
 pub fn check(path: &Path) -> Result<Checked, Error> {
-    let mut file = File::open(path)?;
-    match file.try_lock_shared() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => return Err(Error::InUse(path.to_owned())),
-        Err(fs::TryLockError::Error(error)) => return Err(error.into()),
-    }
+    let mut file = locked(path)?;
     let (bytes, digest) = digest(&mut file)?;
     let sha256 = hex(&digest);
     let compared = match fs::read_to_string(sidecar(path)) {
@@ -75,24 +71,70 @@ pub fn check(path: &Path) -> Result<Checked, Error> {
     Ok(Checked { bytes, sha256, compared, form, rows })
 }
 
-fn look(file: File, bytes: u64) -> Result<(u64, BTreeMap<String, u64>), Error> {
-    let unsound = |error: redb::DatabaseError| Error::Unsound(format!("it is no sound database: {error}"));
+/// A file that nobody has open to write.
+fn locked(path: &Path) -> Result<File, Error> {
+    let file = File::open(path)?;
+    when_free(|| match file.try_lock_shared() {
+        Ok(()) => Ok(()),
+        Err(fs::TryLockError::WouldBlock) => Err(Error::InUse(path.to_owned())),
+        Err(fs::TryLockError::Error(error)) => Err(error.into()),
+    })?;
+    Ok(file)
+}
+
+fn unsound(error: &redb::DatabaseError) -> Error {
+    Error::Unsound(format!("it is no sound database: {error}"))
+}
+
+fn untouched(file: File, bytes: u64) -> Result<Database, Error> {
+    let written = Mutex::new(Written { bytes, whole: bytes, blocks: HashMap::new() });
     let mut builder = redb::Builder::new();
-    let mut database = builder
+    builder
         .set_cache_size(CACHE_BYTES)
-        .create_with_backend(Untouched {
-            file,
-            written: Mutex::new(Written { bytes, whole: bytes, blocks: HashMap::new() }),
-        })
-        .map_err(unsound)?;
-    if !database.check_integrity().map_err(unsound)? {
+        .create_with_backend(Untouched { file, written })
+        .map_err(|error| unsound(&error))
+}
+
+/// One whose pages are what their checksums say.
+fn sound(file: File, bytes: u64) -> Result<Database, Error> {
+    let mut database = untouched(file, bytes)?;
+    if !database.check_integrity().map_err(|error| unsound(&error))? {
         return Err(Error::Unsound("its checksums differ".to_owned()));
     }
-    let reader = database.begin_read()?;
+    Ok(database)
+}
+
+/// The form of its tables, and whether a migration to it broke off.
+fn form(reader: &ReadTransaction) -> Result<(u64, bool), Error> {
     let no_form = || Error::Unsound("it is no database of analytics".to_owned());
-    let form = reader.open_table(META).map_err(|_| no_form())?.get(SCHEMA_KEY)?.ok_or_else(no_form)?.value();
+    let meta = reader.open_table(META).map_err(|_| no_form())?;
+    let form = meta.get(SCHEMA_KEY)?.ok_or_else(no_form)?.value();
+    Ok((form, meta.get(MIGRATING_KEY)?.is_some()))
+}
+
+/// A database of this version's form that is only read.
+pub(super) fn open_untouched(path: &Path) -> Result<Database, Error> {
+    let file = locked(path)?;
+    let bytes = file.metadata()?.len();
+    // redb may panic at what it finds.
+    let opened = catch_unwind(AssertUnwindSafe(|| {
+        let database = sound(file, bytes)?;
+        match form(&database.begin_read()?)? {
+            (SCHEMA, false) => Ok(database),
+            (found @ ..=SCHEMA, _) => Err(Error::Older { path: path.to_owned(), found }),
+            (found, _) => Err(Error::Newer { found }),
+        }
+    }));
+    opened.unwrap_or_else(|_| Err(Error::Unsound("its structure makes no sense".to_owned())))
+}
+
+fn look(file: File, bytes: u64) -> Result<(u64, BTreeMap<String, u64>), Error> {
+    let database = sound(file, bytes)?;
+    let reader = database.begin_read()?;
+    let (form, migrating) = form(&reader)?;
     let mut rows = BTreeMap::new();
     match form {
+        SCHEMA if migrating => {}
         SCHEMA => rows_of(&reader, &mut rows)?,
         ..SCHEMA => {}
         found => return Err(Error::Newer { found }),
@@ -334,6 +376,33 @@ mod tests {
             assert_eq!(fs::read(&copy).unwrap(), bytes);
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn who_reads_a_file_changes_no_byte_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("facts.redb");
+        let store = filled(&file);
+        assert!(matches!(Store::open_untouched(&file), Err(Error::InUse(_))));
+        let killed = fs::read(&file).unwrap();
+        drop(store);
+        for bytes in [killed, fs::read(&file).unwrap()] {
+            fs::write(&file, &bytes).unwrap();
+            let store = Store::open_untouched(&file).unwrap();
+            assert_eq!(store.sites().unwrap().len(), 2);
+            let mut copied = store.copy().unwrap();
+            let copy = folder.path().join("copy.redb");
+            io::copy(&mut copied.file, &mut File::create(&copy).unwrap()).unwrap();
+            assert_eq!(check(&copy).unwrap().rows["session_rows"], 20);
+            drop(store);
+            assert_eq!(fs::read(&file).unwrap(), bytes);
+        }
+        let old = include_bytes!("../../tests/fixtures/schema-1.redb");
+        fs::write(&file, old).unwrap();
+        assert!(matches!(Store::open_untouched(&file), Err(Error::Older { found: 1, .. })));
+        assert_eq!(fs::read(&file).unwrap(), old);
+        fs::write(&file, [7; 4096]).unwrap();
+        assert!(matches!(Store::open_untouched(&file), Err(Error::Unsound(_))));
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub(super) fn of(report: &Report, colour: bool) -> String {
 }
 
 /// Text from elsewhere, such as a page's path: nothing in it can steer the terminal.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let mut plain: String = text
         .chars()
         .map(|c| if c.is_control() || is_direction(c) { '\u{fffd}' } else { c })
