@@ -35,8 +35,6 @@ use crate::{
 
 /// Longest token that is looked at.
 const MAX_BYTES: usize = 4096;
-/// Longest `sub`, in characters.
-const MAX_SUB: usize = 128;
 /// A token is for the moment in which the page is shown. Seconds.
 const MAX_LIFETIME: f64 = 600.0;
 /// How far the shop's clock may be ahead. Seconds.
@@ -180,7 +178,7 @@ impl Verifier {
         let sub = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
         let issuer = self.issuer.as_deref();
         if sub.is_empty()
-            || !is_text(sub, MAX_SUB)
+            || !is_text(sub, runtime::customer::MAX_CHARS)
             || (issuer.is_some() && claims.get("iss").and_then(Value::as_str) != issuer)
         {
             return Err(Refused::Invalid);

@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
+/// The longest word for a customer, in characters: of an identity token's `sub`, and of who asks by it.
+pub const MAX_CHARS: usize = 128;
+
 /// The first 128 bits of the SHA-256 of site and customer, in hex. `customer` is the shop's own word for them, the `sub`
 /// of an identity token. Not keyed, because edges make it and analytics must find the same for who asks by that word:
 /// it hides who somebody is from who reads by the way, not from who tries all customers of a shop.

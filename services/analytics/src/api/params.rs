@@ -84,8 +84,8 @@ impl Query {
 
     /// A text that is there and not too long.
     pub(super) fn text(&mut self, name: &'static str, most: usize) -> Result<Option<String>, ApiError> {
-        let form = format!("a text of 1 to {most} bytes");
-        self.with(name, &form, |value| (1..=most).contains(&value.len()).then(|| value.to_owned()))
+        let form = format!("a text of 1 to {most} characters");
+        self.with(name, &form, |value| (1..=most).contains(&value.chars().count()).then(|| value.to_owned()))
     }
 
     /// `range`, or `from` and `until`.

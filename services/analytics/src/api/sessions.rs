@@ -24,8 +24,6 @@ use crate::{
 
 const LIMIT: usize = 50;
 pub(super) const MOST: usize = 500;
-/// The longest `sub` of an identity token; nobody's word for a customer is longer.
-const CUSTOMER_BYTES: usize = 256;
 
 /// A page of a list.
 #[derive(Serialize, ToSchema)]
@@ -149,7 +147,7 @@ pub(super) async fn erase_customer(state: State, caller: Caller, mut query: Quer
 /// Of which site, and the customer as analytics knows them.
 fn customer(caller: &Caller, query: &mut Query) -> Result<(Scope, SiteId, String), ApiError> {
     let (scope, site) = Scope::one(caller, query)?;
-    let name = query.text("customer", CUSTOMER_BYTES)?;
+    let name = query.text("customer", runtime::customer::MAX_CHARS)?;
     let name = name.ok_or_else(|| ApiError::field("customer", "is needed: the shop's own word for them"))?;
     let hash = runtime::customer::hash(site.as_str(), &name);
     Ok((scope, site, hash))
