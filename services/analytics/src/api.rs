@@ -9,7 +9,7 @@
 //! - Nothing is answered to who has no token, but the page, which holds no data, health and the description.
 //! - A token of a site learns nothing of another one, nor that it is there.
 //! - Reads wait for the disk on threads of their own, [`READS`] at once; who finds no place for [`PATIENCE`] is told so.
-//!   Files that are sent ([`STREAMS`] at once) are read piece by piece as the client takes them.
+//!   Files that are sent ([`STREAMS`] at once, [`SITE_STREAMS`] to each site) are read piece by piece as the client takes them.
 //! - Tokens, queries and addresses are never logged.
 
 mod access;
@@ -27,6 +27,7 @@ mod sessions;
 mod tests;
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     net::{Ipv4Addr, SocketAddr},
     panic::AssertUnwindSafe,
@@ -43,6 +44,7 @@ use axum::{
     routing::{delete, get, post},
 };
 use futures_util::FutureExt as _;
+use protocol::SiteId;
 use runtime::{
     http::{Counts, Limits, Server, guard},
     metrics::Metrics as Process,
@@ -59,21 +61,25 @@ use crate::{
     Config, Health, Store,
     metrics::{ApiMetrics, Asked},
 };
-use access::{Attempts, Tokens};
+use access::{Attempts, Caller, Tokens};
 use dashboard::Dashboard;
 pub use figures::{Overview, Series};
 use problem::ApiError;
 
 /// Connections at once: some dashboards, with six each, and programs.
 const CONNECTIONS: usize = 256;
+/// Of one address, so that one that holds what it can leaves room for health checks.
+const CONNECTIONS_PER_ADDRESS: usize = 64;
 /// After the stop, what is being answered gets this long.
 const DRAIN: Duration = Duration::from_secs(2);
 /// Reads of the store at once. More would only wait for each other on one disk.
 const READS: usize = 8;
 /// How long a request waits for a place among them: a dashboard asks a dozen things in one moment.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Exports and backups that are sent at once; one more is told so at once.
+/// Exports and backups that are sent to the admin at once; one more is told so at once.
 const STREAMS: usize = 4;
+/// The same to those who have a site's token, of each site: who reads slowly holds up nobody else.
+const SITE_STREAMS: usize = 2;
 
 const PREFIX: &str = "/api/";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -93,7 +99,8 @@ pub async fn serve(
         tracing::info!("the analytics API and the dashboard are off: set ADMIN_TOKEN, which `frontdesk keys` makes");
     }
     let state = State::new(&config, health, &process);
-    let limits = Limits { connections: CONNECTIONS, drain: DRAIN, ..Limits::default() };
+    let limits =
+        Limits { connections: CONNECTIONS, per_address: CONNECTIONS_PER_ADDRESS, drain: DRAIN, ..Limits::default() };
     let app = router(state, ops::routes(process, ready));
     Server { limits, tls: None, counts }.run(listener, app, stop).await;
 }
@@ -138,6 +145,7 @@ struct State {
     dashboard: Arc<Dashboard>,
     reads: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    site_streams: Arc<HashMap<SiteId, Arc<Semaphore>>>,
     metrics: Arc<ApiMetrics>,
 }
 
@@ -150,6 +158,9 @@ impl State {
             dashboard: Arc::new(Dashboard::new()),
             reads: Arc::new(Semaphore::new(READS)),
             streams: Arc::new(Semaphore::new(STREAMS)),
+            site_streams: Arc::new(
+                config.site_tokens().map(|(site, _)| (site.clone(), Arc::new(Semaphore::new(SITE_STREAMS)))).collect(),
+            ),
             metrics: Arc::new(ApiMetrics::new(process)),
         }
     }
@@ -188,8 +199,13 @@ impl State {
     }
 
     /// A place to send a file from.
-    fn stream(&self) -> Result<OwnedSemaphorePermit, ApiError> {
-        Arc::clone(&self.streams).try_acquire_owned().map_err(|_| {
+    fn stream(&self, caller: &Caller) -> Result<OwnedSemaphorePermit, ApiError> {
+        let places = match caller {
+            Caller::Admin => &self.streams,
+            // Callers are those of the settings, so it is there.
+            Caller::Site(site) => self.site_streams.get(site).unwrap_or(&self.streams),
+        };
+        Arc::clone(places).try_acquire_owned().map_err(|_| {
             self.metrics.full("streams");
             ApiError::Overloaded { detail: "Too many files are being sent; try again." }
         })

@@ -59,12 +59,13 @@ pub enum SettingsError {
 
 fn site_tokens(text: &str) -> Result<SiteTokens, String> {
     let mut tokens: Vec<(SiteId, Secret)> = Vec::new();
-    for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+    // None is named: where somebody wrote token=site, the site would be the token.
+    for (number, pair) in (1..).zip(text.split(',').map(str::trim).filter(|pair| !pair.is_empty())) {
         let (site, token) = pair.split_once('=').ok_or("must be written site=token,site2=token2")?;
-        let site: SiteId = site.trim().parse().map_err(|error| format!("has a bad site: {error}"))?;
-        let token = Secret::strong(token.trim()).map_err(|error| format!("of site `{site}` {error}"))?;
+        let site: SiteId = site.trim().parse().map_err(|error| format!("number {number} has a bad site: {error}"))?;
+        let token = Secret::strong(token.trim()).map_err(|error| format!("number {number} {error}"))?;
         if tokens.iter().any(|(other, known)| *other != site && known.expose() == token.expose()) {
-            return Err(format!("of site `{site}` is another site's as well; make each with `frontdesk keys`"));
+            return Err(format!("number {number} is another site's as well; make each with `frontdesk keys`"));
         }
         tokens.push((site, token));
     }
@@ -133,10 +134,11 @@ mod tests {
         };
         check(&["--admin-token", "hunter2"], "ADMIN_TOKEN has 7 bytes");
         check(&["--admin-token", "changeme-hunter2-hunter2-hunter2-hunter2"], "placeholder");
-        check(&["--site-tokens", "shoes=hunter2"], "SITE_TOKENS of site `shoes` has 7 bytes");
+        check(&["--site-tokens", "shoes=hunter2"], "SITE_TOKENS number 1 has 7 bytes");
+        check(&["--site-tokens", &format!("hats={TWO}, {ONE}=shoes")], "number 2 has 5 bytes");
         check(&["--site-tokens", "hunter2-hunter2-hunter2-hunter2-hunter2"], "site=token");
         check(&["--site-tokens", &format!("sh oes={ONE}")], "bad site");
-        check(&["--site-tokens", &format!("shoes={ONE},hats={ONE}")], "site `hats` is another site's");
+        check(&["--site-tokens", &format!("shoes={ONE},hats={ONE}")], "number 2 is another site's");
         let same = config(&["--admin-token", ONE, "--site-tokens", &format!("shoes={ONE}")]).unwrap();
         assert_eq!(same.check(), Err(SettingsError::SameToken));
     }

@@ -19,8 +19,8 @@ use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 use super::{State, peer, problem::ApiError};
 use crate::Config;
 
-/// Different wrong tokens of an address (IPv6: a /64) in a minute that are answered 401; then it is answered 429, whatever
-/// it sends. The same one again does not count: a page that was left open guesses nothing.
+/// Different wrong tokens of an address (IPv6: a /64) in a minute that are answered 401; further wrong ones are
+/// answered 429. The same one again does not count: a page that was left open guesses nothing.
 const ATTEMPTS: u32 = 10;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Addresses that are remembered in a minute. Wrong tokens of further ones are answered 429 at once.
@@ -143,9 +143,12 @@ impl FromRequestParts<State> for Caller {
             state.metrics.refused_sign_in(result);
             error
         };
+        // Whoever has a token gets in, also from an address that guesses: that may be a proxy's.
+        if let Some(caller) = state.tokens.find(&given) {
+            return Ok(caller.clone());
+        }
         state.attempts.check(peer, now).map_err(limited)?;
-        let caller = state.tokens.find(&given).cloned();
-        caller.ok_or_else(|| limited(state.attempts.wrong(peer, given, now)))
+        Err(limited(state.attempts.wrong(peer, given, now)))
     }
 }
 

@@ -16,7 +16,13 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio::{sync::OwnedSemaphorePermit, task};
 
-use super::{State, access::Admin, openapi, params::Query, problem::ApiError};
+use super::{
+    State,
+    access::{Admin, Caller},
+    openapi,
+    params::Query,
+    problem::ApiError,
+};
 use crate::{Copied, Rewritten};
 
 /// What is read and sent at once.
@@ -29,7 +35,7 @@ const DIGEST: HeaderName = HeaderName::from_static("repr-digest");
         headers(("Repr-Digest" = String, description = "RFC 9530, `sha-256`"))), openapi::Refused, openapi::NoCopy))]
 pub(super) async fn backup(state: State, _: Admin, query: Query) -> Result<Response, ApiError> {
     query.end()?;
-    let place = state.stream()?;
+    let place = state.stream(&Caller::Admin)?;
     let Copied { file, bytes, sha256 } = state.ask((), |store| Ok(store.copy()?)).await?;
     let digest = base64::engine::general_purpose::STANDARD.encode(sha256);
     let mut response = Response::new(Body::from_stream(pieces(file, place)));
@@ -62,5 +68,5 @@ fn pieces(file: File, place: OwnedSemaphorePermit) -> impl stream::Stream<Item =
     responses((status = 200, body = openapi::Rewritten), openapi::Refused, openapi::NoCopy))]
 pub(super) async fn rewrite(state: State, _: Admin, query: Query) -> Result<Json<Rewritten>, ApiError> {
     query.end()?;
-    Ok(Json(state.ask(state.stream()?, |store| Ok(store.rewrite()?)).await?))
+    Ok(Json(state.ask(state.stream(&Caller::Admin)?, |store| Ok(store.rewrite()?)).await?))
 }

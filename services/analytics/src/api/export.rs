@@ -39,7 +39,7 @@ pub(super) enum Format {
     Json,
 }
 
-/// A table as a file: sessions with the parameters of `sessions`, or series with those of `timeseries`.
+/// A table as a file: all sessions that `sessions` would list page by page, or what `timeseries` answers.
 #[utoipa::path(get, path = "/api/v1/analytics/export", tag = "Files", security(("token" = [])),
     params(openapi::Site, openapi::Within, openapi::Steps, openapi::Conditions,
         ("what" = What, Query, description = "Which table"),
@@ -65,7 +65,7 @@ pub(super) async fn export(state: State, caller: Caller, mut query: Query) -> Re
         What::Sessions => {
             let filter = query.filter()?;
             query.end()?;
-            let place = state.stream()?;
+            let place = state.stream(&caller)?;
             let mut table =
                 Sessions { state, scope, range, filter, format, after: None, begun: false, over: false, place };
             // Before the answer begins, so that what is wrong can still be told.

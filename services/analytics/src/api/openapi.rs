@@ -75,12 +75,12 @@ pub(super) struct Problem {
     #[schema(example = 400)]
     status: u16,
     /// Stable and for programs.
-    #[schema(example = "validation_error")]
+    #[schema(example = "invalid_request")]
     code: String,
     /// A sentence for a developer.
     detail: String,
     request_id: String,
-    /// With `validation_error` and `site_unknown`: the parameter.
+    /// With `invalid_request` and `site_unknown`: the parameter.
     field: Option<String>,
     /// With `rate_limited`: `ip`.
     scope: Option<String>,
@@ -94,7 +94,7 @@ pub(super) struct Problem {
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "describes what `problem` writes")]
 pub(super) enum Refused {
-    /// `validation_error`
+    /// `invalid_request`
     #[response(status = 400, content_type = "application/problem+json")]
     Invalid(Problem),
     /// `unauthorized` or `token_invalid`
@@ -220,7 +220,7 @@ pub(super) struct Session {
 #[expect(dead_code, reason = "describes a query")]
 pub(super) struct CustomerName {
     /// The shop's own word for the customer: the `sub` of an identity token.
-    #[param(min_length = 1, max_length = 256)]
+    #[param(min_length = 1, max_length = 128)]
     customer: String,
 }
 

@@ -61,7 +61,7 @@ impl ApiError {
         use StatusCode as S;
         match self {
             Self::Validation { field, detail } => {
-                Face::new(S::BAD_REQUEST, "validation_error", "Invalid request", detail.as_ref())
+                Face::new(S::BAD_REQUEST, "invalid_request", "Invalid request", detail.as_ref())
                     .with("field", field.as_ref())
             }
             Self::Unauthorized => {
