@@ -2,7 +2,8 @@
 //!
 //! A word for analytics, and nothing else: a rating without a comment, because no text of a visitor is kept. Which
 //! messages a session had is known only while its record is kept, and people rate later than that: so any message id is
-//! taken, and one that never was changes the figures of its own session alone.
+//! taken, and one that never was counts as well. A session's words are bounded by its limit of messages, and analytics
+//! counts 200 of each session at most.
 
 use axum::{
     http::StatusCode,

@@ -368,7 +368,7 @@ fn check_word(field: &str, text: Option<&str>, max: usize, also: &str) -> Result
 
 /// What a fact has of a page: never its query, which may hold anything.
 fn path(page: &Page) -> Option<String> {
-    let url = Url::parse(page.url.as_deref()?).ok()?;
+    let url = Url::parse(page.url.as_deref()?).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
     Some(url.path().chars().take(MAX_PATH).collect())
 }
 

@@ -23,6 +23,8 @@ pub(crate) fn fill(asked: Demo) -> anyhow::Result<()> {
         }
     });
     let facts = facts.with_context(|| path.display().to_string())?;
-    println!("{} holds {days} days of made-up data: {facts} facts", path.display());
+    let path = path.display();
+    println!("{path} holds {days} days of made-up data: {facts} facts");
+    println!("To look at it: ANALYTICS_DB_PATH={path} frontdesk");
     Ok(())
 }
