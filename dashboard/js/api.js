@@ -21,15 +21,17 @@ export class Away extends Error {}
 
 /** @param {string} token */
 export function createApi(token) {
+  const left = new AbortController();
+
   /**
    * @param {string} path
    * @param {Record<string, string | number | boolean | null | undefined>} params what is null or empty is left out
-   * @param {AbortSignal} [signal]
+   * @param {AbortSignal} [signal] of who does not want it any more
+   * @param {AbortSignal} [patience] of who waits for it
    */
-  async function ask(path, params, signal) {
+  async function ask(path, params, signal, patience = AbortSignal.timeout(ANSWER_WITHIN_MS)) {
     const query = new URLSearchParams();
     for (const [name, value] of Object.entries(params)) if (value !== null && value !== undefined && value !== '') query.set(name, String(value));
-    const patience = AbortSignal.timeout(ANSWER_WITHIN_MS);
     /** @type {Response} */
     let response;
     try {
@@ -78,11 +80,16 @@ export function createApi(token) {
     sessions: (site, span, filter, place, signal) => read('sessions', { site, ...within(span), ...filter, ...place }, signal),
     /** @param {string} site @param {string} id */
     session: (site, id) => read(`sessions/${encodeURIComponent(id)}`, { site }),
-    /** A file to keep. @param {string | null} site @param {Span} span @param {Record<string, string>} what @returns {Promise<Blob>} */
-    export: async (site, span, what) => {
-      const response = await ask('export', { site, ...within(span), format: 'csv', ...what });
+    /** A file to keep. @param {string | null} site @param {Span} span @param {Record<string, string>} what @param {AbortSignal} signal @returns {Promise<Blob>} */
+    export: async (site, span, what, signal) => {
+      // Only until it begins: a large one on a slow line takes its minutes, and who waits for it can stop it.
+      const patience = new AbortController();
+      const timer = setTimeout(() => patience.abort(), ANSWER_WITHIN_MS);
+      const response = await ask('export', { site, ...within(span), format: 'csv', ...what }, AbortSignal.any([signal, left.signal]), patience.signal).finally(() => clearTimeout(timer));
       return response.blob();
     },
+    /** Nobody is there any more to take a file. */
+    leave: () => left.abort(),
   };
 }
 

@@ -10,7 +10,7 @@ let cards = 0;
  * @param {string} [options.hint]
  * @param {string} [options.area] its place in the grid
  * @param {(asTable: boolean) => void} [options.onTable] there is a table behind it
- * @param {() => Promise<void>} [options.onSave] it can be had as a file
+ * @param {(signal: AbortSignal) => Promise<void>} [options.onSave] it can be had as a file
  */
 export function card(title, { hint = '', area = '', onTable, onSave }) {
   const id = `card-${(cards += 1)}`;
@@ -43,31 +43,42 @@ function tableToggle(title, onTable) {
   return button;
 }
 
-/** @param {string} title @param {() => Promise<void>} onSave */
+/** @param {string} title @param {(signal: AbortSignal) => Promise<void>} onSave */
 function saver(title, onSave) {
-  const label = h('span', {}, 'CSV');
+  const words = texts.card;
+  const label = h('span');
   const status = h('span.quiet', { role: 'status' });
-  const button = h('button.tool', { type: 'button', title: texts.card.csv, 'aria-label': `${texts.card.csv}: ${title}` }, icon('save'), label);
-  let busy = false;
+  const button = h('button.tool', { type: 'button' });
+  /** @param {Parameters<typeof icon>[0]} sign @param {string} text @param {string} does */
+  const offer = (sign, text, does) => {
+    say(label, text);
+    button.title = does;
+    button.setAttribute('aria-label', `${does}: ${title}`);
+    button.replaceChildren(icon(sign), label);
+  };
+  /** @type {AbortController | undefined} */
+  let running;
   button.addEventListener('click', async () => {
-    // Not `disabled`, which would take the focus away.
-    if (busy) return;
-    busy = true;
-    button.classList.add('busy');
-    say(status, texts.card.saving);
+    // The same button, which keeps the focus: a large file takes long enough to change one's mind.
+    if (running) return running.abort();
+    running = new AbortController();
+    const { signal } = running;
+    button.classList.remove('bad');
+    offer('close', words.stop, words.stopLong);
+    say(status, words.saving);
     try {
-      await onSave();
+      await onSave(signal);
+      offer('save', 'CSV', words.csv);
       say(status, '');
-      say(label, 'CSV');
-      button.classList.remove('bad');
     } catch {
-      say(status, texts.card.failed);
-      say(label, texts.card.failed);
-      button.classList.add('bad');
+      const bad = !signal.aborted;
+      offer('save', bad ? words.failed : 'CSV', words.csv);
+      say(status, bad ? words.failed : words.stopped);
+      button.classList.toggle('bad', bad);
     }
-    button.classList.remove('busy');
-    busy = false;
+    running = undefined;
   });
+  offer('save', 'CSV', words.csv);
   return h('span.saver', {}, button, status);
 }
 

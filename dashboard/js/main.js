@@ -105,9 +105,9 @@ function desk(api, sites) {
   const turned = refusals(format);
   const week = busy(format);
   const all = (/** @type {(number | null)[]} */ values) => format.number(sum(/** @type {any} */ (values)));
-  const saveSeries = async () => {
+  const saveSeries = async (/** @type {AbortSignal} */ signal) => {
     const { site, span } = query();
-    keep(await api.export(site, span, { what: 'timeseries', bucket: bucketOf(span.until - span.from), metric: METRICS.join(',') }), `${texts.traffic.file}.csv`);
+    keep(await api.export(site, span, { what: 'timeseries', bucket: bucketOf(span.until - span.from), metric: METRICS.join(',') }, signal), `${texts.traffic.file}.csv`);
   };
   const crowd = plot({
     label: texts.traffic.title,
@@ -251,6 +251,7 @@ function desk(api, sites) {
   /** @param {string} [message] */
   function leave(message) {
     refresh.stop();
+    api.leave();
     clearInterval(clock);
     document.removeEventListener('visibilitychange', seen);
     scheme.removeEventListener('change', paint);

@@ -45,9 +45,9 @@ export function sessions({ api, format, query, onOpen, onError }) {
   const it = card(words.title, {
     hint: words.hint,
     area: 'sessions',
-    onSave: async () => {
+    onSave: async (signal) => {
       const { site, span } = query();
-      keep(await api.export(site, span, { what: 'sessions', ...filters.value() }), `${words.file}.csv`);
+      keep(await api.export(site, span, { what: 'sessions', ...filters.value() }, signal), `${words.file}.csv`);
     },
   });
   const filters = filterBar(() => void reload());

@@ -157,7 +157,7 @@ const EN = {
     points: (/** @type {string} */ it) => `${it} pts`,
   },
 
-  card: { table: 'Show as table', inside: (/** @type {string} */ title) => `${title}, step by step`, chart: 'Show as chart', csv: 'Download CSV', saving: 'Preparing the file…', failed: 'The file could not be made. Try again.' },
+  card: { table: 'Show as table', inside: (/** @type {string} */ title) => `${title}, step by step`, chart: 'Show as chart', csv: 'Download CSV', saving: 'Preparing the file…', stop: 'Stop', stopLong: 'Stop the download', stopped: 'Stopped.', failed: 'The file could not be made. Try again.' },
 
   traffic: { title: 'Visitors and messages', hint: { minute: 'by minute', hour: 'by hour', day: 'by day (UTC)' }, messages: 'Messages', sessions: 'Visitors', time: 'Time', file: 'frontdesk-over-time' },
   first: { title: 'Waiting for the first word', hint: 'How long visitors wait until an answer begins', p50: 'Usually (median)', p95: 'Slowest 5 % (p95)', none: 'Nothing was measured in this time.' },

@@ -283,6 +283,11 @@ describe('the dashboard in a browser', { concurrency: 3, timeout: 240_000 }, () 
     assert.equal(steps.length, 1 + 7 * 24);
     await here.card('Latest visitors').getByLabel('Replies').selectOption('failed');
     await here.isCalm();
+    // One that never comes is stopped, and asked for anew.
+    await here.page.route('**/export?*', () => {});
+    await here.page.getByRole('button', { name: 'Download CSV: Latest visitors' }).click();
+    await here.page.getByRole('button', { name: 'Stop the download: Latest visitors' }).click();
+    await here.page.unrouteAll({ behavior: 'ignoreErrors' });
     const [name, rows] = await save('Latest visitors');
     assert.equal(name, 'frontdesk-visitors.csv');
     assert.ok(rows.length > 1 && rows[0].includes('started'), rows[0]);
