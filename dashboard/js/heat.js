@@ -13,15 +13,12 @@ export function levels(counts) {
   return counts.map((day) => day.map((count) => (count > 0 ? Math.max(1, Math.ceil((count / max) * LEVELS)) : 0)));
 }
 
+/** Several weeks in one. @param {number[][][]} weeks */
+export const added = (weeks) => Array.from({ length: 7 }, (_, day) => Array.from({ length: 24 }, (_, hour) => weeks.reduce((all, week) => all + week[day][hour], 0)));
+
 /** The field with most, the earliest of several. @param {number[][]} counts @returns {{day: number, hour: number, count: number} | undefined} */
 export function busiest(counts) {
   const found = { day: 0, hour: 0, count: 0 };
   counts.forEach((day, which) => day.forEach((count, hour) => count > found.count && Object.assign(found, { day: which, hour, count })));
   return found.count > 0 ? found : undefined;
-}
-
-/** Counts at which the colour changes, for the key: the largest of each step. @param {number[][]} counts */
-export function bounds(counts) {
-  const max = Math.max(...counts.flat());
-  return Array.from({ length: LEVELS }, (_, step) => Math.floor(((step + 1) / LEVELS) * max));
 }

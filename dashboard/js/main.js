@@ -22,10 +22,11 @@ import { sum } from './figures.js';
 import { createFormat } from './format.js';
 import { glance } from './glance.js';
 import { head } from './head.js';
+import { added } from './heat.js';
 import { pages, refusals } from './lists.js';
 import { outcomes } from './outcomes.js';
 import { plot } from './plot.js';
-import { before as spanBefore, bucketOf, latest, offsetMinutes } from './range.js';
+import { before as spanBefore, bucketOf, byOffset, latest } from './range.js';
 import { createRefresh } from './refresh.js';
 import { sessionSheet } from './session.js';
 import { sessions } from './sessions.js';
@@ -171,11 +172,11 @@ function desk(api, sites) {
     state.loading = true;
     fresh();
     try {
-      const [summary, before, series, busy, pages] = await Promise.all([
+      const [summary, before, series, weeks, pages] = await Promise.all([
         api.summary(site, here, signal),
         api.summary(site, spanBefore(here), signal),
         api.series(site, here, bucket, METRICS, signal),
-        api.busy(site, here, offsetMinutes(now), signal),
+        Promise.all(byOffset(here).map(({ offset, ...piece }) => api.busy(site, piece, offset, signal))),
         api.pages(site, here, signal),
         list.load(signal),
       ]);
@@ -189,7 +190,7 @@ function desk(api, sites) {
       if (nobody) stand(ever.sessions === 0 ? 'yet' : 'now', () => (ever.sessions === 0 ? nobodyYet(site) : nobodyNow(() => top.choose('365d'))));
       else {
         stand('figures', () => inside);
-        show({ choice, span: here, now, bucket, summary, before, series, busy, pages });
+        show({ choice, span: here, now, bucket, summary, before, series, busy: { messages: added(weeks.map(({ messages }) => messages)) }, pages });
       }
       fresh();
       return true;

@@ -85,3 +85,30 @@ export const elapsed = ({ from, until }, now) => Math.min(1, Math.max(0, (now - 
 
 /** East of UTC, as the API wants it. @param {number} at */
 export const offsetMinutes = (at) => -new Date(at).getTimezoneOffset();
+
+/**
+ * Cut where the clocks change: hours of the day are then the calendar's in each piece. Cut at whole hours of UTC, as the
+ * API counts, so that no hour is in two pieces.
+ *
+ * @param {Span} span
+ * @returns {(Span & {offset: number})[]}
+ */
+export function byOffset({ from, until }) {
+  const pieces = [];
+  let start = from;
+  // Nowhere do the clocks change twice within a week.
+  for (let at = from; at < until; at = Math.min(until, at + 7 * DAY)) {
+    const next = Math.min(until - 1, at + 7 * DAY);
+    const offset = offsetMinutes(at);
+    if (offsetMinutes(next) === offset) continue;
+    let [same, other] = [Math.floor(at / HOUR), Math.ceil(next / HOUR)];
+    while (other - same > 1) {
+      const middle = Math.floor((same + other) / 2);
+      if (offsetMinutes(middle * HOUR) === offset) same = middle;
+      else other = middle;
+    }
+    pieces.push({ from: start, until: other * HOUR, offset });
+    start = other * HOUR;
+  }
+  return start < until ? [...pieces, { from: start, until, offset: offsetMinutes(until - 1) }] : pieces;
+}

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 process.env.TZ = 'Europe/Berlin';
-const { CHOICES, DAY, HOUR, MAX_DAYS, before, between, bucketOf, dayOf, elapsed, latest, offsetMinutes, step } = await import('../js/range.js');
+const { CHOICES, DAY, HOUR, MAX_DAYS, before, between, bucketOf, byOffset, dayOf, elapsed, latest, offsetMinutes, step } = await import('../js/range.js');
 
 const at = (text) => Date.parse(text);
 const shown = ({ from, until }) => [from, until].map((ms) => new Date(ms).toISOString());
@@ -74,4 +74,29 @@ test('the calendar and its offset are the visitor’s', () => {
   assert.equal(dayOf(at('2026-01-04T23:30:00Z')), '2026-01-05');
   assert.equal(offsetMinutes(at('2026-01-05T12:00:00Z')), 60);
   assert.equal(offsetMinutes(at('2026-07-05T12:00:00Z')), 120);
+});
+
+test('a range is cut where the clocks change, so that nine o’clock is nine in each piece', () => {
+  const spring = '2026-03-29T01:00:00.000Z';
+  const autumn = '2026-10-25T01:00:00.000Z';
+  const check = (from, until, ...expected) => {
+    const pieces = byOffset({ from: at(from), until: at(until) });
+    assert.deepEqual(pieces.map(({ offset, ...span }) => [...shown(span), offset]), expected, `${from} ${until}`);
+  };
+  const [a, b] = ['2026-01-01T00:00:00.000Z', '2026-12-01T00:00:00.000Z'];
+  check(a, '2026-01-01T12:00:00.000Z', [a, '2026-01-01T12:00:00.000Z', 60]);
+  check(a, b, [a, spring, 60], [spring, autumn, 120], [autumn, b, 60]);
+  check('2026-03-28T23:00:00.000Z', '2026-03-29T22:00:00.000Z', ['2026-03-28T23:00:00.000Z', spring, 60], [spring, '2026-03-29T22:00:00.000Z', 120]);
+  // Also where a change is the first moment, the last one, or begins a week of the search.
+  check(spring, b, [spring, autumn, 120], [autumn, b, 60]);
+  check(a, spring, [a, spring, 60]);
+  check('2026-03-22T01:00:00.000Z', '2026-04-01T00:00:00.000Z', ['2026-03-22T01:00:00.000Z', spring, 60], [spring, '2026-04-01T00:00:00.000Z', 120]);
+});
+
+test('pieces touch each hour once, also where midnight is at half past', () => {
+  const span = { from: at('2026-03-25T18:30:00Z'), until: at('2026-10-28T18:30:00Z') };
+  const pieces = byOffset(span);
+  assert.deepEqual([pieces[0].from, pieces[pieces.length - 1].until, pieces.length], [span.from, span.until, 3]);
+  for (const { from } of pieces.slice(1)) assert.equal(from % HOUR, 0);
+  pieces.slice(1).forEach(({ from }, which) => assert.equal(from, pieces[which].until));
 });

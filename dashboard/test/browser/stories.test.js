@@ -375,7 +375,7 @@ describe('the dashboard in a browser', { concurrency: 3, timeout: 240_000 }, () 
     const page = await ada.context.newPage();
     await page.clock.install();
     let asks = 0;
-    page.on('request', (request) => (asks += request.url().includes('/busy-hours') ? 1 : 0));
+    page.on('request', (request) => (asks += request.url().includes('/pages?') ? 1 : 0));
     await page.goto(shops.dashboard);
     const here = owner(page);
     await here.signIn(ADMIN);
