@@ -38,30 +38,34 @@ export const share = (part, whole) => (whole > 0 ? part / whole : undefined);
 export const answered = (it) => share(it.ended, over(it));
 
 /** @param {Summary} it */
-export const helpful = (it) => share(it.rated_up, it.rated_up + it.rated_down);
+export const rated = (it) => it.rated_up + it.rated_down;
+
+/** @param {Summary} it */
+export const helpful = (it) => share(it.rated_up, rated(it));
 
 /** Under this many of something, its change is chance. */
 const ENOUGH = 5;
 
-/**
- * How much more than before, of a count: 0.5 is half as much again. What is not over yet is held against as much of
- * the time before.
- *
- * @param {number} now
- * @param {number} before
- * @param {number} elapsed how much of the present range is over, 0 to 1
- */
-export function growth(now, before, elapsed) {
-  const expected = before * elapsed;
-  return before < ENOUGH || expected <= 0 ? undefined : now / expected - 1;
-}
+/** How much more than before, of a count: 0.5 is half as much again. @param {number} now @param {number} before */
+export const growth = (now, before) => (before < ENOUGH ? undefined : now / before - 1);
 
-/** In points, of a share. @param {number | undefined} now @param {number | undefined} before */
-export const shift = (now, before) => (now === undefined || before === undefined ? undefined : now - before);
+/**
+ * In points, of a share.
+ *
+ * @param {(it: Summary) => number | undefined} part
+ * @param {(it: Summary) => number} whole of how many it is a part
+ * @param {Summary} now
+ * @param {Summary} before
+ */
+export function shift(part, whole, now, before) {
+  const [is, was] = [part(now), part(before)];
+  if (is === undefined || was === undefined || Math.min(whole(now), whole(before)) < ENOUGH) return undefined;
+  return is - was;
+}
 
 /** In parts, of a time. @param {Times} now @param {Times} before */
 export function drift(now, before) {
-  if (now.p50 === null || !before.p50 || before.count < ENOUGH) return undefined;
+  if (now.p50 === null || !before.p50 || Math.min(now.count, before.count) < ENOUGH) return undefined;
   return now.p50 / before.p50 - 1;
 }
 
@@ -84,8 +88,8 @@ export function notices(it) {
   if (failed >= ENOUGH && failing >= 0.03) found.push({ kind: 'failing', code: ranked(it.failed)[0][0], count: failed, share: failing });
   const { p95, count } = it.first_chunk_ms;
   if (p95 !== null && count >= 20 && p95 >= 10_000) found.push({ kind: 'slow', ms: p95 });
-  const rated = it.rated_up + it.rated_down;
-  if (rated >= 10 && it.rated_down / rated >= 0.4) found.push({ kind: 'unhelpful', share: it.rated_down / rated, count: rated });
+  const ratings = rated(it);
+  if (ratings >= 10 && it.rated_down / ratings >= 0.4) found.push({ kind: 'unhelpful', share: it.rated_down / ratings, count: ratings });
   const limited = sum(Object.fromEntries(Object.entries(it.refused).filter(([reason]) => reason.startsWith('limit_site'))));
   if (limited > 0) found.push({ kind: 'limited', count: limited });
   return found;

@@ -8,7 +8,7 @@
  * @property {number} now when it was asked for
  * @property {import('./range.js').Bucket} bucket
  * @property {import('./figures.js').Summary} summary
- * @property {import('./figures.js').Summary} before of as much time before
+ * @property {import('./figures.js').Summary} before of as much time before, as far as this one is over
  * @property {import('./plot.js').Series} series
  * @property {{messages: number[][]}} busy
  * @property {{pages: {path: string, sessions: number}[], other: number}} pages
@@ -174,7 +174,7 @@ function desk(api, sites) {
     try {
       const [summary, before, series, weeks, pages] = await Promise.all([
         api.summary(site, here, signal),
-        api.summary(site, spanBefore(here), signal),
+        api.summary(site, spanBefore(here, now), signal),
         api.series(site, here, bucket, METRICS, signal),
         Promise.all(byOffset(here).map(({ offset, ...piece }) => api.busy(site, piece, offset, signal))),
         api.pages(site, here, signal),

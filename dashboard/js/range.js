@@ -77,11 +77,19 @@ export function dayOf(ms) {
   return `${String(date.getFullYear()).padStart(4, '0')}-${String(date.getMonth() + 1).padStart(2, '0')}-${String(date.getDate()).padStart(2, '0')}`;
 }
 
-/** As much time, just before. @param {Span} span @returns {Span} */
-export const before = ({ from, until }) => ({ from: from - (until - from), until: from });
-
-/** How much of it is over already, 0 to 1. @param {Span} span @param {number} now */
-export const elapsed = ({ from, until }, now) => Math.min(1, Math.max(0, (now - from) / (until - from)));
+/**
+ * As much time, just before; of a range that is not over yet, as much as is over. Half a day is like another morning,
+ * and not like half of another day.
+ *
+ * @param {Span} span
+ * @param {number} now
+ * @returns {Span}
+ */
+export function before({ from, until }, now) {
+  const length = until - from;
+  // Of a range that has not begun a moment is asked for: the API takes no empty one.
+  return { from: from - length, until: Math.max(from + 1, Math.min(until, now)) - length };
+}
 
 /** East of UTC, as the API wants it. @param {number} at */
 export const offsetMinutes = (at) => -new Date(at).getTimezoneOffset();

@@ -13,7 +13,7 @@ const RANGES = {
   '30d': { button: '30 d', long: 'The last 30 days', period: 'In the last 30 days', before: 'the 30 days before' },
   '90d': { button: '90 d', long: 'The last 90 days', period: 'In the last 90 days', before: 'the 90 days before' },
   '365d': { button: 'Year', long: 'The last 365 days', period: 'In the last 365 days', before: 'the 365 days before' },
-  custom: { button: 'Custom', long: 'Days of your choice', period: '', before: 'as many days before' },
+  custom: { button: 'Custom', long: 'Days of your choice', period: '', before: 'as much time before' },
 };
 
 /** @type {Record<string, {title: string, why: string, todo: string}>} */

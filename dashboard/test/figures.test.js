@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { answered, drift, growth, helpful, notices, over, ranked, share, shift, sum } from '../js/figures.js';
+import { answered, drift, growth, helpful, notices, over, ranked, rated, share, shift, sum } from '../js/figures.js';
 
 const NOTHING = { count: 0, p50: null, p90: null, p95: null, p99: null };
 const summary = (more) => ({
@@ -29,24 +29,34 @@ test('answered are the replies that came to their end, of all that are over', ()
   assert.equal(helpful(summary({})), undefined);
 });
 
-test('growth holds what is not over yet against as much of the time before', () => {
-  const check = (now, before, elapsed, expected) => assert.equal(growth(now, before, elapsed), expected, `${now} ${before} ${elapsed}`);
-  check(150, 100, 1, 0.5);
-  check(50, 100, 0.5, 0);
-  check(0, 100, 1, -1);
+test('growth is how much more than before', () => {
+  const check = (now, before, expected) => assert.equal(growth(now, before), expected, `${now} ${before}`);
+  check(150, 100, 0.5);
+  check(100, 100, 0);
+  check(0, 100, -1);
   // Of few, any change is chance; of none it has no size.
-  check(9, 4, 1, undefined);
-  check(9, 0, 1, undefined);
-  check(0, 100, 0, undefined);
+  check(10, 5, 1);
+  check(9, 4, undefined);
+  check(9, 0, undefined);
 });
 
 test('shares shift by points, times drift by parts', () => {
-  assert.equal(shift(0.75, 0.5), 0.25);
-  assert.equal(shift(undefined, 0.5), undefined);
-  assert.equal(shift(0.5, undefined), undefined);
+  const points = (now, before, expected) => {
+    const of = ([up, down]) => summary({ ended: up, cancelled: down, rated_up: up, rated_down: down });
+    assert.equal(shift(answered, over, of(now), of(before)), expected, `${now} ${before}`);
+    assert.equal(shift(helpful, rated, of(now), of(before)), expected, `${now} ${before}`);
+  };
+  points([6, 2], [4, 4], 0.25);
+  points([0, 5], [5, 0], -1);
+  // Of few, now or before, any change is chance.
+  points([1, 0], [4, 4], undefined);
+  points([6, 2], [0, 4], undefined);
+  points([0, 0], [4, 4], undefined);
+  points([6, 2], [0, 0], undefined);
   const times = (p50, count = 50) => ({ ...NOTHING, p50, count });
   assert.equal(drift(times(500), times(1000)), -0.5);
   assert.equal(drift(times(500), times(1000, 4)), undefined);
+  assert.equal(drift(times(500, 4), times(1000)), undefined);
   assert.equal(drift(NOTHING, times(1000)), undefined);
   assert.equal(drift(times(500), NOTHING), undefined);
 });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 process.env.TZ = 'Europe/Berlin';
-const { CHOICES, DAY, HOUR, MAX_DAYS, before, between, bucketOf, byOffset, dayOf, elapsed, latest, offsetMinutes, step } = await import('../js/range.js');
+const { CHOICES, DAY, HOUR, MAX_DAYS, before, between, bucketOf, byOffset, dayOf, latest, offsetMinutes, step } = await import('../js/range.js');
 
 const at = (text) => Date.parse(text);
 const shown = ({ from, until }) => [from, until].map((ms) => new Date(ms).toISOString());
@@ -35,7 +35,7 @@ test('a range and the one before it share no step, also on the stroke of the hou
       const size = step(bucketOf(span.until - span.from));
       assert.equal(span.from % size, 0, choice);
       assert.ok(span.from < now && now < span.until, `${choice} has now in it`);
-      assert.deepEqual(before(span), { from: 2 * span.from - span.until, until: span.from });
+      assert.ok(before(span, now).until <= span.from, choice);
     }
   }
 });
@@ -62,12 +62,15 @@ test('the longest range fits into one answer of the API', () => {
   assert.ok((MAX_DAYS + 1) * 7 <= 10_000);
 });
 
-test('how much of a range is over', () => {
-  const check = (now, expected) => assert.equal(elapsed({ from: 100, until: 200 }, now), expected, String(now));
-  check(50, 0);
-  check(125, 0.25);
-  check(200, 1);
-  check(900, 1);
+test('what is not over yet is held against the same part of the time before', () => {
+  const check = (now, ...expected) => assert.deepEqual(before({ from: 100, until: 200 }, now), { from: 0, until: expected[0] }, String(now));
+  check(900, 100);
+  check(200, 100);
+  check(125, 25);
+  // One that has not begun has no part, but a question needs one.
+  check(50, 1);
+  const morning = at('2026-03-10T08:00:00Z');
+  assert.deepEqual(shown(before(between({ from: '2026-03-10', until: '2026-03-10' }), morning)), ['2026-03-08T23:00:00.000Z', '2026-03-09T08:00:00.000Z']);
 });
 
 test('the calendar and its offset are the visitor’s', () => {
