@@ -216,8 +216,8 @@ function desk(api, sites) {
     look.show(data);
     figures.show(data);
     traffic.hint(texts.traffic.hint[data.bucket]);
-    crowd.show(data.series, data.bucket);
-    wait.show(data.series, data.bucket);
+    crowd.show(data.series, data.bucket, data.now);
+    wait.show(data.series, data.bucket, data.now);
     ends.show(data);
     places.show(data);
     turned.show(data);

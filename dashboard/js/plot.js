@@ -4,7 +4,7 @@
  */
 import library from '../vendor/uPlot/uPlot.esm.js';
 import { h, say } from './dom.js';
-import { step } from './range.js';
+import { finished, step } from './range.js';
 import { texts } from './texts.js';
 
 /** Its own types are not vendored. */
@@ -48,15 +48,13 @@ export function plot({ label, lines, value, steps, total, format }) {
   let data = { t: [], series: {} };
   /** @type {import('./range.js').Bucket} */
   let bucket = 'day';
+  let now = 0;
   let asTable = false;
   /** @type {any} */
   let chart;
   let shape = '';
 
   const valuesOf = (/** @type {string} */ key) => data.series[key] ?? [];
-
-  /** A line that ends in a step which has only begun would seem to fall. @param {(number | null)[]} values */
-  const finished = (values) => ((data.t[data.t.length - 1] ?? 0) + step(bucket) / 1000 > Date.now() / 1000 ? [...values.slice(0, -1), null] : values);
 
   /** Days of the store are days of UTC. @param {number} t */
   const name = (t) => (bucket === 'day' ? utc.weekdayAndDay(t * 1000) : bucket === 'hour' ? `${format.weekdayAndDay(t * 1000)}, ${format.clock(t * 1000)}` : format.clock(t * 1000));
@@ -126,7 +124,9 @@ export function plot({ label, lines, value, steps, total, format }) {
   function draw() {
     if (asTable || canvas.clientWidth === 0) return;
     const wanted = `${bucket} ${data.t.length > 0 ? data.t[1] - data.t[0] : 0}`;
-    const columns = [data.t, ...drawn.map(({ key, kind }) => (kind === 'line' || kind === 'halo' ? finished(valuesOf(key)) : valuesOf(key)))];
+    const over = finished(data.t, bucket, now);
+    // A bar may be short; a line would fall.
+    const columns = [data.t, ...drawn.map(({ key, kind }) => (kind === 'bars' ? valuesOf(key) : valuesOf(key).map((value, at) => (at < over ? value : null))))];
     if (chart && shape === wanted) chart.setData(columns);
     else {
       chart?.destroy();
@@ -151,10 +151,10 @@ export function plot({ label, lines, value, steps, total, format }) {
 
   canvas.addEventListener('keydown', (/** @type {KeyboardEvent} */ event) => {
     if (!chart || data.t.length === 0) return;
-    const now = chart.cursor.left >= 0 ? (chart.cursor.idx ?? data.t.length - 1) : undefined;
+    const here = chart.cursor.left >= 0 ? (chart.cursor.idx ?? data.t.length - 1) : undefined;
     const last = data.t.length - 1;
-    const forward = now === undefined ? 0 : Math.min(last, now + 1);
-    const back = now === undefined ? last : Math.max(0, now - 1);
+    const forward = here === undefined ? 0 : Math.min(last, here + 1);
+    const back = here === undefined ? last : Math.max(0, here - 1);
     const to = { ArrowRight: forward, ArrowLeft: back, Home: 0, End: last }[event.key];
     if (event.key === 'Escape') chart.setCursor({ left: -10, top: -10 });
     if (to === undefined) return;
@@ -172,10 +172,11 @@ export function plot({ label, lines, value, steps, total, format }) {
 
   return {
     node,
-    /** @param {Series} series @param {import('./range.js').Bucket} steps */
-    show(series, steps) {
+    /** @param {Series} series @param {import('./range.js').Bucket} steps @param {number} at when it was asked for */
+    show(series, steps, at) {
       data = series;
       bucket = steps;
+      now = at;
       draw();
       tabulate();
     },

@@ -22,6 +22,15 @@ const STEPS = { minute: MINUTE, hour: HOUR, day: DAY };
 /** @param {Bucket} bucket */
 export const step = (bucket) => STEPS[bucket];
 
+/**
+ * How many steps are over. What is drawn of one that has only begun would seem to fall.
+ *
+ * @param {number[]} t seconds at which steps begin, in order
+ * @param {Bucket} bucket
+ * @param {number} now
+ */
+export const finished = (t, bucket, now) => t.filter((seconds) => seconds * 1000 + step(bucket) <= now).length;
+
 /** Steps that give a plot between some tens and some hundreds of points. @param {number} length ms @returns {Bucket} */
 export function bucketOf(length) {
   if (length <= 6 * HOUR) return 'minute';

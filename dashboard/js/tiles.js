@@ -1,6 +1,7 @@
 /** The six figures at the top, each with its change against the time before. */
 import { h, icon, say, svg } from './dom.js';
 import { answered, drift, growth, helpful, over, rated, shift } from './figures.js';
+import { finished } from './range.js';
 import { texts } from './texts.js';
 
 /** Under this, a change is called none. */
@@ -21,7 +22,9 @@ export function tiles(format) {
   return {
     node: h('ul.tiles', {}, Object.values(all).map(({ node }) => node)),
     /** @param {import('./main.js').Data} data */
-    show({ choice, summary, before, series }) {
+    show({ choice, now, bucket, summary, before, series: { t, series } }) {
+      const steps = finished(t, bucket, now);
+      const points = (/** @type {(number | null)[]} */ values) => values.slice(0, steps);
       const against = texts.ranges[choice].before;
       const part_of = (/** @type {number | undefined} */ share) => (share === undefined ? words.none : format.percent(share));
       /** @param {number | undefined} change @param {boolean} better whether more is @param {boolean} [points] */
@@ -35,11 +38,11 @@ export function tiles(format) {
       };
       const known = format.number(summary.identified);
       all.live.show(format.compact(summary.live_sessions), words.live.hint);
-      all.sessions.show(format.compact(summary.sessions), words.sessions.hint(known), told(growth(summary.sessions, before.sessions), true), series.series.sessions, format.number(summary.sessions));
-      all.messages.show(format.compact(summary.messages), words.messages.hint(format.small(summary.sessions > 0 ? summary.messages / summary.sessions : 0)), told(growth(summary.messages, before.messages), true), series.series.messages, format.number(summary.messages));
-      all.answered.show(part_of(answered(summary)), words.answered.hint(format.compact(summary.ended), format.compact(over(summary))), told(shift(answered, over, summary, before), true, true), shares(series.series));
+      all.sessions.show(format.compact(summary.sessions), words.sessions.hint(known), told(growth(summary.sessions, before.sessions), true), points(series.sessions), format.number(summary.sessions));
+      all.messages.show(format.compact(summary.messages), words.messages.hint(format.small(summary.sessions > 0 ? summary.messages / summary.sessions : 0)), told(growth(summary.messages, before.messages), true), points(series.messages), format.number(summary.messages));
+      all.answered.show(part_of(answered(summary)), words.answered.hint(format.compact(summary.ended), format.compact(over(summary))), told(shift(answered, over, summary, before), true, true), points(shares(series)));
       const { p50 } = summary.first_chunk_ms;
-      all.first.show(p50 === null ? words.none : format.time(p50), words.first.hint, told(drift(summary.first_chunk_ms, before.first_chunk_ms), false), series.series.first_chunk_ms_p50);
+      all.first.show(p50 === null ? words.none : format.time(p50), words.first.hint, told(drift(summary.first_chunk_ms, before.first_chunk_ms), false), points(series.first_chunk_ms_p50));
       const ratings = rated(summary);
       all.helpful.show(part_of(helpful(summary)), ratings > 0 ? words.helpful.hint(format.number(ratings), ratings) : words.helpful.none, told(shift(helpful, rated, summary, before), true, true));
       all.live.node.classList.toggle('on', summary.live_sessions > 0);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 process.env.TZ = 'Europe/Berlin';
-const { CHOICES, DAY, HOUR, MAX_DAYS, before, between, bucketOf, byOffset, dayOf, latest, offsetMinutes, step } = await import('../js/range.js');
+const { CHOICES, DAY, HOUR, MAX_DAYS, before, between, bucketOf, byOffset, dayOf, finished, latest, offsetMinutes, step } = await import('../js/range.js');
 
 const at = (text) => Date.parse(text);
 const shown = ({ from, until }) => [from, until].map((ms) => new Date(ms).toISOString());
@@ -38,6 +38,16 @@ test('a range and the one before it share no step, also on the stroke of the hou
       assert.ok(before(span, now).until <= span.from, choice);
     }
   }
+});
+
+test('a step that has only begun is not over, nor one that has not', () => {
+  const t = [0, 1, 2, 3].map((hour) => hour * 3600);
+  const check = (now, expected) => assert.equal(finished(t, 'hour', now), expected, String(now));
+  check(0, 0);
+  check(HOUR - 1, 0);
+  check(HOUR, 1);
+  check(2.5 * HOUR, 2);
+  check(9 * HOUR, 4);
 });
 
 test('days of one’s own are whole, also where the clocks change', () => {
