@@ -70,7 +70,7 @@ export function createApi(token) {
     sites: async () => (await read('sites', {})).sites,
     /** @param {string | null} site @param {Span} span @param {AbortSignal} signal @returns {Promise<import('./figures.js').Summary>} */
     summary: (site, span, signal) => read('summary', { site, ...within(span) }, signal),
-    /** @param {string | null} site @param {Span} span @param {import('./range.js').Bucket} bucket @param {string[]} metrics @param {AbortSignal} signal */
+    /** @param {string | null} site @param {Span} span @param {import('./range.js').Bucket} bucket @param {string[]} metrics @param {AbortSignal} signal @returns {Promise<import('./plot.js').Series & {bucket: import('./range.js').Bucket}>} in longer steps where these are not kept any more */
     series: (site, span, bucket, metrics, signal) => read('timeseries', { site, ...within(span), bucket, metric: metrics.join(',') }, signal),
     /** @param {string | null} site @param {Span} span @param {number} offset minutes @param {AbortSignal} signal @returns {Promise<{messages: number[][]}>} */
     busy: (site, span, offset, signal) => read('busy-hours', { site, ...within(span), tz_offset: offset }, signal),

@@ -7,14 +7,15 @@ import { texts } from './texts.js';
 /** @param {import('./format.js').Format} format */
 export function busy(format) {
   const words = texts.busy;
-  const it = card(words.title, { hint: words.hint(format.timeZone()), area: 'busy', onTable: (asTable) => table.classList.toggle('plain', asTable) });
+  const it = card(words.title, { area: 'busy', onTable: (asTable) => table.classList.toggle('plain', asTable) });
   const days = [0, 1, 2, 3, 4, 5, 6];
   const hours = Array.from({ length: 24 }, (_, hour) => hour);
   const fields = days.map(() => hours.map(() => h('td', {}, h('span'))));
+  const caption = h('caption.quiet');
   const table = h(
     'table.heat',
     {},
-    h('caption.quiet', {}, words.hint(format.timeZone())),
+    caption,
     h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, h('span.quiet', {}, words.day)), hours.map((hour) => h('th', { scope: 'col', class: hour % 6 === 0 ? 'shown' : '' }, h('span', {}, format.hour(hour)))))),
     h('tbody', {}, days.map((day) => h('tr', {}, h('th', { scope: 'row' }, format.weekday(day)), fields[day]))),
   );
@@ -36,8 +37,13 @@ export function busy(format) {
   return {
     node: it.node,
     /** @param {import('./main.js').Data} data */
-    show({ busy: { messages } }) {
+    show({ span, busy: { messages, span: known } }) {
       counts = messages;
+      const hint = known ? words.hint(format.timeZone(), known.from > span.from ? format.fullDay(known.from) : undefined) : words.notKept;
+      it.hint(hint);
+      say(caption, hint);
+      // Zeros would be wrong: there was something, by days.
+      it.body.hidden = !known;
       const top = busiest(messages);
       levels(messages).forEach((row, day) =>
         row.forEach((level, hour) => {

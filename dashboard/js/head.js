@@ -85,7 +85,7 @@ function rangePicker(choice, onRange) {
   );
   custom.addEventListener('submit', (/** @type {SubmitEvent} */ event) => {
     event.preventDefault();
-    const span = between({ from: from.value, until: until.value });
+    const span = between({ from: from.value, until: until.value }, Date.now());
     error.hidden = typeof span !== 'string';
     if (typeof span === 'string') return say(error, texts.rangeErrors[span]);
     close();

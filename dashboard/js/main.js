@@ -6,11 +6,11 @@
  * @property {Choice} choice
  * @property {import('./range.js').Span} span
  * @property {number} now when it was asked for
- * @property {import('./range.js').Bucket} bucket
+ * @property {import('./range.js').Bucket} bucket the steps of the series
  * @property {import('./figures.js').Summary} summary
  * @property {import('./figures.js').Summary} before of as much time before, as far as this one is over
  * @property {import('./plot.js').Series} series
- * @property {{messages: number[][]}} busy
+ * @property {{messages: number[][], span: import('./range.js').Span | undefined}} busy of what is kept by hours
  * @property {{pages: {path: string, sessions: number}[], other: number}} pages
  */
 import { Away, Problem, createApi } from './api.js';
@@ -26,7 +26,7 @@ import { added } from './heat.js';
 import { pages, refusals } from './lists.js';
 import { outcomes } from './outcomes.js';
 import { plot } from './plot.js';
-import { before as spanBefore, bucketOf, byOffset, latest } from './range.js';
+import { before as spanBefore, bucketOf, byHours, byOffset, latest } from './range.js';
 import { createRefresh } from './refresh.js';
 import { sessionSheet } from './session.js';
 import { sessions } from './sessions.js';
@@ -168,15 +168,15 @@ function desk(api, sites) {
     const choice = state.choice;
     const now = Date.now();
     const here = span();
-    const bucket = bucketOf(here.until - here.from);
+    const hours = byHours(here, now);
     state.loading = true;
     fresh();
     try {
       const [summary, before, series, weeks, pages] = await Promise.all([
         api.summary(site, here, signal),
         api.summary(site, spanBefore(here, now), signal),
-        api.series(site, here, bucket, METRICS, signal),
-        Promise.all(byOffset(here).map(({ offset, ...piece }) => api.busy(site, piece, offset, signal))),
+        api.series(site, here, bucketOf(here.until - here.from), METRICS, signal),
+        Promise.all((hours ? byOffset(hours) : []).map(({ offset, ...piece }) => api.busy(site, piece, offset, signal))),
         api.pages(site, here, signal),
         list.load(signal),
       ]);
@@ -190,7 +190,7 @@ function desk(api, sites) {
       if (nobody) stand(ever.sessions === 0 ? 'yet' : 'now', () => (ever.sessions === 0 ? nobodyYet(site) : nobodyNow(() => top.choose('365d'))));
       else {
         stand('figures', () => inside);
-        show({ choice, span: here, now, bucket, summary, before, series, busy: { messages: added(weeks.map(({ messages }) => messages)) }, pages });
+        show({ choice, span: here, now, bucket: series.bucket, summary, before, series, busy: { messages: added(weeks.map(({ messages }) => messages)), span: hours }, pages });
       }
       fresh();
       return true;

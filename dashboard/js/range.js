@@ -17,6 +17,9 @@ const LENGTHS = { '24h': DAY, '7d': 7 * DAY, '30d': 30 * DAY, '90d': 90 * DAY, '
 /** The API gives 10,000 points at once, and the page asks for seven series in steps of a day. */
 export const MAX_DAYS = 1100;
 
+/** How long figures are kept by hours. Older ones are there by days, as the API answers them whatever is asked. */
+const HOURS_KEPT = 400 * DAY;
+
 const STEPS = { minute: MINUTE, hour: HOUR, day: DAY };
 
 /** @param {Bucket} bucket */
@@ -56,9 +59,10 @@ export function latest(choice, now) {
  * Whole days: as the visitor's calendar has them while the steps are hours, else days of UTC, as the steps are.
  *
  * @param {Days} days
+ * @param {number} now
  * @returns {Span | 'order' | 'long' | 'missing'} or why it is no range
  */
-export function between(days) {
+export function between(days, now) {
   const first = parts(days.from);
   const last = parts(days.until);
   if (!first || !last) return 'missing';
@@ -69,7 +73,7 @@ export function between(days) {
   const length = utc.until - utc.from;
   if (length <= 0) return 'order';
   if (length > MAX_DAYS * DAY) return 'long';
-  return bucketOf(length) === 'day' ? utc : span((...day) => new Date(...day).getTime());
+  return bucketOf(length) === 'day' || utc.from < now - HOURS_KEPT ? utc : span((...day) => new Date(...day).getTime());
 }
 
 /** @param {string} day @returns {[number, number, number] | undefined} the month from 0 on */
@@ -102,6 +106,12 @@ export function before({ from, until }, now) {
 
 /** East of UTC, as the API wants it. @param {number} at */
 export const offsetMinutes = (at) => -new Date(at).getTimezoneOffset();
+
+/** What of it is kept by hours, if anything is. @param {Span} span @param {number} now @returns {Span | undefined} */
+export function byHours({ from, until }, now) {
+  const first = Math.max(from, Math.ceil((now - HOURS_KEPT) / HOUR) * HOUR);
+  return first < until ? { from: first, until } : undefined;
+}
 
 /**
  * Cut where the clocks change: hours of the day are then the calendar's in each piece. Cut at whole hours of UTC, as the

@@ -180,7 +180,9 @@ const EN = {
 
   busy: {
     title: 'Busy hours',
-    hint: (/** @type {string} */ zone) => `Messages by hour of the week, in your time zone (${zone})`,
+    /** @param {string} zone @param {string} [since] where hours are not kept of all the time */
+    hint: (zone, since) => `Messages by hour of the week, in your time zone (${zone})${since ? `. Hours are kept for 400 days: these are from ${since} on` : ''}`,
+    notKept: 'Hours are kept for 400 days. This time is older.',
     less: 'fewer',
     more: 'more',
     field: (/** @type {string} */ day, /** @type {string} */ hours, /** @type {string} */ messages) => `${day}, ${hours}: ${messages}`,

@@ -1,9 +1,11 @@
 /** Days are days of the visitor's calendar, so the calendar is held still. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
 process.env.TZ = 'Europe/Berlin';
-const { CHOICES, DAY, HOUR, MAX_DAYS, before, between, bucketOf, byOffset, dayOf, finished, latest, offsetMinutes, step } = await import('../js/range.js');
+const { CHOICES, DAY, HOUR, MAX_DAYS, before, between, bucketOf, byHours, byOffset, dayOf, finished, latest, offsetMinutes, step } = await import('../js/range.js');
+const { texts } = await import('../js/texts.js');
 
 const at = (text) => Date.parse(text);
 const shown = ({ from, until }) => [from, until].map((ms) => new Date(ms).toISOString());
@@ -51,16 +53,19 @@ test('a step that has only begun is not over, nor one that has not', () => {
 });
 
 test('days of one’s own are whole, also where the clocks change', () => {
-  const check = (from, until, ...expected) => assert.deepEqual(shown(between({ from, until })), expected, `${from} ${until}`);
+  const now = at('2026-11-28T12:00:00Z');
+  const check = (from, until, ...expected) => assert.deepEqual(shown(between({ from, until }, now)), expected, `${from} ${until}`);
   check('2026-01-05', '2026-01-05', '2026-01-04T23:00:00.000Z', '2026-01-05T23:00:00.000Z');
   check('2026-03-29', '2026-03-29', '2026-03-28T23:00:00.000Z', '2026-03-29T22:00:00.000Z');
   check('2026-10-25', '2026-10-25', '2026-10-24T22:00:00.000Z', '2026-10-25T23:00:00.000Z');
   // In steps of a day they are days of UTC, as the steps are.
   check('2026-03-01', '2026-03-31', '2026-03-01T00:00:00.000Z', '2026-04-01T00:00:00.000Z');
+  // Also where hours are not kept any more.
+  check('2025-10-01', '2025-10-01', '2025-10-01T00:00:00.000Z', '2025-10-02T00:00:00.000Z');
 });
 
 test('what is no range says why', () => {
-  const check = (from, until, expected) => assert.equal(between({ from, until }), expected, `${from} ${until}`);
+  const check = (from, until, expected) => assert.equal(between({ from, until }, Date.now()), expected, `${from} ${until}`);
   check('', '2026-01-05', 'missing');
   check('2026-01-05', 'soon', 'missing');
   check('2026-02-30', '2026-03-05', 'missing');
@@ -80,7 +85,7 @@ test('what is not over yet is held against the same part of the time before', ()
   // One that has not begun has no part, but a question needs one.
   check(50, 1);
   const morning = at('2026-03-10T08:00:00Z');
-  assert.deepEqual(shown(before(between({ from: '2026-03-10', until: '2026-03-10' }), morning)), ['2026-03-08T23:00:00.000Z', '2026-03-09T08:00:00.000Z']);
+  assert.deepEqual(shown(before(between({ from: '2026-03-10', until: '2026-03-10' }, morning), morning)), ['2026-03-08T23:00:00.000Z', '2026-03-09T08:00:00.000Z']);
 });
 
 test('the calendar and its offset are the visitor’s', () => {
@@ -112,4 +117,21 @@ test('pieces touch each hour once, also where midnight is at half past', () => {
   assert.deepEqual([pieces[0].from, pieces[pieces.length - 1].until, pieces.length], [span.from, span.until, 3]);
   for (const { from } of pieces.slice(1)) assert.equal(from % HOUR, 0);
   pieces.slice(1).forEach(({ from }, which) => assert.equal(from, pieces[which].until));
+});
+
+test('hours are kept for 400 days', () => {
+  const now = at('2026-11-28T12:34:00Z');
+  const check = (from, until, expected) => assert.deepEqual(byHours({ from: at(from), until: at(until) }, now), expected && { from: at(expected), until: at(until) }, from);
+  check('2026-11-01T00:00:00Z', '2026-11-29T00:00:00Z', '2026-11-01T00:00:00Z');
+  check('2024-11-01T00:00:00Z', '2026-11-29T00:00:00Z', '2025-10-24T13:00:00Z');
+  check('2024-11-01T00:00:00Z', '2025-10-24T13:00:00Z', undefined);
+});
+
+test('the page and the store agree on how long hours are kept', () => {
+  const source = readFileSync(new URL('../../services/analytics/src/store/forget.rs', import.meta.url), 'utf8');
+  const days = Number(/HOURS_KEPT: Duration = DAY\.saturating_mul\((\d+)\)/.exec(source)?.[1]);
+  const now = at('2026-11-28T12:00:00Z');
+  assert.equal(byHours({ from: 0, until: now }, now)?.from, now - days * DAY);
+  assert.match(texts.busy.notKept, new RegExp(`\\b${days} days`));
+  assert.match(texts.busy.hint('UTC', '1 Jan'), new RegExp(`\\b${days} days`));
 });

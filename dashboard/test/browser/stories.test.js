@@ -177,6 +177,37 @@ describe('the dashboard in a browser', { concurrency: 3, timeout: 240_000 }, () 
     await ada.isUnharmed({ hosts: [hostOf(shops)] });
   });
 
+  story('tells where hours end, and shows days beyond', async (arrives) => {
+    const ada = await arrives();
+    const here = await enters(ada);
+    const traffic = here.card('Visitors and messages');
+    const busy = here.card('Busy hours');
+    const day = (ago) => new Date(Date.now() - ago * 86_400_000).toISOString().slice(0, 10);
+    const pick = async (from, until) => {
+      await here.page.getByText('Custom', { exact: true }).click();
+      await here.page.getByLabel('From').fill(from);
+      await here.page.getByLabel('To', { exact: true }).fill(until);
+      await here.page.getByRole('button', { name: 'Show', exact: true }).click();
+      await here.isCalm();
+    };
+    await here.sees('by hour', traffic);
+    assert.ok(!(await busy.innerText()).includes('400 days'));
+    await pick(day(500), day(0));
+    await here.sees('by day (UTC)', traffic);
+    await here.sees('Hours are kept for 400 days: these are from', busy);
+    // A week that only days are left of, with a visitor put into it: nobody made one up that far back.
+    await here.page.route('**/summary?*', async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, json: { ...(await response.json()), sessions: 7, messages: 7 } });
+    });
+    await pick(day(500), day(498));
+    await here.sees('by day (UTC)', traffic);
+    await here.sees('This time is older', busy);
+    assert.equal(await busy.locator('table').isVisible(), false);
+    await here.isAccessible('only days');
+    await ada.isUnharmed({ hosts: [hostOf(shops)] });
+  });
+
   story('shows a site’s own token nothing of the others', async (arrives) => {
     const ada = await arrives();
     const here = await enters(ada, shops, SHOES);
