@@ -66,8 +66,8 @@ export function createApi(token) {
   const within = ({ from, until }) => ({ from: new Date(from).toISOString(), until: new Date(until).toISOString() });
 
   return {
-    /** @returns {Promise<string[]>} */
-    sites: async () => (await read('sites', {})).sites,
+    /** @param {AbortSignal} [signal] @returns {Promise<string[]>} */
+    sites: async (signal) => (await read('sites', {}, signal)).sites,
     /** @param {string | null} site @param {Span} span @param {AbortSignal} signal @returns {Promise<import('./figures.js').Summary>} */
     summary: (site, span, signal) => read('summary', { site, ...within(span) }, signal),
     /** @param {string | null} site @param {Span} span @param {import('./range.js').Bucket} bucket @param {string[]} metrics @param {AbortSignal} signal @returns {Promise<import('./plot.js').Series & {bucket: import('./range.js').Bucket}>} in longer steps where these are not kept any more */

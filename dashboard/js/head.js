@@ -6,7 +6,7 @@ import { texts } from './texts.js';
 /**
  * @typedef {import('./texts.js').Choice} Choice
  * @param {object} options
- * @param {string[]} options.sites
+ * @param {string[]} options.sites what is known at first
  * @param {Choice} options.choice
  * @param {(site: string | null) => void} options.onSite
  * @param {(choice: Choice, span?: import('./range.js').Span) => void} options.onRange
@@ -28,11 +28,14 @@ export function head({ sites, choice, onSite, onRange, onRefresh, onAuto, onThem
   const theme = h('button.round', { type: 'button', title: words.dark, 'aria-label': words.dark, 'aria-pressed': 'false', onclick: onTheme }, icon('moon'));
   const out = h('button.round', { type: 'button', title: words.out, 'aria-label': words.out, onclick: onOut }, icon('out'));
 
+  const whose = sitePicker(onSite);
+  whose.show(sites);
+
   const node = h(
     'header.head',
     {},
     h('div.brand', {}, h('img', { src: '/dashboard/icon.svg', alt: '', width: 32, height: 32 }), h('h1', {}, h('b', {}, texts.brand), ' ', h('span', {}, texts.product))),
-    sitePicker(sites, onSite),
+    whose.node,
     rangePicker(choice, onRange),
     h('div.fresh', {}, updated, spin, auto),
     h('div.corner', {}, theme, out),
@@ -50,6 +53,7 @@ export function head({ sites, choice, onSite, onRange, onRefresh, onAuto, onThem
       theme.setAttribute('aria-pressed', String(dark));
       theme.replaceChildren(icon(dark ? 'sun' : 'moon'));
     },
+    sites: whose.show,
     /** @param {Choice} now */
     choose(now) {
       /** @type {HTMLInputElement | null} */ (node.querySelector(`input[value="${now}"]`))?.click();
@@ -57,13 +61,28 @@ export function head({ sites, choice, onSite, onRange, onRefresh, onAuto, onThem
   };
 }
 
-/** @param {string[]} sites @param {(site: string | null) => void} onSite */
-function sitePicker(sites, onSite) {
-  // One is no choice.
-  if (sites.length < 2) return h('div.site', {}, h('span.quiet', {}, `${texts.head.site}: `), h('span.only', { hidden: sites.length === 0 }, sites[0] ?? ''));
-  const select = h('select', { id: 'site', autocomplete: 'off' }, h('option', { value: '' }, texts.head.allSites), sites.map((site) => h('option', { value: site }, site)));
+/** @param {(site: string | null) => void} onSite */
+function sitePicker(onSite) {
+  const node = h('div.site');
+  const label = h('label.quiet', { for: 'site' }, texts.head.site);
+  const select = h('select', { id: 'site', autocomplete: 'off' });
   select.addEventListener('change', () => onSite(select.value || null));
-  return h('div.site', {}, h('label.quiet', { for: 'site' }, texts.head.site), select);
+  let shown = '';
+  return {
+    node,
+    /** A site is known from its first visitor on, so there may be more each time. @param {string[]} sites */
+    show(sites) {
+      const now = JSON.stringify(sites);
+      if (now === shown) return;
+      shown = now;
+      // One is no choice.
+      if (sites.length < 2) return node.replaceChildren(h('span.quiet', {}, `${texts.head.site}: `), h('span.only', { hidden: sites.length === 0 }, sites[0] ?? ''));
+      const chosen = select.value;
+      select.replaceChildren(h('option', { value: '' }, texts.head.allSites), ...sites.map((site) => h('option', { value: site }, site)));
+      select.value = chosen;
+      if (select.parentNode !== node) node.replaceChildren(label, select);
+    },
+  };
 }
 
 /** @param {Choice} choice @param {(choice: Choice, span?: import('./range.js').Span) => void} onRange */

@@ -73,10 +73,11 @@ function said(error) {
   return error.status === 403 ? words.forbidden : words.other;
 }
 
-/** @param {import('./api.js').Api} api @param {string[]} sites */
+/** @param {import('./api.js').Api} api @param {string[]} sites what is known at first */
 function desk(api, sites) {
+  // No site is all that the token may see: its own one, or also those that are yet to come.
   /** @type {{site: string | null, choice: Choice, own: import('./range.js').Span | undefined, loaded: number | undefined, loading: boolean}} */
-  const state = { site: sites.length === 1 ? sites[0] : null, choice: '7d', own: undefined, loaded: undefined, loading: false };
+  const state = { site: null, choice: '7d', own: undefined, loaded: undefined, loading: false };
   const span = () => (state.choice === 'custom' && state.own ? state.own : latest(state.choice === 'custom' ? '7d' : state.choice, Date.now()));
   const query = () => ({ site: state.site, span: span() });
 
@@ -172,7 +173,8 @@ function desk(api, sites) {
     state.loading = true;
     fresh();
     try {
-      const [summary, before, series, weeks, pages] = await Promise.all([
+      const [known, summary, before, series, weeks, pages] = await Promise.all([
+        api.sites(signal),
         api.summary(site, here, signal),
         api.summary(site, spanBefore(here, now), signal),
         api.series(site, here, bucketOf(here.until - here.from), METRICS, signal),
@@ -187,7 +189,10 @@ function desk(api, sites) {
       alarm.hidden = true;
       demo.hidden = !summary.demo;
       place.removeAttribute('aria-busy');
-      if (nobody) stand(ever.sessions === 0 ? 'yet' : 'now', () => (ever.sessions === 0 ? nobodyYet(site) : nobodyNow(() => top.choose('365d'))));
+      top.sites(known);
+      const whose = site ?? (known.length === 1 ? known[0] : null);
+      if (nobody && ever.sessions === 0) stand(`yet ${whose}`, () => nobodyYet(whose));
+      else if (nobody) stand('now', () => nobodyNow(() => top.choose('365d')));
       else {
         stand('figures', () => inside);
         show({ choice, span: here, now, bucket: series.bucket, summary, before, series, busy: { messages: added(weeks.map(({ messages }) => messages)), span: hours }, pages });
@@ -203,9 +208,8 @@ function desk(api, sites) {
   }
 
   let standing = '';
-  /** What is there stays: a field that is being typed into, a place that was scrolled to. @param {string} what @param {() => Node} make */
-  function stand(what, make) {
-    const name = `${what} ${what === 'yet' ? state.site : ''}`;
+  /** What is there stays: a field that is being typed into, a place that was scrolled to. @param {string} name @param {() => Node} make */
+  function stand(name, make) {
     if (name === standing) return;
     standing = name;
     place.replaceChildren(make());

@@ -177,6 +177,33 @@ describe('the dashboard in a browser', { concurrency: 3, timeout: 240_000 }, () 
     await ada.isUnharmed({ hosts: [hostOf(shops)] });
   });
 
+  story('shows an admin a site that comes later', async (arrives) => {
+    const ada = await arrives();
+    const page = await ada.context.newPage();
+    const asks = [];
+    page.on('request', (request) => request.url().includes('/summary?') && asks.push(new URL(request.url()).searchParams.get('site')));
+    let sites = ['default'];
+    await page.route('**/analytics/sites?', (route) => route.fulfill({ json: { sites } }));
+    await page.goto(shops.dashboard);
+    const here = owner(page);
+    await here.signIn(ADMIN);
+    await here.seesFigures();
+    await here.isCalm();
+    await here.sees('default', page.locator('.site'));
+    assert.deepEqual(new Set(asks), new Set([null]), 'all sites, though one is known');
+    sites = ['default', 'shoes'];
+    await page.getByRole('button', { name: 'Refresh now' }).click();
+    const picker = page.getByLabel('Site', { exact: true });
+    await picker.selectOption('shoes');
+    await here.isCalm();
+    assert.equal(asks.at(-1), 'shoes');
+    sites = ['default', 'hats', 'shoes'];
+    await page.getByRole('button', { name: 'Refresh now' }).click();
+    await until('three sites, and all of them', async () => (await picker.locator('option').count()) === 4);
+    assert.equal(await picker.inputValue(), 'shoes', 'the choice stays');
+    await ada.isUnharmed({ hosts: [hostOf(shops)] });
+  });
+
   story('tells where hours end, and shows days beyond', async (arrives) => {
     const ada = await arrives();
     const here = await enters(ada);
