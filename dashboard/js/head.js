@@ -87,10 +87,10 @@ function sitePicker(onSite) {
 
 /** @param {Choice} choice @param {(choice: Choice, span?: import('./range.js').Span) => void} onRange */
 function rangePicker(choice, onRange) {
-  const today = dayOf(Date.now());
-  const limits = { type: 'date', required: true, max: today, min: dayOf(Date.now() - 10 * 365 * DAY) };
-  const from = h('input', { ...limits, id: 'from', value: dayOf(Date.now() - 13 * DAY) });
-  const until = h('input', { ...limits, id: 'until', value: today });
+  /** What the figures are of. */
+  let chosen = choice;
+  const from = h('input', { type: 'date', required: true, id: 'from' });
+  const until = h('input', { type: 'date', required: true, id: 'until' });
   const error = h('p.error', { role: 'alert', hidden: true, id: 'range-error' });
   const custom = h(
     'form.custom',
@@ -107,23 +107,43 @@ function rangePicker(choice, onRange) {
     const span = between({ from: from.value, until: until.value }, Date.now());
     error.hidden = typeof span !== 'string';
     if (typeof span === 'string') return say(error, texts.rangeErrors[span]);
+    chosen = 'custom';
     close();
     onRange('custom', span);
   });
-  custom.addEventListener('keydown', (/** @type {KeyboardEvent} */ event) => event.key === 'Escape' && close());
+  function open() {
+    // The page may have been open for days.
+    const now = Date.now();
+    from.min = until.min = dayOf(now - 10 * 365 * DAY);
+    from.max = until.max = dayOf(now);
+    from.value ||= dayOf(now - 13 * DAY);
+    until.value ||= until.max;
+    error.hidden = true;
+    custom.hidden = false;
+  }
+  /** Back to what is shown. */
   function close() {
     custom.hidden = true;
-    /** @type {HTMLElement | null} */ (node.querySelector('#range-custom'))?.focus();
+    const radio = /** @type {HTMLInputElement} */ (node.querySelector(`#range-${chosen}`));
+    radio.checked = true;
+    radio.focus();
   }
   const radios = [...CHOICES, /** @type {const} */ ('custom')].map((value) => {
     const radio = h('input', { type: 'radio', name: 'range', value, id: `range-${value}`, autocomplete: 'off' });
     radio.checked = value === choice;
     // A click comes by the keyboard, too, and also on what is chosen already: days can be changed.
-    radio.addEventListener('click', () => (custom.hidden = value !== 'custom'));
-    radio.addEventListener('change', () => value !== 'custom' && onRange(value));
+    radio.addEventListener('click', () => {
+      if (value === 'custom') return open();
+      custom.hidden = true;
+      if (value === chosen) return;
+      chosen = value;
+      onRange(value);
+    });
     return [radio, h('label', { for: `range-${value}`, title: texts.ranges[value].long }, texts.ranges[value].button)];
   });
   const node = h('div.range', {}, h('fieldset.segments', {}, h('legend.quiet', {}, texts.head.range), radios.flat()), custom);
+  // Also where the focus is still at what opened it.
+  node.addEventListener('keydown', (/** @type {KeyboardEvent} */ event) => event.key === 'Escape' && !custom.hidden && close());
   return node;
 }
 

@@ -154,6 +154,12 @@ describe('the dashboard in a browser', { concurrency: 3, timeout: 240_000 }, () 
       assert.equal(Math.max(...bars), 100, `${name}: the longest bar is the first page's`);
     }
 
+    const chosen = () => here.page.locator('.range input:checked').inputValue();
+    await here.page.getByText('Custom', { exact: true }).click();
+    assert.equal(await here.page.getByLabel('To', { exact: true }).getAttribute('max'), await here.page.getByLabel('To', { exact: true }).inputValue());
+    await here.page.keyboard.press('Escape');
+    assert.equal(await here.page.getByLabel('From').isVisible(), false);
+    assert.equal(await chosen(), '24h', 'what the figures are of');
     await here.page.getByText('Custom', { exact: true }).click();
     await here.page.getByLabel('From').fill('2020-01-01');
     await here.page.getByRole('button', { name: 'Show', exact: true }).click();
@@ -170,6 +176,7 @@ describe('the dashboard in a browser', { concurrency: 3, timeout: 240_000 }, () 
     assert.equal(await here.page.getByLabel('From').inputValue(), day, 'days can be changed');
     await here.page.getByLabel('From').press('Escape');
     assert.equal(await here.page.getByLabel('From').isVisible(), false);
+    assert.equal(await chosen(), 'custom');
 
     await here.range('7 d');
     await here.page.getByLabel('Site', { exact: true }).selectOption('shoes');
