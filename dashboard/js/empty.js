@@ -2,6 +2,9 @@
 import { h, icon, say } from './dom.js';
 import { texts } from './texts.js';
 
+/** In a file of its own: all-in-one keeps its facts in memory, and made-up ones do not go into a real file. */
+export const DEMO = ['ANALYTICS_DB_PATH=demo.redb frontdesk analytics demo --days 30', 'ANALYTICS_DB_PATH=demo.redb frontdesk'];
+
 /** Where the chat probably is. Analytics does not know the edge's address. @param {Location} location */
 export function guess({ protocol, hostname }) {
   const here = hostname === 'localhost' || hostname === '[::1]' || /^127\./.test(hostname);
@@ -56,7 +59,8 @@ export function nobodyYet(site) {
     h('div.snippet', {}, h('pre', { tabindex: 0 }, code), copy, status),
     h('div.where', {}, h('label', { for: 'address' }, words.where), address, h('p.small', { id: 'address-hint' }, words.whereHint)),
     h('ol.steps', {}, words.steps.map(([first, rest]) => h('li', {}, h('b', {}, first), rest))),
-    h('p.small', {}, words.demo, ' ', h('code', {}, 'frontdesk analytics demo --days 30'), ' ', words.demoThen),
+    h('p.small', {}, words.demo),
+    h('pre.lines', {}, h('code', {}, DEMO.join('\n'))),
   );
 }
 

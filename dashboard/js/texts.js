@@ -157,11 +157,11 @@ const EN = {
     points: (/** @type {string} */ it) => `${it} pts`,
   },
 
-  card: { table: 'Show as table', inside: (/** @type {string} */ title) => `${title}, step by step`, chart: 'Show as chart', csv: 'Download CSV', saving: 'Preparing the file…', stop: 'Stop', stopLong: 'Stop the download', stopped: 'Stopped.', failed: 'The file could not be made. Try again.' },
+  card: { table: 'Show as table', inside: (/** @type {string} */ title) => `${title}, step by step`, csv: 'Download CSV', saving: 'Preparing the file…', stop: 'Stop', stopLong: 'Stop the download', stopped: 'Stopped.', failed: 'The file could not be made. Try again.' },
 
   traffic: { title: 'Visitors and messages', hint: { minute: 'by minute', hour: 'by hour', day: 'by day (UTC)' }, messages: 'Messages', sessions: 'Visitors', time: 'Time', file: 'frontdesk-over-time' },
-  first: { title: 'Waiting for the first word', hint: 'How long visitors wait until an answer begins', p50: 'Usually (median)', p95: 'Slowest 5 % (p95)', none: 'Nothing was measured in this time.' },
-  plot: { keys: 'Use the arrow keys to move through time.', total: 'total', inAll: 'in all of it' },
+  first: { title: 'Waiting for the first word', hint: 'How long visitors wait until an answer begins', p50: 'Usually (median)', p95: 'Slowest 5 % (p95)' },
+  plot: { keys: 'Use the arrow keys to move through time.', inAll: 'in all of it' },
 
   outcomes: {
     title: 'How replies ended',
@@ -290,14 +290,12 @@ const EN = {
     copy: 'Copy',
     copied: 'Copied',
     byHand: 'Select the line and copy it.',
-    then: 'Put it before </body>',
     steps: [
       ['Add the line', ' to the template of your shop, just before </body>.'],
       ['Allow your shop', ': start Frontdesk with ALLOWED_ORIGINS set to its address, such as https://shop.example.'],
       ['Open your shop and say hello.', ' This page notices within half a minute.'],
     ],
-    demo: 'Only want to look around? Stop Frontdesk, run',
-    demoThen: 'with the same settings, and start it again: it fills an empty store with made-up visitors.',
+    demo: 'Only want to look around? Stop Frontdesk, and start it with made-up visitors in a file of their own:',
     rangeTitle: 'Nobody in this time',
     range: 'There were no visitors in the time you chose. There are some in the last 365 days.',
     showYear: 'Show the year',

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { guess, snippet } from '../js/empty.js';
+import { DEMO, guess, snippet } from '../js/empty.js';
 
 test('the line to copy holds an origin, whatever was typed', () => {
   const check = (typed, expected) => assert.equal(snippet(typed, null), `<script src="${expected}/widget/embed.js" async></script>`, typed);
@@ -25,4 +26,10 @@ test('the address of the chat is guessed from the page’s own', () => {
   check('http://127.0.0.1:8002/', 'http://127.0.0.1:8000');
   check('http://localhost:8002/', 'http://localhost:8000');
   check('https://figures.shop.example/', 'https://figures.shop.example');
+});
+
+test('made-up visitors go into a file of their own, as the guide has it', () => {
+  const guide = readFileSync(new URL('../../docs/analytics.md', import.meta.url), 'utf8');
+  assert.ok(guide.includes(DEMO.join('\n')));
+  for (const line of DEMO) assert.match(line, /^ANALYTICS_DB_PATH=demo\.redb frontdesk/);
 });

@@ -366,6 +366,7 @@ describe('the dashboard in a browser', { concurrency: 3, timeout: 240_000 }, () 
     await here.sees('No visitors yet');
     await here.page.getByLabel('Address of your chat').fill('https://chat.lamps.example/');
     await here.sees('<script src="https://chat.lamps.example/widget/embed.js" async></script>', here.page.locator('.snippet code'));
+    await here.sees('ANALYTICS_DB_PATH=demo.redb frontdesk analytics demo', here.page.locator('pre.lines'));
     await here.isAccessible('nobody yet');
     await here.shot('empty');
 
