@@ -295,7 +295,7 @@ const EN = {
       ['Allow your shop', ': start Frontdesk with ALLOWED_ORIGINS set to its address, such as https://shop.example.'],
       ['Open your shop and say hello.', ' This page notices within half a minute.'],
     ],
-    demo: 'Only want to look around? Stop Frontdesk, and start it with made-up visitors in a file of their own:',
+    demo: 'Only want to look around? Stop Frontdesk, and start it with made-up visitors:',
     rangeTitle: 'Nobody in this time',
     range: 'There were no visitors in the time you chose. There are some in the last 365 days.',
     showYear: 'Show the year',
