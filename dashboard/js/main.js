@@ -151,6 +151,7 @@ function desk(api, sites) {
   document.addEventListener('visibilitychange', seen);
   const clock = setInterval(fresh, AGO_EVERY_MS);
   const scheme = matchMedia('(prefers-color-scheme: dark)');
+  const dark = /** @type {HTMLLinkElement} */ (document.getElementById('dark'));
   scheme.addEventListener('change', paint);
   paint();
   void refresh.go();
@@ -264,13 +265,12 @@ function desk(api, sites) {
   }
 
   function toggleTheme() {
-    document.documentElement.dataset.theme = isDark() ? 'light' : 'dark';
+    dark.media = isDark() ? 'not all' : 'all';
     paint();
   }
 
   function isDark() {
-    const { theme } = document.documentElement.dataset;
-    return theme ? theme === 'dark' : scheme.matches;
+    return matchMedia(dark.media).matches;
   }
 
   function paint() {

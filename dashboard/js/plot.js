@@ -207,7 +207,7 @@ function alone(values) {
 let probe;
 
 /**
- * A token as the canvas needs it: what `light-dark()` and `color-mix()` come to.
+ * A token as the canvas needs it: what `color-mix()` comes to.
  *
  * @param {string} name
  * @param {'color' | 'fontFamily'} [as]

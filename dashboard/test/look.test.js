@@ -3,14 +3,14 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
-const sheet = readFileSync(new URL('../dashboard.css', import.meta.url), 'utf8');
+const sheet = (/** @type {string} */ name) => readFileSync(new URL(`../${name}`, import.meta.url), 'utf8');
+const [light, dark] = [sheet('dashboard.css'), sheet('css/dark.css')];
 
 /** @param {string} name @returns {[string, string]} in light and in dark */
 function token(name) {
-  const value = new RegExp(`\\n  --${name}: ([^;]+);`).exec(sheet)?.[1];
+  const [value, instead] = [light, dark].map((text) => new RegExp(`\\n  --${name}: ([^;]+);`).exec(text)?.[1]);
   assert.ok(value, `--${name}`);
-  const both = /^light-dark\((#\w{6}), (#\w{6})\)$/.exec(value);
-  return both ? [both[1], both[2]] : [value, value];
+  return [value, instead ?? value];
 }
 
 /** @param {string} colour `#rrggbb` */
