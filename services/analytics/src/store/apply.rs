@@ -50,10 +50,12 @@ pub(super) fn apply(
     let transaction = begin(database)?;
     let applied = {
         let mut tables = Tables::open(&transaction)?;
-        forget(&mut tables, now, remembered, 2 * facts.len() + FORGET_MORE)?;
         let mut batch = Batch::new(&mut tables, now)?;
         let outcomes = facts.iter().map(|fact| batch.fact(fact)).collect::<Result<_, _>>()?;
-        (outcomes, batch.write()?)
+        let left_out = batch.write()?;
+        // Afterwards: what was applied before a long outage, and comes again behind it, is still known.
+        forget(&mut tables, now, remembered, 2 * facts.len() + FORGET_MORE)?;
+        (outcomes, left_out)
     };
     transaction.commit()?;
     Ok(applied)

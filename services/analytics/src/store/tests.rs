@@ -359,6 +359,18 @@ fn old_facts_are_forgotten_in_small_steps() {
     assert_eq!(messages(&store), 300, "the rows stay");
 }
 
+/// The disk was full for longer than facts are remembered, or analytics was away: what had been applied before, and not
+/// acknowledged, comes again first, and is known.
+#[test]
+fn what_comes_again_behind_a_long_outage_counts_once() {
+    let store = Disk::default().store();
+    let began = Millis(1_767_168_909_000);
+    store.apply_at(&[accepted(1), ended(1)], began).unwrap();
+    let later = began.after(REMEMBERED + Duration::from_secs(3600));
+    assert_eq!(store.apply_at(&[accepted(1), ended(1)], later).unwrap(), [Outcome::Repeated; 2]);
+    assert_eq!(messages(&store), 1);
+}
+
 #[test]
 fn a_batch_that_fails_leaves_nothing_and_the_next_call_heals() {
     let disk = Disk::default();
