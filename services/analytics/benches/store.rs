@@ -12,7 +12,7 @@ use std::{
 };
 
 use analytics::{
-    Expiry, Store,
+    Expiry, Pace, Store,
     query::{Bucket, Filter, Metric, Range},
 };
 use protocol::{
@@ -273,14 +273,16 @@ fn care(store: &Store, now: Millis) {
             }
             times
         });
-        let mut most = 16;
+        // As the process does it.
+        let mut pace = Pace::default();
         while !expiry.is_over() && steps.len() < 5_000 {
-            let began = Instant::now();
-            removed += store.expire(&mut expiry, most).expect("it is open");
-            let took = began.elapsed();
-            steps.push(took);
-            // As the process does it; but a step here also waits for a batch before it.
-            most = if took > Duration::from_millis(25) { (most / 2).max(1) } else { (most * 2).min(1_000) };
+            let step = store.expire(&mut expiry, pace.rows()).expect("it is open");
+            if step.removed > 0 {
+                pace.took(step.took);
+                steps.push(step.took);
+            }
+            removed += step.removed;
+            std::thread::sleep(step.took);
         }
         done.store(true, Ordering::Release);
         writes = writer.join().expect("it does not panic");

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Error, Rewritten,
     metrics::Metrics,
-    store::{Expiry, Store},
+    store::{EXPIRED_WAITS, Expiry, Store},
 };
 
 /// How often it is looked whether there is something to do.
@@ -28,6 +28,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const SETTLE: Duration = Duration::from_secs(10 * 60);
 /// After a rewrite that failed, mostly for want of room.
 const AGAIN: Duration = Duration::from_secs(30 * 60);
+/// After a start nothing is removed for its age for this long: a machine that starts with a wrong clock has it set by then.
+pub(crate) const CLOCK: Duration = Duration::from_secs(2 * 60);
 /// Less than this is not worth a rewrite.
 const FREE_BYTES: u64 = 64 << 20;
 
@@ -42,6 +44,8 @@ pub(crate) struct Caretaker {
     pub(crate) metrics: Metrics,
     /// How old sessions get; without, they stay.
     pub(crate) retention: Option<Duration>,
+    /// How long the clock has to be set, after a start.
+    pub(crate) clock: Duration,
 }
 
 impl Caretaker {
@@ -55,17 +59,20 @@ impl Caretaker {
     async fn work(&self) {
         let mut every = tokio::time::interval(LOOK);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut pace, mut failing) = (Pace::default(), false);
+        let (mut pace, mut expiry, mut failing) = (Pace::default(), None, false);
+        let clean_from = Instant::now() + self.clock;
         let (mut next_look, mut next_try) = (Instant::now() + SETTLE, Instant::now());
         loop {
             every.tick().await;
-            let cleaned = self.clean_up(&mut pace).await;
-            if let Err(error) = &cleaned
-                && !failing
-            {
-                tracing::error!(%error, "old sessions can't be removed; it is tried again each minute");
+            if Instant::now() >= clean_from {
+                let cleaned = self.clean_up(&mut pace, &mut expiry, LOOK).await;
+                if let Err(error) = &cleaned
+                    && !failing
+                {
+                    tracing::error!(%error, "old sessions can't be removed; it is tried again each minute");
+                }
+                failing = cleaned.is_err();
             }
-            failing = cleaned.is_err();
             if Instant::now() < next_try {
                 continue;
             }
@@ -86,27 +93,38 @@ impl Caretaker {
     }
 
     /// Takes out what is old enough, in small steps, each followed by a pause as long as itself: writes come in between.
-    async fn clean_up(&self, pace: &mut Pace) -> Result<(), Error> {
+    /// After so long it leaves the rest for the next time, so that it is also looked whether a rewrite is due.
+    async fn clean_up(&self, pace: &mut Pace, unfinished: &mut Option<Expiry>, most: Duration) -> Result<(), Error> {
         let Some(retention) = self.retention else { return Ok(()) };
         let age = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
-        let mut expiry = Expiry::of(Millis(Millis::now().0.saturating_sub(age)));
-        let mut sessions = 0;
-        while !expiry.is_over() {
-            let most = pace.rows();
-            let (step, removed, took) = self
+        let begin = || Expiry::of(Millis(Millis::now().0.saturating_sub(age)));
+        let mut expiry = unfinished.take().unwrap_or_else(begin);
+        let (mut sessions, began) = (0, Instant::now());
+        loop {
+            let rows = pace.rows();
+            let step;
+            (expiry, step) = self
                 .blocking(move |store| {
-                    let began = Instant::now();
-                    let removed = store.expire(&mut expiry, most)?;
-                    Ok((expiry, removed, began.elapsed()))
+                    let step = store.expire(&mut expiry, rows)?;
+                    Ok((expiry, step))
                 })
                 .await?;
-            expiry = step;
-            self.metrics.sessions_expired.inc_by(removed as u64);
-            sessions += removed;
-            pace.took(took);
-            tokio::time::sleep(took).await;
+            self.metrics.sessions_expired.inc_by(step.removed as u64);
+            sessions += step.removed;
+            // One that removed nothing says nothing of the disk.
+            if step.removed > 0 {
+                pace.took(step.took);
+            }
+            tokio::time::sleep(step.took).await;
+            if expiry.is_over() || began.elapsed() >= most {
+                break;
+            }
         }
-        self.metrics.last_clean_up.set(Millis::now().0 / 1_000);
+        if expiry.is_over() {
+            self.metrics.last_clean_up.set(Millis::now().0 / 1_000);
+        } else {
+            *unfinished = Some(expiry);
+        }
         if sessions > 0 {
             tracing::info!(sessions, "removed old sessions");
         }
@@ -118,8 +136,7 @@ impl Caretaker {
         let rewritten = self
             .blocking(move |store| {
                 let (kept, now) = (store.kept()?, Millis::now());
-                let due = kept.rewrite_by.is_some_and(|by| by <= now);
-                let lately = kept.rewritten_at.is_some_and(|at| now < at.after(DAY));
+                let (due, lately) = (is_due(kept.rewrite_by, now), is_lately(kept.rewritten_at, now));
                 let worth = || Ok::<_, Error>(look && !lately && is_mostly_free(store.bytes()?, store.live_bytes()?));
                 if due || worth()? { store.rewrite().map(Some) } else { Ok(None) }
             })
@@ -146,14 +163,25 @@ impl Caretaker {
     }
 }
 
+/// What is due later than anything is ever put off was put off while the clock was ahead.
+fn is_due(rewrite_by: Option<Millis>, now: Millis) -> bool {
+    rewrite_by.is_some_and(|by| by <= now || by > now.after(EXPIRED_WAITS))
+}
+
+/// Within a [`DAY`]. What is still to come was not.
+fn is_lately(rewritten_at: Option<Millis>, now: Millis) -> bool {
+    rewritten_at.is_some_and(|at| at <= now && now < at.after(DAY))
+}
+
 fn is_mostly_free(bytes: u64, live: u64) -> bool {
     let free = bytes.saturating_sub(live);
     free > FREE_BYTES && free > bytes / 2
 }
 
 /// How many rows a step takes, by how long the last one took.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
-struct Pace(usize);
+pub struct Pace(usize);
 
 impl Default for Pace {
     fn default() -> Self {
@@ -162,12 +190,13 @@ impl Default for Pace {
 }
 
 impl Pace {
-    fn rows(self) -> usize {
+    /// As many as the next step may look at.
+    pub fn rows(self) -> usize {
         self.0
     }
 
     /// Half as many after a step that was too long; twice as many where that can't be too long.
-    fn took(&mut self, took: Duration) {
+    pub fn took(&mut self, took: Duration) {
         if took > GOAL {
             self.0 = (self.0 / 2).max(1);
         } else if took < GOAL / 2 {
@@ -242,7 +271,8 @@ mod tests {
 
         let metrics = Metrics::new(&runtime::metrics::Metrics::new(None));
         let retention = Some(90 * DAY);
-        let caretaker = Caretaker { store: Arc::clone(&store), metrics: metrics.clone(), retention };
+        let caretaker =
+            Caretaker { store: Arc::clone(&store), metrics: metrics.clone(), retention, clock: Duration::ZERO };
         let stop = CancellationToken::new();
         let looked = async {
             while metrics.rewrites.get() == 0 {
@@ -258,6 +288,99 @@ mod tests {
         assert_eq!(known, [false, true, false]);
         assert_eq!(store.kept().unwrap().rewrite_by, None);
         assert!(matches!(store.copy(), Err(Error::Stopping)), "no copy holds up the end of the process");
+    }
+
+    fn store_with(sessions: impl Iterator<Item = i64>) -> Arc<Store> {
+        let (store, site, now) = (Store::in_memory().unwrap(), SiteId::new("default").unwrap(), Millis::now());
+        let facts = sessions.enumerate().map(|(n, days)| {
+            let at = Millis(now.0 - days * 86_400_000);
+            let id = SessionId::mint(u64::try_from(at.0 / 1_000).unwrap(), n as u64);
+            Fact { at, ..Fact::now(&site, &id, FactKind::SessionStarted(Visit::default())) }
+        });
+        store.apply(&facts.collect::<Vec<_>>()).unwrap();
+        Arc::new(store)
+    }
+
+    fn caretaker(store: &Arc<Store>, clock: Duration) -> Caretaker {
+        let metrics = Metrics::new(&runtime::metrics::Metrics::new(None));
+        Caretaker { store: Arc::clone(store), metrics, retention: Some(90 * DAY), clock }
+    }
+
+    /// Looks that find nothing cost the disk nothing, and make no step longer.
+    #[tokio::test]
+    async fn a_pace_goes_by_what_was_removed() {
+        let store = store_with([89; 500].into_iter());
+        let (caretaker, mut pace) = (caretaker(&store, Duration::ZERO), Pace::default());
+        caretaker.clean_up(&mut pace, &mut None, LOOK).await.unwrap();
+        assert_eq!(pace.rows(), 16);
+        let store = store_with([91; 500].into_iter());
+        let caretaker = Caretaker { store: Arc::clone(&store), ..caretaker };
+        caretaker.clean_up(&mut pace, &mut None, LOOK).await.unwrap();
+        assert_eq!(caretaker.metrics.sessions_expired.get(), 500);
+        assert_ne!(pace.rows(), 16);
+    }
+
+    /// A step that waits for a batch is not a long one.
+    #[test]
+    fn a_step_does_not_count_its_waiting() {
+        let store = store_with([91; 3].into_iter());
+        let alone = store.writing();
+        let step = std::thread::scope(|threads| {
+            let step = threads.spawn(|| {
+                let mut expiry = Expiry::of(Millis(Millis::now().0 - 90 * 86_400_000));
+                store.expire(&mut expiry, 16).unwrap()
+            });
+            std::thread::sleep(Duration::from_millis(400));
+            drop(alone);
+            step.join().unwrap()
+        });
+        assert_eq!(step.removed, 3);
+        assert!(step.took > Duration::ZERO && step.took < Duration::from_millis(300), "{:?}", step.took);
+    }
+
+    /// A clean-up that is not done in its time goes on the next time, and in between a rewrite may be due.
+    #[tokio::test]
+    async fn a_long_clean_up_goes_on_the_next_time() {
+        let store = store_with([91; 100].into_iter());
+        let caretaker = caretaker(&store, Duration::ZERO);
+        let (mut pace, mut expiry, mut times) = (Pace(1), None, 0);
+        while caretaker.metrics.last_clean_up.get() == 0 {
+            caretaker.clean_up(&mut pace, &mut expiry, Duration::from_micros(1)).await.unwrap();
+            times += 1;
+            assert!(times < 1_000, "it gets on");
+        }
+        assert!(times > 2 && expiry.is_none(), "{times}");
+        assert_eq!(caretaker.metrics.sessions_expired.get(), 100);
+    }
+
+    /// Whoever starts a machine whose clock is ahead finds all sessions again when it is set.
+    #[tokio::test]
+    async fn nothing_goes_before_the_clock_can_be_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(&folder.path().join("facts.redb")).unwrap());
+        let caretaker = caretaker(&store, CLOCK);
+        let stop = CancellationToken::new();
+        let looked = async {
+            // Comes behind the clean-up.
+            while caretaker.metrics.file_bytes.get() == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            stop.cancel();
+        };
+        tokio::join!(caretaker.run(&stop), looked);
+        assert_eq!(caretaker.metrics.last_clean_up.get(), 0);
+    }
+
+    #[test]
+    fn a_time_that_is_to_come_is_of_a_wrong_clock() {
+        let now = Millis(1_767_168_909_000);
+        let in_days = |days: i64| Some(Millis(now.0 + days * 86_400_000));
+        let due = |at| is_due(at, now);
+        assert_eq!((due(None), due(in_days(-1)), due(in_days(0)), due(in_days(7))), (false, true, true, false));
+        assert!(due(in_days(8)) && due(in_days(365)));
+        let lately = |at| is_lately(at, now);
+        assert_eq!((lately(None), lately(in_days(-1)), lately(in_days(0))), (false, false, true));
+        assert!(!lately(in_days(1)) && !lately(in_days(365)));
     }
 
     #[test]

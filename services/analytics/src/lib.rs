@@ -30,12 +30,14 @@ use tokio::{task, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 pub use api::{Overview, Series, serve};
+#[doc(hidden)]
+pub use care::Pace;
 pub use config::{Config, DEFAULT_ADDR, DEFAULT_DB, SettingsError, SiteTokens};
 pub use health::Health;
 pub use report::{Asked, Report, ReportError};
-#[doc(hidden)]
-pub use store::Expiry;
 pub use store::{Checked, Copied, Erased, Error, Outcome, Rewritten, Store, check, digest_in, sidecar};
+#[doc(hidden)]
+pub use store::{Expiry, Step};
 
 /// A sign of life for the edges.
 const ANNOUNCE: Duration = Duration::from_secs(1);
@@ -90,7 +92,8 @@ async fn record(
 ) {
     let id = format!("{:016x}", rand::random::<u64>());
     let metrics = metrics::Metrics::new(process);
-    let caretaker = care::Caretaker { store: Arc::clone(&store), metrics: metrics.clone(), retention };
+    let caretaker =
+        care::Caretaker { store: Arc::clone(&store), metrics: metrics.clone(), retention, clock: care::CLOCK };
     let recorder = record::Recorder { store, bus: bus.clone(), health: health.clone(), metrics };
     health.set(Ok(()));
     tokio::select! {

@@ -58,7 +58,8 @@ use crate::query::{
     Bucket, BusyHours, Filter, Metric, Pages, Place, Range, SessionDetail, SessionPage, Summary, Timeseries,
 };
 pub(crate) use apply::LeftOut;
-pub use care::{Erased, Expiry};
+pub(crate) use care::EXPIRED_WAITS;
+pub use care::{Erased, Expiry, Step};
 pub use check::{Checked, check, digest_in, sidecar};
 pub use copy::{Copied, Rewritten};
 pub(crate) use forget::{HOURS_KEPT, MINUTES_KEPT};
@@ -348,7 +349,15 @@ impl Store {
 
     /// Changes something in one transaction that is on the disk when this returns.
     fn write<T>(&self, change: impl FnOnce(&WriteTransaction) -> Result<T, Error>) -> Result<T, Error> {
-        let _not_rewritten_meanwhile = self.writing();
+        self.write_alone(&self.writing(), change)
+    }
+
+    /// The same for one who has waited already.
+    fn write_alone<T>(
+        &self,
+        _not_rewritten_meanwhile: &MutexGuard<'_, ()>,
+        change: impl FnOnce(&WriteTransaction) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let database = self.database()?;
         let write = || {
             let transaction = begin(&database)?;

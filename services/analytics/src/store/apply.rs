@@ -112,8 +112,9 @@ impl Indexed {
 
 impl<'a, 't> Batch<'a, 't> {
     pub(super) fn new(tables: &'a mut Tables<'t>, now: Millis) -> Result<Self, Error> {
-        let expired_before =
-            tables.meta.get(EXPIRED_KEY)?.map_or(i64::MIN, |at| i64::try_from(at.value()).unwrap_or(0));
+        let expired_before = tables.meta.get(EXPIRED_KEY)?.and_then(|at| i64::try_from(at.value()).ok());
+        // One that is still to come was written while the clock was ahead, and would hide every session.
+        let expired_before = expired_before.filter(|at| *at <= now.0).unwrap_or(i64::MIN);
         Ok(Self {
             tables,
             now,

@@ -7,9 +7,9 @@
 //!   ended it. Those are named by a hash, so nothing there says whose they are ([`tables`]).
 //! - What was erased may still stand in bytes of the file that are free now. The file says by when it is to be
 //!   rewritten; whoever starts a [`Store`] sees to that.
-//! - A step of the clean-up looks at so many rows as it is told, in one transaction.
+//! - A step of the clean-up looks at so many rows as it is told. What it removes it chooses and removes in one transaction.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protocol::{Fact, Millis, SessionId, SiteId};
 use redb::{ReadableDatabase as _, ReadableTable as _, Table};
@@ -56,6 +56,16 @@ pub struct Erased {
     /// When the file is rewritten at the latest, Unix ms, if there is room for that: then nothing of them is left in its
     /// bytes. `None`: there was nothing.
     pub rewritten_by: Option<Millis>,
+}
+
+/// What a step of a clean-up did.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    /// Sessions that went.
+    pub removed: usize,
+    /// How long writes had to wait for it, if any went. Not how long it waited for them.
+    pub took: Duration,
 }
 
 /// How far a clean-up is.
@@ -125,33 +135,43 @@ impl Store {
         })
     }
 
-    /// Takes out sessions that are old enough, among the next `most`. How many.
+    /// Takes out sessions that are old enough, among the next `most`.
     #[doc(hidden)]
-    pub fn expire(&self, expiry: &mut Expiry, most: usize) -> Result<usize, Error> {
+    pub fn expire(&self, expiry: &mut Expiry, most: usize) -> Result<Step, Error> {
         self.expire_at(expiry, most, Millis::now())
     }
 
-    pub(super) fn expire_at(&self, expiry: &mut Expiry, most: usize, now: Millis) -> Result<usize, Error> {
+    pub(super) fn expire_at(&self, expiry: &mut Expiry, most: usize, now: Millis) -> Result<Step, Error> {
         // A look first: mostly there is nothing, and a transaction that writes nothing costs the disk as much.
-        let (old, next) = self.read(|reader| old(&reader.open_table(tables::SESSIONS)?, expiry, most))?;
-        if !old.is_empty() {
-            self.write(|transaction| {
+        let (seen, mut next) = self.read(|reader| old(&reader.open_table(tables::SESSIONS)?, expiry, most))?;
+        let mut step = Step::default();
+        if !seen.is_empty() {
+            let alone = self.writing();
+            let began = Instant::now();
+            self.write_alone(&alone, |transaction| {
                 let mut tables = Tables::open(transaction)?;
                 let before = u64::try_from(expiry.before.0).unwrap_or(0);
-                if tables.meta.get(EXPIRED_KEY)?.is_none_or(|known| known.value() < before) {
+                let known = tables.meta.get(EXPIRED_KEY)?.map(|known| known.value());
+                // One that is still to come is of a clock that was ahead.
+                let ahead = u64::try_from(now.0).unwrap_or(0);
+                if known.is_none_or(|known| known < before || known > ahead) {
                     tables.meta.insert(EXPIRED_KEY, before)?;
                 }
+                // Again, because something may have happened since the look.
+                let (old, behind) = old(&tables.sessions, expiry, most)?;
                 for key in &old {
                     remove_session(&mut tables, key, now)?;
                 }
+                (step.removed, next) = (old.len(), behind);
                 rewrite_by(&mut tables.meta, now.after(EXPIRED_WAITS)).map(drop)
             })?;
+            step.took = began.elapsed();
         }
         match next {
             Some(next) => expiry.next = next,
             None => expiry.over = true,
         }
-        Ok(old.len())
+        Ok(step)
     }
 
     pub(crate) fn kept(&self) -> Result<Kept, Error> {

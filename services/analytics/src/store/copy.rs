@@ -207,7 +207,7 @@ impl Store {
     }
 
     /// Whoever writes holds this from before it asks for the database: a rewrite exchanges it.
-    pub(super) fn writing(&self) -> MutexGuard<'_, ()> {
+    pub(crate) fn writing(&self) -> MutexGuard<'_, ()> {
         self.copies.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

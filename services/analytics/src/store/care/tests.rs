@@ -263,7 +263,7 @@ fn old_sessions_go_in_small_steps() {
     let mut expiry = Expiry::of(Millis(now.0 - i64::try_from((90 * DAY).as_millis()).unwrap()));
     let (mut steps, mut removed) = (0, 0);
     while !expiry.is_over() {
-        let rows = store.expire_at(&mut expiry, 7, now).unwrap();
+        let rows = store.expire_at(&mut expiry, 7, now).unwrap().removed;
         assert!(rows <= 7, "{rows} in one step");
         (steps, removed) = (steps + 1, removed + rows);
     }
@@ -281,7 +281,53 @@ fn old_sessions_go_in_small_steps() {
     assert_eq!((sum.sessions, sum.ended, listed()), (202, 1, 82));
 
     let mut expiry = Expiry::of(Millis(0));
-    assert_eq!(store.expire_at(&mut expiry, 1_000, now).unwrap(), 0);
+    assert_eq!(store.expire_at(&mut expiry, 1_000, now).unwrap(), Step::default());
     assert!(expiry.is_over());
     assert!(REMEMBERED < 90 * DAY);
+}
+
+/// A machine started with a clock that was a year ahead, and all sessions went. When the clock is set, those of today are
+/// listed again, and the next that goes by its age puts the mark right.
+#[test]
+fn a_clock_that_was_ahead_hides_nothing() {
+    let (store, now) = (Store::in_memory().unwrap(), Millis::now());
+    let before = |now: Millis| Expiry::of(Millis(now.0 - i64::try_from((90 * DAY).as_millis()).unwrap()));
+    let listed = || store.sessions(None, all(), &Filter::default(), None, 500).unwrap().sessions.len();
+    store.apply(&[started(&session(1, DAY), 1)]).unwrap();
+    let ahead = now.after(365 * DAY);
+    assert_eq!(store.expire_at(&mut before(ahead), 16, ahead).unwrap().removed, 1);
+    assert_eq!(listed(), 0);
+
+    store.apply_at(&[started(&session(2, DAY), 2)], now).unwrap();
+    assert_eq!(listed(), 1);
+    store.apply_at(&[started(&session(3, 100 * DAY), 3)], now).unwrap();
+    assert_eq!(store.expire_at(&mut before(now), 16, now).unwrap().removed, 1);
+    let meta = store.database().unwrap().begin_read().unwrap().open_table(META).unwrap();
+    let mark = meta.get(EXPIRED_KEY).unwrap().unwrap().value();
+    assert_eq!(mark, u64::try_from(before(now).before.0).unwrap());
+}
+
+/// Between the look at what is old and the transaction that removes it something happens in one of the sessions.
+#[test]
+fn what_is_told_of_just_before_it_would_go_stays() {
+    let store = Store::in_memory().unwrap();
+    let (revived, old) = (session(1, 95 * DAY), session(2, 94 * DAY));
+    store.apply(&[started(&revived, 1), started(&old, 2)]).unwrap();
+    let now = Millis::now();
+    let mut expiry = Expiry::of(Millis(now.0 - i64::try_from((90 * DAY).as_millis()).unwrap()));
+    let alone = store.writing();
+    let step = std::thread::scope(|threads| {
+        let step = threads.spawn(|| store.expire_at(&mut expiry, 16, now).unwrap());
+        // Long enough for its look; it waits then.
+        std::thread::sleep(Duration::from_millis(300));
+        let kind = FactKind::MessageAccepted { message_id: message(1), chars: 3 };
+        let facts = [Fact::now(&site(), &revived, kind)];
+        let database = store.database().unwrap();
+        super::super::apply::apply(&database, &facts, now, REMEMBERED).unwrap();
+        drop(alone);
+        step.join().unwrap()
+    });
+    assert_eq!(step.removed, 1);
+    assert!(store.session(&site(), &revived).unwrap().is_some());
+    assert_eq!(store.session(&site(), &old).unwrap(), None);
 }
