@@ -85,12 +85,20 @@ impl Table {
         let mut moved = false;
         for block in blocks {
             let places = &mut self.places[block.tier as usize];
-            moved |= usize::try_from(block.number).map_or(true, |number| number >= places.changed.len());
+            let latest = latest(block.tier, now);
+            let number = usize::try_from(block.number).ok().filter(|number| *number < places.changed.len());
+            moved |= number.is_none();
             for caller in block.callers.iter().filter(|caller| caller.until > now) {
                 let place = places.place(caller.key, now);
-                places.until[place] = caller.until.0.min(latest(block.tier, now));
+                places.until[place] = caller.until.0.min(latest);
                 places.used[place] = caller.used;
                 moved |= number_of(place) != block.number;
+            }
+            // What the file has and memory hasn't goes from the file, too.
+            if let Some(number) = number
+                && block.callers.iter().any(|caller| caller.until <= now || caller.until.0 > latest)
+            {
+                places.mark(number * BLOCK, &mut self.changed);
             }
         }
         moved
@@ -141,16 +149,24 @@ impl Table {
         Counts { v: 1, tier, counts, next }
     }
 
-    /// Forgets some of those whose quota is all there again; called again and again it comes to all.
+    /// Forgets some of those whose quota is all there again; called again and again it comes to all. Of those for whom
+    /// that is further off than a window the clock was put back: a window from now on it is for them.
     pub(crate) fn sweep(&mut self, now: Millis) {
         for _ in 0..SWEPT {
             let blocks = self.places[0].changed.len();
             let (tier, block) = (self.sweep_at / blocks, self.sweep_at % blocks);
             let places = &mut self.places[tier];
+            let latest = latest(places.tier, now);
             for place in block * BLOCK..(block + 1) * BLOCK {
-                if places.keys[place] != NOBODY && places.until[place] <= now.0 {
+                if places.keys[place] == NOBODY {
+                    continue;
+                }
+                if places.until[place] <= now.0 {
                     (places.keys[place], places.until[place], places.used[place]) = (NOBODY, 0, 0);
                     places.kept -= 1;
+                    places.mark(place, &mut self.changed);
+                } else if places.until[place] > latest {
+                    places.until[place] = latest;
                     places.mark(place, &mut self.changed);
                 }
             }
@@ -352,6 +368,44 @@ mod tests {
         table.add(&charge(Tier::Ip, key(1), 1, 3_000), NOW);
         assert_eq!(known(&table, Tier::Ip, at(MINUTE)), [].into());
         assert_eq!(known(&table, Tier::IpDay, at(20 * DAY)), [].into(), "put forward");
+    }
+
+    /// Set back by ten days: asked for ten times, a caller is let go when a window is over, and not ten days later.
+    #[test]
+    fn a_clock_that_is_put_back_is_heeded_once() {
+        let mut table = Table::new(1000);
+        table.add(&charge(Tier::IpDay, key(1), 3, 86_400_000), at(10 * DAY));
+        stored(&mut table);
+        let rounds = table.places[0].changed.len() * Tier::ALL.len() / SWEPT + 1;
+        for ms in [0, DAY / 2, DAY - 1, DAY] {
+            for _ in 0..rounds {
+                table.sweep(at(ms));
+            }
+            let left = u32::try_from(DAY - ms).unwrap();
+            let expected = (left > 0).then_some((3, left));
+            assert_eq!(known(&table, Tier::IpDay, at(ms)).get(&key(1)).copied(), expected, "after {ms} ms");
+            assert_eq!(stored(&mut table).len(), usize::from(ms == 0 || ms == DAY), "and stored where that changes");
+        }
+    }
+
+    /// Whose quota came back while analytics was away lies in no file afterwards.
+    #[test]
+    fn who_has_all_again_after_a_restart_goes_from_what_is_stored() {
+        let mut before = Table::new(5_000);
+        for n in 0..500 {
+            before.add(&charge(Tier::Ip, key(n), 1, 30_000), NOW);
+            before.add(&charge(Tier::IpDay, key(n), 1, 86_400_000), at(10 * DAY));
+        }
+        let blocks = stored(&mut before);
+        let mut after = Table::new(5_000);
+        assert!(!after.load(&blocks, at(30_000)));
+        let stored_anew = stored(&mut after);
+        assert_eq!(stored_anew.len(), blocks.len());
+        let latest = latest(Tier::IpDay, at(30_000));
+        for Block { tier, callers, .. } in stored_anew {
+            assert_eq!(callers.is_empty(), tier == Tier::Ip);
+            assert!(callers.iter().all(|caller| caller.until.0 == latest), "nor for longer than a window");
+        }
     }
 
     /// A million strangers come by, and a thousand who used up their budget are still known.

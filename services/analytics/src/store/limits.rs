@@ -2,7 +2,7 @@
 //! blocks, whatever comes.
 
 use protocol::{Millis, Tier};
-use redb::{ReadableTable as _, TableError};
+use redb::ReadableTable as _;
 
 use super::{Error, Store, tables::LIMITS};
 use crate::limits::{Block, Caller};
@@ -14,11 +14,7 @@ impl Store {
     /// All blocks of the limits that this version knows.
     pub(crate) fn limits(&self) -> Result<Vec<Block>, Error> {
         self.read(|reader| {
-            let table = match reader.open_table(LIMITS) {
-                Ok(table) => table,
-                Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-                Err(error) => return Err(error.into()),
-            };
+            let table = reader.open_table(LIMITS)?;
             let mut blocks = Vec::new();
             for row in table.iter()? {
                 let (key, callers) = row?;
