@@ -21,6 +21,7 @@ use super::{
     Error,
     apply::{Batch, possible},
     begin,
+    care::{ERASED_WAITS, rewrite_by},
     figures::{Figures, add, count_word},
     row::{MAX_PATH, Session, began_ms, cut_text},
     tables::{
@@ -82,7 +83,9 @@ struct Tally {
 pub(super) fn migrate(database: &Database, now: Millis) -> Result<(), Error> {
     begin_migration(database)?;
     let (began, mut told, mut done) = (Instant::now(), Instant::now(), 0);
-    for step in [sessions, remainders, applied] {
+    let steps: [fn(&Database, Millis) -> Result<usize, Error>; 3] =
+        [sessions, remainders, |database, _| applied(database)];
+    for step in steps {
         loop {
             let rows = step(database, now)?;
             done += rows;
@@ -100,7 +103,12 @@ pub(super) fn migrate(database: &Database, now: Millis) -> Result<(), Error> {
     transaction.delete_table(OLD_TOTALS)?;
     transaction.delete_table(OLD_APPLIED)?;
     transaction.delete_table(OLD_APPLIED_AT)?;
-    transaction.open_table(META)?.remove(MIGRATING_KEY)?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        meta.remove(MIGRATING_KEY)?;
+        // The old tables' bytes are still there, and tell of sessions that are erased from now on.
+        rewrite_by(&mut meta, now.after(ERASED_WAITS))?;
+    }
     // Those that hold nothing of the older form as well.
     each_table!(|table| drop(transaction.open_table(table)?));
     transaction.commit()?;
@@ -188,6 +196,7 @@ fn remainders(database: &Database, now: Millis) -> Result<usize, Error> {
             let (first, end) = (session_place(number, 0, 0), session_place(number, u64::MAX, u64::MAX));
             let oldest = tables.sessions.range::<&SessionKey>(&first..&end)?.next().transpose()?;
             let at = oldest.map_or(now, |(key, _)| Millis(began_ms(session_of(key.value()).began())));
+            let at = possible(at, now);
             figures.push((number, at, total));
         }
         let mut batch = Batch::new(&mut tables, now)?;
@@ -201,13 +210,13 @@ fn remainders(database: &Database, now: Millis) -> Result<usize, Error> {
 }
 
 /// Some of the facts that were applied. How many.
-fn applied(database: &Database, _now: Millis) -> Result<usize, Error> {
+fn applied(database: &Database) -> Result<usize, Error> {
     let transaction = begin(database)?;
     let mut rows = 0;
     {
         let mut tables = Tables::open(&transaction)?;
         for row in transaction.open_table(OLD_APPLIED_AT)?.extract_if(|_, ()| true)?.take(STEP) {
-            let (key, ()) = (row?.0, ());
+            let (key, _) = row?;
             let (at, id) = key.value();
             rows += 1;
             let at = Millis(at);
@@ -292,5 +301,47 @@ impl Tally {
         if let Some(mean) = self.duration_ms.checked_div(replies) {
             figures.duration_ms.add(mean, replies);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::{ReadableDatabase as _, backends::InMemoryBackend};
+
+    use super::{
+        super::{
+            figures::Figures,
+            tables::{BUCKETS, BucketKey},
+        },
+        *,
+    };
+
+    /// A session whose id says that it began in 1970: nothing counts in that year.
+    #[test]
+    fn what_an_impossible_session_left_counts_as_now() {
+        let database = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
+        let now = Millis(1_767_168_909_000);
+        let transaction = begin(&database).unwrap();
+        let id = SessionId::mint(5, 7);
+        let row = r#"{"started":5000,"last_seen":5000,"page_path":"/","locale":null}"#;
+        transaction.open_table(OLD_SESSIONS).unwrap().insert(("shop", id.as_str()), row.as_bytes()).unwrap();
+        let total = r#"{"sessions":3,"tally":{"messages":4}}"#;
+        transaction.open_table(OLD_TOTALS).unwrap().insert("shop", total.as_bytes()).unwrap();
+        transaction.open_table(OLD_APPLIED).unwrap();
+        transaction.commit().unwrap();
+        migrate(&database, now).unwrap();
+
+        let buckets = database.begin_read().unwrap().open_table(BUCKETS).unwrap();
+        let mut days = Vec::new();
+        for row in buckets.iter().unwrap() {
+            let (key, row) = row.unwrap();
+            let key: BucketKey = *key.value();
+            if key[0] == Bucket::Day as u8 {
+                let counts = Figures::read(row.value()).unwrap().counts;
+                days.push((super::super::tables::step_of(&key), counts.sessions, counts.messages));
+            }
+        }
+        let today = step_at(Bucket::Day, now);
+        assert_eq!(days, [(today, 3, 4); 2], "of the shop, and of all");
     }
 }

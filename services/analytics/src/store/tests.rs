@@ -439,7 +439,10 @@ fn check_form_1(store: &Store) {
 fn a_file_of_form_1_is_brought_to_the_present_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = of_form_1(folder.path());
-    check_form_1(&Store::open(&path).unwrap());
+    let store = Store::open(&path).unwrap();
+    check_form_1(&store);
+    assert!(store.kept().unwrap().rewrite_by.is_some_and(|by| by <= Millis::now().after(care::ERASED_WAITS)));
+    drop(store);
     assert_eq!(Store::open(&path).unwrap().sites().unwrap().len(), 2, "and opens as such");
     let database = open(&path).unwrap();
     let reader = database.begin_read().unwrap();
