@@ -324,7 +324,7 @@ mod tests {
     #[test]
     fn a_step_does_not_count_its_waiting() {
         let store = store_with([91; 3].into_iter());
-        let alone = store.writing();
+        let alone = store.writing().unwrap();
         let step = std::thread::scope(|threads| {
             let step = threads.spawn(|| {
                 let mut expiry = Expiry::of(Millis(Millis::now().0 - 90 * 86_400_000));

@@ -250,7 +250,7 @@ impl Store {
     /// The same as if it were `now`: for generated data, and tests.
     #[doc(hidden)]
     pub fn apply_at(&self, facts: &[Fact], now: Millis) -> Result<Vec<Outcome>, Error> {
-        let _not_rewritten_meanwhile = self.writing();
+        let _not_rewritten_meanwhile = self.writing()?;
         let applied = apply::apply(&*self.database()?, facts, now, self.remembered);
         let (outcomes, left_out) = applied.inspect_err(|_| self.close())?;
         let mut all = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
@@ -349,7 +349,8 @@ impl Store {
 
     /// Changes something in one transaction that is on the disk when this returns.
     fn write<T>(&self, change: impl FnOnce(&WriteTransaction) -> Result<T, Error>) -> Result<T, Error> {
-        self.write_alone(&self.writing(), change)
+        let alone = self.writing()?;
+        self.write_alone(&alone, change)
     }
 
     /// The same for one who has waited already.

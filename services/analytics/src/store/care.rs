@@ -146,7 +146,7 @@ impl Store {
         let (seen, mut next) = self.read(|reader| old(&reader.open_table(tables::SESSIONS)?, expiry, most))?;
         let mut step = Step::default();
         if !seen.is_empty() {
-            let alone = self.writing();
+            let alone = self.writing()?;
             let began = Instant::now();
             self.write_alone(&alone, |transaction| {
                 let mut tables = Tables::open(transaction)?;

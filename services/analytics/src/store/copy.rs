@@ -55,6 +55,9 @@ pub(super) struct Copies {
     /// Held while a copy is made.
     copying: Mutex<()>,
     stopping: AtomicBool,
+    /// Whether the file may have a name that is not on the disk yet: a power cut would bring back the one before it, or
+    /// none. Nothing is written until the folder is on the disk.
+    unsynced: AtomicBool,
 }
 
 /// A copy to keep, in a file without a name: it goes with its last handle.
@@ -90,7 +93,8 @@ impl Copies {
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         // A rewrite that was killed; nobody else can be at it, as the database is open and locked.
         fs::remove_file(beside(&path)).ok();
-        Self { path: Some(path), ..Self::default() }
+        // It may have been made just now, or renamed by a rewrite before a kill.
+        Self { path: Some(path), unsynced: AtomicBool::new(true), ..Self::default() }
     }
 }
 
@@ -118,7 +122,7 @@ impl Store {
     /// seconds for a million sessions, and as much room as their rows.
     pub fn rewrite(&self) -> Result<Rewritten, Error> {
         let _one = self.one_copy()?;
-        let _writers_wait = self.writing();
+        let _writers_wait = self.writing()?;
         let (database, began, at) = (self.database()?, Instant::now(), Millis::now());
         let bytes_before = self.bytes()?;
         let (fresh, rows) = match &self.copies.path {
@@ -130,11 +134,7 @@ impl Store {
             }
         };
         *self.held() = Some(Arc::new(fresh));
-        // Only now writes may be acknowledged again: until the folder is on the disk, a power cut brings back the old
-        // file.
-        if let Some(folder) = self.folder() {
-            File::open(folder)?.sync_all()?;
-        }
+        self.sync_folder()?;
         let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(Rewritten { at, bytes_before, bytes_after: self.bytes()?, rows, took_ms })
     }
@@ -153,6 +153,7 @@ impl Store {
             fresh.close()?;
             let fresh = cached().open(&beside)?;
             fs::rename(&beside, path)?;
+            self.copies.unsynced.store(true, Ordering::Release);
             Ok((fresh, rows))
         });
         made.inspect_err(|_| drop(fs::remove_file(&beside)))
@@ -201,14 +202,30 @@ impl Store {
     /// Bytes of the file's pages that hold rows. Reads all of them but the leaves' contents.
     pub fn live_bytes(&self) -> Result<u64, Error> {
         let database = self.database()?;
-        let (reader, mut pages) = (database.begin_read()?, 0);
-        each_table!(|table| count_pages(table, &reader, &mut pages)?);
-        Ok(pages * PAGE_BYTES)
+        let (reader, mut bytes) = (database.begin_read()?, 0);
+        each_table!(|table| count_pages(table, &reader, &mut bytes)?);
+        Ok(bytes)
     }
 
     /// Whoever writes holds this from before it asks for the database: a rewrite exchanges it.
-    pub(crate) fn writing(&self) -> MutexGuard<'_, ()> {
-        self.copies.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn writing(&self) -> Result<MutexGuard<'_, ()>, Error> {
+        let alone = self.copies.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sync_folder()?;
+        Ok(alone)
+    }
+
+    /// Puts the file's name on the disk, if it may not be there yet.
+    fn sync_folder(&self) -> Result<(), Error> {
+        use io::ErrorKind::{InvalidInput, Unsupported};
+        let Some(folder) = self.folder().filter(|_| self.copies.unsynced.load(Ordering::Acquire)) else {
+            return Ok(());
+        };
+        match File::open(folder)?.sync_all() {
+            // A file system that has no such thing has nothing else to offer either.
+            Err(error) if !matches!(error.kind(), InvalidInput | Unsupported) => return Err(error.into()),
+            _ => self.copies.unsynced.store(false, Ordering::Release),
+        }
+        Ok(())
     }
 
     fn one_copy(&self) -> Result<MutexGuard<'_, ()>, Error> {
@@ -223,16 +240,14 @@ impl Store {
     }
 }
 
-/// Pages of redb, but those of very large rows, of which there are none.
-const PAGE_BYTES: u64 = 4096;
-
 fn count_pages<K: Key + 'static, V: Value + 'static>(
     table: TableDefinition<'_, K, V>,
     from: &ReadTransaction,
-    pages: &mut u64,
+    bytes: &mut u64,
 ) -> Result<(), Error> {
+    // Pages are not of one size: a long timeline has one of its own.
     let stats = from.open_table(table)?.stats()?;
-    *pages += stats.leaf_pages() + stats.branch_pages();
+    *bytes += stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes();
     Ok(())
 }
 

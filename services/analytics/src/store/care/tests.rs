@@ -315,7 +315,7 @@ fn what_is_told_of_just_before_it_would_go_stays() {
     store.apply(&[started(&revived, 1), started(&old, 2)]).unwrap();
     let now = Millis::now();
     let mut expiry = Expiry::of(Millis(now.0 - i64::try_from((90 * DAY).as_millis()).unwrap()));
-    let alone = store.writing();
+    let alone = store.writing().unwrap();
     let step = std::thread::scope(|threads| {
         let step = threads.spawn(|| store.expire_at(&mut expiry, 16, now).unwrap());
         // Long enough for its look; it waits then.

@@ -72,6 +72,62 @@ fn a_rewritten_file_is_smaller_and_goes_on() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
 }
 
+/// Until the name of the file is on the disk nothing is acknowledged: after the start, which may have made it, and after
+/// a rewrite whose folder could not be synced. A folder that is away stands for a disk that fails.
+#[test]
+fn nothing_is_acknowledged_before_the_folder_is_on_the_disk() {
+    let above = tempfile::tempdir().unwrap();
+    let (folder, away) = (above.path().join("here"), above.path().join("away"));
+    fs::create_dir(&folder).unwrap();
+    let store = Store::open(&folder.join("facts.redb")).unwrap();
+    let check = |what: &str, n: usize| {
+        fs::rename(&folder, &away).unwrap();
+        for _ in 0..2 {
+            assert!(matches!(store.apply(&[accepted(n)]), Err(Error::Io(_))), "{what}");
+            assert!(matches!(store.mark_demo(), Err(Error::Io(_))), "{what}");
+        }
+        fs::rename(&away, &folder).unwrap();
+        applied(&store, n..n + 1);
+        assert_eq!(messages(&store), n as u64 + 1, "{what}");
+        assert!(!store.copies.unsynced.load(Ordering::Acquire), "and it is not synced for each");
+    };
+    check("the start", 0);
+    store.copies.unsynced.store(true, Ordering::Release);
+    check("a rewrite", 1);
+    store.rewrite().unwrap();
+    assert!(!store.copies.unsynced.load(Ordering::Acquire));
+    check_still_writes(&store, &folder, &away);
+}
+
+/// Where it is synced already, the folder is left alone.
+fn check_still_writes(store: &Store, folder: &Path, away: &Path) {
+    fs::rename(folder, away).unwrap();
+    applied(store, 2..3);
+    fs::rename(away, folder).unwrap();
+}
+
+/// A row with a long timeline lies in a page of its own, larger than others.
+#[test]
+fn long_sessions_are_live_bytes() {
+    let (_folder, _, store) = store();
+    for n in 0..100 {
+        let facts = (0..200).map(|m| long(n, m)).collect::<Vec<_>>();
+        store.apply(&facts).unwrap();
+    }
+    let rewritten = store.rewrite().unwrap();
+    let live = store.live_bytes().unwrap();
+    let file = rewritten.bytes_after;
+    assert!(live > 600_000 && live <= file && live > file / 2, "{live} of {file}");
+}
+
+/// A message of a session that has many of them.
+fn long(session: u64, message: u64) -> protocol::Fact {
+    let message_id = protocol::MessageId::new(&format!("{session:08x}-0000-4000-8000-{message:012x}")).unwrap();
+    let kind = protocol::FactKind::MessageAccepted { message_id, chars: 3 };
+    let (site, id) = (protocol::SiteId::new("default").unwrap(), protocol::SessionId::mint(1_767_168_909, session));
+    protocol::Fact::now(&site, &id, kind)
+}
+
 const FILE: &str = "FRONTDESK_TEST_REWRITTEN";
 const FIRST: &str = "FRONTDESK_TEST_FIRST";
 
