@@ -66,8 +66,8 @@ impl Metrics {
         self.batch_seconds.observe(took.as_secs_f64());
     }
 
-    pub(crate) fn left_out(&self, LeftOut { happenings, pages, times }: LeftOut) {
-        for (what, count) in [("happening", happenings), ("page", pages), ("time", times)] {
+    pub(crate) fn left_out(&self, LeftOut { happenings, pages, times, sites }: LeftOut) {
+        for (what, count) in [("happening", happenings), ("page", pages), ("time", times), ("site", sites)] {
             self.left_out.get_or_create(&What { what }).inc_by(count);
         }
     }
@@ -77,7 +77,7 @@ impl Metrics {
         analytics.register("facts", "Facts by kind and by what became of them", self.facts.clone());
         analytics.register(
             "left_out",
-            "What was applied but not kept as told: happenings and pages beyond their bounds, times that can't be",
+            "What was not kept as told: happenings and pages beyond their bounds, times that can't be, facts of sites too many",
             self.left_out.clone(),
         );
         analytics.register("store_errors", "Batches that could not be stored, each attempt", self.store_errors.clone());

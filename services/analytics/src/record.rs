@@ -81,7 +81,10 @@ impl Recorder {
                     }
                     let unknown = outcomes.iter().filter(|outcome| **outcome == Outcome::Unknown).count();
                     if unknown > 0 {
-                        tracing::warn!(facts = unknown, "left out facts of a form that this version doesn't know");
+                        tracing::warn!(
+                            facts = unknown,
+                            "left out facts of a form that this version doesn't know, or of sites too many"
+                        );
                     }
                     batch.ack().await;
                     return true;

@@ -68,8 +68,9 @@ use tables::{DEMO_KEY, META, MIGRATING_KEY, SCHEMA, SCHEMA_KEY, SITES, each_tabl
 /// How long a fact that comes again is recognised. Over NATS one comes again half a minute after a lost
 /// acknowledgement; a week also covers a stream that was put back from a copy.
 const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
-/// The same in memory, where room is dear and the bus of the process gives a fact again at once.
-const REMEMBERED_IN_MEMORY: Duration = Duration::from_secs(600);
+/// The same in memory, where room is dear and the bus of the process gives a fact again at once. Longer than any message
+/// runs or waits for a late answer: its end must not count as a second acceptance.
+const REMEMBERED_IN_MEMORY: Duration = bus::LONGEST_RUN.saturating_add(Duration::from_secs(600));
 
 /// How long a file that is in use is waited for.
 const FREE_WITHIN: Duration = Duration::from_millis(250);
@@ -175,7 +176,7 @@ pub enum Outcome {
     Applied,
     /// It was before.
     Repeated,
-    /// It has a form that this version doesn't know; it is left out.
+    /// It has a form that this version doesn't know, or is of a site for which there is no room; it is left out.
     Unknown,
 }
 
@@ -257,6 +258,7 @@ impl Store {
         all.happenings += left_out.happenings;
         all.pages += left_out.pages;
         all.times += left_out.times;
+        all.sites += left_out.sites;
         Ok(outcomes)
     }
 

@@ -109,7 +109,8 @@ pub(super) async fn erase(
     let (scope, id) = (Scope::of(&caller, &mut query)?, session_id(id)?);
     query.end()?;
     let erased = state.read_of(&scope, move |store, site| {
-        let (site, _) = look(store, site, &id)?;
+        // Where the site is named also one of which nothing is known here: its facts may still be on their way.
+        let site = site.map_or_else(|| look(store, None, &id).map(|(site, _)| site), |site| Ok(site.clone()))?;
         Ok(store.erase_session(&site, &id)?)
     });
     Ok(Json(erased.await?))

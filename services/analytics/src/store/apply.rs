@@ -6,7 +6,7 @@ use std::{
 };
 
 use protocol::{Fact, FactId, FactKind, FinishReason, Millis, Rating, SessionId, SiteId, Visit};
-use redb::{Database, ReadableTable as _};
+use redb::{Database, ReadableTable as _, ReadableTableMetadata as _};
 
 use super::{
     Error, Outcome, begin,
@@ -17,7 +17,7 @@ use super::{
     row::{Known, MAX_PATH, Session, began_ms, cut_text},
     tables::{
         ALL_SITES, Applied, BucketKey, EXPIRED_KEY, SPAN_DAYS, SessionKey, Span, Tables, bucket_key, customer_key,
-        fact_key, id_key, live_key, page_key, session_key, session_of, step_at,
+        fact_key, id_key, live_key, number_of, page_key, session_key, session_of, step_at,
     },
     timeline::Word,
 };
@@ -28,6 +28,10 @@ const FORGET_MORE: usize = 100;
 
 /// Pages that are counted one by one, of a site in a day and in a [`Span::Days`].
 const MAX_PAGES: u64 = 1_000;
+
+/// Sites of which something is known at most: more than a deployment has, and few enough that a process which was taken
+/// over can't fill the disk with names. A site costs a row of figures for each minute.
+pub(super) const MAX_SITES: u64 = 10_000;
 
 /// The beginning of 2020. What a fact's clock shows before it, or more than [`AHEAD_MS`] ahead of ours, is no time of a
 /// fact: it counts as now. So a wrong clock makes neither rows for centuries nor sessions that are live for ever.
@@ -70,6 +74,8 @@ pub(crate) struct LeftOut {
     pub(crate) pages: u64,
     /// Facts of an impossible time.
     pub(crate) times: u64,
+    /// Facts of sites for which there is no room; nothing of them was applied.
+    pub(crate) sites: u64,
 }
 
 /// The rows that a batch touches, each read and written once.
@@ -78,7 +84,7 @@ pub(super) struct Batch<'a, 't> {
     now: Millis,
     /// Sessions that began earlier and have no row are gone.
     expired_before: i64,
-    sites: BTreeMap<SiteId, u32>,
+    sites: BTreeMap<SiteId, Option<u32>>,
     sessions: BTreeMap<SessionKey, Held>,
     figures: BTreeMap<BucketKey, Figures>,
     pages: BTreeMap<Vec<u8>, i64>,
@@ -131,12 +137,15 @@ impl<'a, 't> Batch<'a, 't> {
         if fact.v != 1 {
             return Ok(Outcome::Unknown);
         }
+        let Some(site) = self.site(&fact.site)? else {
+            self.left_out.sites += 1;
+            return Ok(Outcome::Unknown);
+        };
         let told = Applied::at(self.now).pack();
         let before = self.tables.applied.insert(&fact_key(fact), told)?.map(|before| Applied::unpack(before.value()));
         if before.is_some_and(|before| !before.inferred) {
             return Ok(Outcome::Repeated);
         }
-        let site = self.site(&fact.site)?;
         let at = possible(fact.at, self.now);
         self.left_out.times += u64::from(at != fact.at);
         match (&fact.session, &fact.kind) {
@@ -185,25 +194,28 @@ impl<'a, 't> Batch<'a, 't> {
                 self.count(site, began, |figures| add(&mut figures.counts.sessions, 1))?;
             }
         }
-        let (mut word, mut gone, mut is_kept) = (Word::First, None, false);
+        let (mut word, mut gone, mut kept) = (Word::First, None, None);
         if let Some(held) = self.sessions.get_mut(&key) {
             match &mut held.now {
-                now if *kind == FactKind::SessionEnded => gone = now.take().and_then(|session| session.known.page_path),
+                now if *kind == FactKind::SessionEnded => gone = now.take().map(|session| session.known),
                 Some(session) => word = session.apply(kind, at, acceptances),
                 None => {}
             }
-            is_kept = held.now.is_some();
+            kept = held.now.as_ref().map(|held| page_time(session.began(), &held.known));
         }
         // Of a session that is gone nothing is known, its page neither: it counts among the others. In whatever order
         // that is told.
-        if let Some(path) = gone {
-            self.page(site, began, &path, -1);
-            self.page(site, began, OTHERS, 1);
+        if let Some(known) = &gone
+            && let Some(path) = &known.page_path
+        {
+            let counted = page_time(session.began(), known);
+            self.page(site, counted, path, -1);
+            self.page(site, counted, OTHERS, 1);
         }
         if let FactKind::SessionStarted(Visit { page_path: Some(path), .. }) = kind
             && !path.is_empty()
         {
-            self.page(site, began, if is_kept { path } else { OTHERS }, 1);
+            self.page(site, kept.unwrap_or(began), if kept.is_some() { path } else { OTHERS }, 1);
         }
         self.left_out.happenings += u64::from(word == Word::LeftOut);
         self.sum(site, kind, at, began, acceptances, word)
@@ -211,7 +223,7 @@ impl<'a, 't> Batch<'a, 't> {
 
     /// A session of which this is the first fact in the batch, and whether it is the first at all.
     fn hold(
-        &self,
+        &mut self,
         key: &SessionKey,
         session: &SessionId,
         began: Millis,
@@ -223,6 +235,10 @@ impl<'a, 't> Batch<'a, 't> {
         }
         let end = id_key(session.began(), &Fact::id_of_end(session));
         let ended = self.tables.applied.get(&end)?.is_some();
+        if ended {
+            // As long as it goes on talking it stays gone, and a while longer.
+            self.tables.applied.insert(&end, Applied::at(self.now).pack())?;
+        }
         let expired = began.0 < self.expired_before;
         let is_new = match kind {
             FactKind::SessionEnded => !expired,
@@ -304,11 +320,15 @@ impl<'a, 't> Batch<'a, 't> {
         self.count(site, possible(at, self.now), |figures| add(&mut figures.counts.messages, acceptances))
     }
 
-    fn site(&mut self, site: &SiteId) -> Result<u32, Error> {
+    /// Its number; none for one too many.
+    fn site(&mut self, site: &SiteId) -> Result<Option<u32>, Error> {
         if let Some(number) = self.sites.get(site) {
             return Ok(*number);
         }
-        let number = self.tables.number(site)?;
+        let number = match number_of(&self.tables.sites, site)? {
+            None if self.tables.sites.len()? >= MAX_SITES => None,
+            _ => Some(self.tables.number(site)?),
+        };
         self.sites.insert(site.clone(), number);
         Ok(number)
     }
@@ -375,6 +395,12 @@ fn rated(figures: &mut Figures, rating: Rating) -> &mut u64 {
 /// The time of a fact, or now if it can't be that.
 pub(super) fn possible(at: Millis, now: Millis) -> Millis {
     if at < OLDEST || at.0 > now.0.saturating_add(AHEAD_MS) { now } else { at }
+}
+
+/// When the page of a session counts, of which the id says so many seconds: as that says, or when it was told to have begun
+/// if that can't be. So it is found again whenever the session goes.
+pub(super) fn page_time(began: u64, known: &Known) -> Millis {
+    possible(Millis(began_ms(began)), Millis(known.started))
 }
 
 fn write_session(tables: &mut Tables<'_>, key: &SessionKey, held: Held, now: Millis) -> Result<(), Error> {

@@ -17,13 +17,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Error, Store,
-    apply::{possible, remove_page, remove_session},
+    apply::{page_time, remove_page, remove_session},
     copy::REWRITTEN_KEY,
     list,
     row::{Known, Session, began_ms},
     tables::{
-        self, Applied, EXPIRED_KEY, META, SessionKey, Tables, id_key, live_key, session_key, session_of, session_place,
-        step_at,
+        self, Applied, EXPIRED_KEY, META, SessionKey, Tables, id_key, live_key, number_of, session_key, session_of,
+        session_place, step_at,
     },
 };
 use crate::query::{Bucket, SessionDetail};
@@ -54,7 +54,7 @@ pub struct Erased {
     /// Entries of indexes: by customer, and by when they were last seen.
     pub index_entries: u64,
     /// When the file is rewritten at the latest, Unix ms, if there is room for that: then nothing of them is left in its
-    /// bytes. `None`: there was nothing.
+    /// bytes. `None`: its bytes have nothing to lose.
     pub rewritten_by: Option<Millis>,
 }
 
@@ -96,13 +96,24 @@ impl Expiry {
 }
 
 impl Store {
-    /// Erases a session.
+    /// Erases a session; also one of which nothing is known yet, because its facts are still on their way, or nothing any
+    /// more.
     pub fn erase_session(&self, site: &SiteId, session: &SessionId) -> Result<Erased, Error> {
         let mut erased = Erased::nothing(site);
         self.write(|transaction| {
             let mut tables = Tables::open(transaction)?;
-            let number = tables.number(site)?;
-            erase(&mut tables, number, session, &mut erased)
+            let number = number_of(&tables.sites, site)?;
+            if let Some(number) = number
+                && tables.sessions.get(&session_key(number, session))?.is_some()
+            {
+                return erase(&mut tables, number, session, &mut erased);
+            }
+            // Ends are noted by session alone: whoever names another one's session must not end it there.
+            if !is_anywhere(&tables, session)? {
+                note_end(&mut tables, session, erased.at)?;
+            }
+            erased.rewritten_by = hasten(&mut tables, erased.at)?;
+            Ok(())
         })?;
         Ok(erased)
     }
@@ -114,12 +125,16 @@ impl Store {
         loop {
             let sessions = self.customer_sessions(site, customer_hash)?;
             if sessions.is_empty() {
+                if erased.rewritten_by.is_none() {
+                    let at = erased.at;
+                    erased.rewritten_by = self.write(|transaction| hasten(&mut Tables::open(transaction)?, at))?;
+                }
                 return Ok(erased);
             }
             for some in sessions.chunks(TOGETHER) {
                 self.write(|transaction| {
                     let mut tables = Tables::open(transaction)?;
-                    let number = tables.number(site)?;
+                    let Some(number) = number_of(&tables.sites, site)? else { return Ok(()) };
                     some.iter().try_for_each(|session| erase(&mut tables, number, session, &mut erased))
                 })?;
             }
@@ -195,8 +210,7 @@ impl Erased {
 /// Takes all out that is known of a session, and notes its end, so that nothing comes back.
 fn erase(tables: &mut Tables<'_>, site: u32, session: &SessionId, erased: &mut Erased) -> Result<(), Error> {
     let (now, key) = (erased.at, session_key(site, session));
-    let end = id_key(session.began(), &Fact::id_of_end(session));
-    tables.applied.insert(&end, Applied::at(now).pack())?;
+    note_end(tables, session, now)?;
     let row = tables.sessions.get(&key)?.map(|row| Session::read(session.began(), row.value())).transpose()?;
     let Some(row) = row else { return Ok(()) };
     erased.sessions.push(session.clone());
@@ -206,11 +220,37 @@ fn erase(tables: &mut Tables<'_>, site: u32, session: &SessionId, erased: &mut E
     let live = tables.live.get(&live_key(minute, &key))?.is_some();
     erased.index_entries += u64::from(known.customer.is_some()) + u64::from(live);
     if let Some(path) = &known.page_path {
-        remove_page(tables, site, possible(Millis(began_ms(session.began())), now), path, now)?;
+        remove_page(tables, site, page_time(session.began(), &known), path, now)?;
     }
     remove_session(tables, &key, now)?;
     erased.rewritten_by = Some(rewrite_by(&mut tables.meta, now.after(ERASED_WAITS))?);
     Ok(())
+}
+
+fn note_end(tables: &mut Tables<'_>, session: &SessionId, now: Millis) -> Result<(), Error> {
+    let end = id_key(session.began(), &Fact::id_of_end(session));
+    tables.applied.insert(&end, Applied::at(now).pack())?;
+    Ok(())
+}
+
+/// Whether there is a row of a session, at any site.
+fn is_anywhere(tables: &Tables<'_>, session: &SessionId) -> Result<bool, Error> {
+    for row in tables.sites.iter()? {
+        let (_, number) = row?;
+        if tables.sessions.get(&session_key(number.value(), session))?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Of what is erased there is no row any more, but its bytes may still be there: brings forward a rewrite that waits. When
+/// it is, if one does.
+fn hasten(tables: &mut Tables<'_>, now: Millis) -> Result<Option<Millis>, Error> {
+    if tables.meta.get(REWRITE_KEY)?.is_none() {
+        return Ok(None);
+    }
+    rewrite_by(&mut tables.meta, now.after(ERASED_WAITS)).map(Some)
 }
 
 /// Notes when the file is to be rewritten, unless it is to be sooner. When that is.

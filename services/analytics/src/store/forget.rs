@@ -7,10 +7,15 @@ use protocol::Millis;
 use redb::{Key, ReadableTable as _, ReadableTableMetadata as _, Table, Value};
 
 use super::{
-    Error,
+    Error, REMEMBERED,
     tables::{ALL_SITES, Applied, FORGET_KEY, Span, Tables, bucket_key, fact_time, live_place, page_key, step_at},
 };
 use crate::query::Bucket;
+
+/// Facts that are remembered in memory for as long as they should, some 50 MB; of more, those of the last [`BRIEFLY`].
+const MANY_IN_MEMORY: u64 = if cfg!(test) { 1_000 } else { 1_000_000 };
+/// Where there are too many.
+const BRIEFLY: Duration = Duration::from_secs(600);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -77,6 +82,8 @@ fn remove<'a, K: Key + 'static, V: Value + 'static>(
 /// that began lately none can be old, and those are left out. Not left out are the ones that, by a wrong clock, have
 /// not begun yet.
 fn facts(tables: &mut Tables<'_>, now: Millis, remembered: Duration, most: usize) -> Result<(), Error> {
+    let in_memory = remembered < REMEMBERED;
+    let remembered = if in_memory && tables.applied.len()? > MANY_IN_MEMORY { BRIEFLY } else { remembered };
     let seconds = |at: Millis| fact_time(u64::try_from(at.0 / 1_000).unwrap_or(0));
     let oldest = before(now, remembered);
     let (lately, ahead) = (seconds(oldest), seconds(now.after(DAY)));

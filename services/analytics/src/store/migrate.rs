@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Error,
-    apply::{Batch, possible},
+    apply::{Batch, page_time, possible},
     begin,
     care::{ERASED_WAITS, rewrite_by},
     figures::{Figures, add, count_word},
@@ -148,15 +148,17 @@ pub(super) fn sessions(database: &Database, now: Millis) -> Result<usize, Error>
         }
         let mut counted: BTreeMap<SiteId, (u64, Tally)> = BTreeMap::new();
         let mut figures = Vec::with_capacity(taken.len());
-        for (site, id, old) in taken {
+        for (site, id, mut old) in taken {
             let number = tables.number(&site)?;
             let (sessions, tally) = counted.entry(site).or_default();
             add(sessions, 1);
             tally.add(&old.tally);
-            let began = possible(Millis(began_ms(id.began())), now);
-            let path = old.page_path.clone();
-            figures.push((number, began, path, old.tally.clone()));
-            let row = old.session(began).write(id.began());
+            old.started = possible(Millis(old.started), now).0;
+            let (path, tally) = (old.page_path.clone(), old.tally.clone());
+            let mut session = old.session();
+            let began = page_time(id.began(), &session.known);
+            figures.push((number, began, path, tally));
+            let row = session.write(id.began());
             tables.sessions.insert(&session_key(number, &id), row.as_slice())?;
         }
         for (site, (sessions, tally)) in &counted {
@@ -239,8 +241,8 @@ fn applied(database: &Database) -> Result<usize, Error> {
 }
 
 impl OldSession {
-    fn session(self, began: Millis) -> Session {
-        let mut session = Session::new(began);
+    fn session(self) -> Session {
+        let mut session = Session::default();
         let known = &mut session.known;
         (known.started, known.last_seen) = (self.started, self.last_seen);
         known.page_path = self.page_path.map(|path| cut_text(&path, MAX_PATH).to_owned());

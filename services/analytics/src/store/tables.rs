@@ -89,7 +89,7 @@ impl<'t> Tables<'t> {
         })
     }
 
-    /// The site's number; a new one gets the next.
+    /// The site's number; a new one gets the next, however many there are.
     pub(crate) fn number(&mut self, site: &SiteId) -> Result<u32, Error> {
         if let Some(number) = number_of(&self.sites, site)? {
             return Ok(number);
@@ -111,7 +111,7 @@ pub(crate) fn number(
     site.map_or(Ok(Some(ALL_SITES)), |site| number_of(sites, site))
 }
 
-fn number_of(sites: &impl ReadableTable<&'static str, u32>, site: &SiteId) -> Result<Option<u32>, Error> {
+pub(crate) fn number_of(sites: &impl ReadableTable<&'static str, u32>, site: &SiteId) -> Result<Option<u32>, Error> {
     Ok(sites.get(site.as_str())?.map(|number| number.value()))
 }
 

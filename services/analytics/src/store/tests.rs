@@ -132,6 +132,78 @@ fn an_ended_session_has_no_row_and_gets_none_again() {
     assert_eq!((row(&store), counted(&store)), (None, (1, 1, 1)), "and when the end is told first");
 }
 
+/// Who was erased and goes on talking stays erased for as long as that takes.
+#[test]
+fn an_erased_session_that_goes_on_talking_gets_no_row() {
+    let check = |store: &Store, step: Duration, erase: &dyn Fn(&Store, Millis)| {
+        let mut now = Millis(1_767_168_909_000);
+        store.apply_at(&[accepted(0)], now).unwrap();
+        erase(store, now);
+        for n in 1..6 {
+            now = now.after(step);
+            // What is forgotten is so in small steps.
+            (0..3).for_each(|_| drop(store.apply_at(&[], now).unwrap()));
+            store.apply_at(&[accepted(n)], now).unwrap();
+            assert_eq!(store.session(&site(), &session()).unwrap(), None, "{n}");
+        }
+    };
+    let end = |store: &Store, now| {
+        store.apply_at(&[Fact::now(&site(), &session(), FactKind::SessionEnded)], now).unwrap();
+    };
+    check(&Disk::default().store(), REMEMBERED - Duration::from_secs(3600), &end);
+    check(&Store::in_memory().unwrap(), REMEMBERED_IN_MEMORY - Duration::from_secs(120), &end);
+}
+
+/// In memory: a reply that takes as long as one may is one message, also when nobody tells of others meanwhile.
+#[test]
+fn the_end_of_a_long_reply_is_no_second_message() {
+    let (store, began) = (Store::in_memory().unwrap(), Millis(1_767_168_909_000));
+    store.apply_at(&[accepted(1)], began).unwrap();
+    let later = began.after(bus::LONGEST_RUN);
+    (0..3).for_each(|_| drop(store.apply_at(&[], later).unwrap()));
+    store.apply_at(&[ended(1)], later).unwrap();
+    assert_eq!(messages(&store), 1);
+}
+
+/// With too many facts in a short time memory remembers them for a shorter one.
+#[test]
+fn memory_remembers_a_number_of_facts() {
+    let (store, disk) = (Store::in_memory().unwrap(), Disk::default().store());
+    let began = Millis(1_767_168_909_000);
+    for store in [&store, &disk] {
+        store.apply_at(&(0..1_500).map(accepted).collect::<Vec<_>>(), began).unwrap();
+        let later = began.after(Duration::from_secs(1_200));
+        for _ in 0..30 {
+            store.apply_at(&[], later).unwrap();
+        }
+    }
+    assert!((900..=1_000).contains(&remembered(&store)), "{}", remembered(&store));
+    assert_eq!(remembered(&disk), 1_500, "a file has room for a week");
+}
+
+/// A process that was taken over makes up sites: there is room for so many, and those that are there go on.
+#[test]
+fn sites_are_bounded() {
+    let store = Store::in_memory().unwrap();
+    store.apply(&[accepted(1)]).unwrap();
+    let of = |n: u64| {
+        let site = SiteId::new(&format!("made-up-{n}")).unwrap();
+        Fact::now(&site, &SessionId::mint(1_767_168_909, n), FactKind::SessionStarted(protocol::Visit::default()))
+    };
+    let most = apply::MAX_SITES;
+    for from in (1..most).step_by(1_000) {
+        let outcomes = store.apply(&(from..(from + 1_000).min(most)).map(of).collect::<Vec<_>>()).unwrap();
+        assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Applied));
+    }
+    assert_eq!(store.take_left_out(), LeftOut::default());
+    let facts = [of(most), accepted(2), of(most + 1), of(most), of(1)];
+    use Outcome::{Applied, Repeated, Unknown};
+    assert_eq!(store.apply(&facts).unwrap(), [Unknown, Applied, Unknown, Unknown, Repeated]);
+    assert_eq!(store.take_left_out(), LeftOut { sites: 3, ..LeftOut::default() });
+    assert_eq!((store.sites().unwrap().len() as u64, messages(&store)), (most, 2));
+    assert_eq!(sum(&store, None).sessions, most);
+}
+
 const FILE: &str = "FRONTDESK_TEST_STORE";
 const FIRST: &str = "FRONTDESK_TEST_FIRST";
 

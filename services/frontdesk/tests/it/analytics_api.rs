@@ -148,7 +148,7 @@ async fn an_owner_can_have_a_session_erased() {
     let erase = || Client::builder().no_proxy().build().unwrap().delete(&path).bearer_auth(ADMIN).send();
     let receipt = erase().await.unwrap();
     assert_eq!(receipt.status(), 200);
-    assert_eq!(erase().await.unwrap().status(), 404);
+    assert_eq!(erase().await.unwrap().status(), 404, "of which site, nobody knows any more");
     assert_eq!(ask(&url, &format!("{API}/sessions/{}", visitor.session), ADMIN).await.status(), 404);
     assert_eq!(json(&url, "summary", ADMIN).await["messages"], 1, "the sums stay");
 }

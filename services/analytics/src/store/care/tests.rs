@@ -153,7 +153,7 @@ fn nothing_of_an_erased_session_is_left_in_the_file() {
         assert_eq!(erased.index_entries, 1, "not live any more");
         assert!(erased.rewritten_by.unwrap() <= Millis::now().after(ERASED_WAITS));
         let again = store.erase_session(&site(), session).unwrap();
-        assert_eq!((again.sessions.len(), again.rewritten_by), (0, None));
+        assert_eq!((again.sessions.len(), again.rewritten_by), (0, erased.rewritten_by));
     });
     check("the customer", &|store, session| {
         let exported = store.export_customer(&site(), &hash()).unwrap();
@@ -330,4 +330,65 @@ fn what_is_told_of_just_before_it_would_go_stays() {
     assert_eq!(step.removed, 1);
     assert!(store.session(&site(), &revived).unwrap().is_some());
     assert_eq!(store.session(&site(), &old).unwrap(), None);
+}
+
+/// Who asks to be erased at once is: what is told of them afterwards makes no row, and what just went by its age is gone
+/// from the file as soon.
+#[test]
+fn a_session_of_which_nothing_is_known_is_erased_all_the_same() {
+    let (store, now) = (Store::in_memory().unwrap(), Millis::now());
+    let (early, gone) = (session(1, DAY), session(2, 100 * DAY));
+    let erased = store.erase_session(&site(), &early).unwrap();
+    assert_eq!((erased.sessions.len(), erased.rewritten_by), (0, None), "nor is anything known of its site");
+    store.apply(&story(&early, 1)).unwrap();
+    assert_eq!(store.session(&site(), &early).unwrap(), None);
+
+    store.apply(&[started(&gone, 2)]).unwrap();
+    let mut expiry = Expiry::of(Millis(now.0 - i64::try_from((90 * DAY).as_millis()).unwrap()));
+    assert_eq!(store.expire_at(&mut expiry, 16, now).unwrap().removed, 1);
+    assert_eq!(store.kept().unwrap().rewrite_by, Some(now.after(EXPIRED_WAITS)));
+    let soon = |by: Option<Millis>| by.is_some_and(|by| by <= Millis::now().after(ERASED_WAITS));
+    assert!(soon(store.erase_session(&site(), &gone).unwrap().rewritten_by) && soon(store.kept().unwrap().rewrite_by));
+
+    let store = Store::in_memory().unwrap();
+    store.apply(&[started(&gone, 2)]).unwrap();
+    let mut expiry = Expiry::of(Millis(now.0 - i64::try_from((90 * DAY).as_millis()).unwrap()));
+    store.expire_at(&mut expiry, 16, now).unwrap();
+    assert!(soon(store.erase_customer(&site(), &hash()).unwrap().rewritten_by));
+}
+
+/// One site's owner can't end a session at another one, or learn that it is there.
+#[test]
+fn an_erase_is_of_one_site() {
+    let (store, theirs) = (Store::in_memory().unwrap(), session(1, DAY));
+    store.apply(&[started(&theirs, 1)]).unwrap();
+    let erased = store.erase_session(&SiteId::new("hats").unwrap(), &theirs).unwrap();
+    assert_eq!((erased.sessions.len(), erased.happenings, erased.rewritten_by), (0, 0, None));
+    assert_eq!(store.apply(&[end(&theirs)]).unwrap(), [Outcome::Applied]);
+    assert_eq!(store.session(&site(), &theirs).unwrap(), None, "its visitor's end is still the first");
+    assert_eq!(store.sites().unwrap(), [site()], "who asks makes no site");
+}
+
+/// An id that says 1970 counts when it was told of; its page goes with it whenever that is.
+#[test]
+fn the_page_of_an_impossible_session_goes_with_it() {
+    let check = |erase: &dyn Fn(&Store, &SessionId)| {
+        let (store, now) = (Store::in_memory().unwrap(), Millis::now());
+        let odd = SessionId::mint(5, 7);
+        let days_ago = |days: i64| Millis(now.0 - days * 86_400_000);
+        // Its first word comes before its start.
+        let accepted = FactKind::MessageAccepted { message_id: message(1), chars: 3 };
+        store.apply_at(&[Fact { at: days_ago(5), ..Fact::now(&site(), &odd, accepted) }], days_ago(5)).unwrap();
+        let start = Fact { at: days_ago(3), ..started(&odd, 1) };
+        store.apply_at(&[start], days_ago(2)).unwrap();
+        let pages = || {
+            let pages = store.pages(Some(&site()), all(), 9).unwrap();
+            (pages.pages.len(), pages.other)
+        };
+        assert_eq!(pages(), (1, 0));
+        erase(&store, &odd);
+        assert_eq!((store.session(&site(), &odd).unwrap(), pages()), (None, (0, 1)));
+    };
+    check(&|store, odd| drop(store.erase_session(&site(), odd).unwrap()));
+    check(&|store, odd| drop(store.apply(&[end(odd)]).unwrap()));
 }
