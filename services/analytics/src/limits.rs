@@ -32,6 +32,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const MOST: usize = 512;
 /// At the stop it is stored for no longer than this.
 const DRAIN: Duration = Duration::from_secs(5);
+/// Of that, what is here is heard for no longer than this: some ms, unless somebody sends it faster than it is heard.
+const HEARD: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(crate) struct Limits {
@@ -75,10 +77,13 @@ impl Limits {
                 () = stop.cancelled() => break,
             }
         }
-        while let Some(said) = task::coop::unconstrained(keeper.next()).now_or_never() {
+        let stopped = Instant::now();
+        while stopped.elapsed() < HEARD
+            && let Some(said) = task::coop::unconstrained(keeper.next()).now_or_never()
+        {
             self.hear(said);
         }
-        let until = Instant::now() + DRAIN;
+        let until = stopped + DRAIN;
         while Instant::now() < until {
             self.write();
             if self.writing.is_none() {
@@ -265,6 +270,34 @@ mod tests {
         let (began, mut again) = (Instant::now(), Table::new(100_000));
         assert!(!again.load(&store.limits().unwrap(), Millis::now()));
         println!("read: {:?}, {} callers", began.elapsed(), again.kept());
+    }
+
+    /// An edge that was taken over sends faster than can be heard: the stop comes to its end all the same.
+    #[tokio::test]
+    async fn a_flood_does_not_hold_up_the_stop() {
+        let (bus, stop, over) =
+            (Bus::local(&bus::Config::default()), CancellationToken::new(), CancellationToken::new());
+        let (store, keeper) = (Arc::new(Disk::default().store()), bus.keep_counts().await.unwrap());
+        let limits = Limits::load(store, 1_000, Metrics::default()).unwrap();
+        let flood = task::spawn_blocking({
+            let (bus, over) = (bus.clone(), over.clone());
+            move || {
+                let charges = (1..1_000).map(|n| (Key(n * (u64::MAX / 1_000)), 1)).collect();
+                let charges = Charges { v: 1, edge: "e".into(), tier: Tier::IpDay, charges, resets: vec![] };
+                let began = Instant::now();
+                while !over.is_cancelled() && began.elapsed() < Duration::from_secs(30) {
+                    bus.charge(&charges);
+                }
+            }
+        });
+        until(|| bus.losses().unread > 0).await;
+        stop.cancel();
+        let began = Instant::now();
+        limits.run(keeper, &stop).await;
+        let took = began.elapsed();
+        over.cancel();
+        flood.await.unwrap();
+        assert!(took < Duration::from_secs(15), "{took:?}");
     }
 
     /// More than fits into one transaction, in the last moment.

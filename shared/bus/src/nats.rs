@@ -55,6 +55,10 @@ pub use setup::{Setup, setup};
 const JETSTREAM_TIMEOUT: Duration = Duration::from_millis(700);
 /// A worker that is there answers in a fraction of a millisecond; one that was stopped, never.
 const ASK_TIMEOUT: Duration = Duration::from_millis(400);
+/// What a subscription holds that was not read yet. What comes beyond that is dropped, and the reader told so.
+const UNREAD: usize = 4096;
+/// Charges that can't be read are passed over, so many in one go.
+const UNREADABLE: usize = 256;
 const CHARGES: &str = "limit.charge.*";
 const COUNTS: &str = "limit.snapshot";
 
@@ -471,13 +475,17 @@ pub(crate) struct ChargesHeard(Subscriber);
 impl ChargesHeard {
     pub(crate) async fn next(&mut self) -> Charges {
         loop {
-            match self.0.next().await.map(|message| serde_json::from_slice(&message.payload)) {
-                Some(Ok(charges)) => return charges,
-                // A newer edge may have tiers that this one doesn't know.
-                Some(Err(_)) => tracing::debug!("dropped charges that can't be read"),
-                None => std::future::pending().await,
+            if let Some(charges) = self.next_or_unreadable().await {
+                return charges;
             }
         }
+    }
+
+    /// `None`: one that can't be read. A newer edge may have tiers that this one doesn't know.
+    async fn next_or_unreadable(&mut self) -> Option<Charges> {
+        let Some(message) = self.0.next().await else { return std::future::pending().await };
+        let charges = serde_json::from_slice(&message.payload);
+        charges.inspect_err(|_| tracing::debug!("dropped charges that can't be read")).ok()
     }
 }
 
@@ -485,32 +493,69 @@ pub(crate) struct Keeper {
     charges: ChargesHeard,
     asks: Subscriber,
     /// Came, and waits until the charges that came before it have been handed out.
-    asked: Option<(CountsAsk, CountsAnswer)>,
+    asked: Option<Asked>,
     voice: Voice,
+}
+
+/// A question about counts.
+struct Asked {
+    ask: CountsAsk,
+    to: CountsAnswer,
+    /// Charges that may have come before it.
+    behind: usize,
 }
 
 impl Keeper {
     pub(crate) async fn next(&mut self) -> ToKeeper {
+        let mut passed = 0;
         loop {
-            // One connection brought both in order, into two queues. Outside of tokio's budget: with that used up, a
-            // queue that holds charges would look empty.
-            if let Some(charges) = tokio::task::coop::unconstrained(self.charges.next()).now_or_never() {
-                return ToKeeper::Charges(charges);
+            // One connection brought both in order, into two queues: charges that came before a question are in theirs by
+            // the time at which it is seen, and no more of them than that holds. Outside of tokio's budget: with that
+            // used up, a queue that holds something would look empty.
+            if self.asked.is_none()
+                && let Some(Some(message)) = tokio::task::coop::unconstrained(self.asks.next()).now_or_never()
+            {
+                self.ask(&message);
             }
-            if let Some((ask, to)) = self.asked.take() {
-                return ToKeeper::Asked(ask, to);
+            if let Some(asked) = self.asked.take_if(|asked| asked.behind == 0) {
+                return ToKeeper::Asked(asked.ask, asked.to);
             }
-            tokio::select! {
-                biased;
-                charges = self.charges.next() => return ToKeeper::Charges(charges),
-                Some(message) = self.asks.next() => match (serde_json::from_slice(&message.payload), message.reply) {
-                    (Ok(ask), Some(to)) => {
-                        self.asked = Some((ask, CountsAnswer(CountsAnswerTo::Nats(self.voice.clone(), to))));
+            match tokio::task::coop::unconstrained(self.charges.next_or_unreadable()).now_or_never() {
+                Some(charges) => {
+                    if let Some(asked) = &mut self.asked {
+                        asked.behind -= 1;
                     }
-                    _ => tracing::warn!("dropped a question about limits that can't be read"),
-                },
-                else => std::future::pending().await,
+                    if let Some(charges) = charges {
+                        return ToKeeper::Charges(charges);
+                    }
+                }
+                None => {
+                    if let Some(asked) = self.asked.take() {
+                        return ToKeeper::Asked(asked.ask, asked.to);
+                    }
+                    tokio::select! {
+                        biased;
+                        charges = self.charges.next() => return ToKeeper::Charges(charges),
+                        Some(message) = self.asks.next() => self.ask(&message),
+                        else => std::future::pending().await,
+                    }
+                }
             }
+            // Others have their turn, whatever anybody sends.
+            passed += 1;
+            if passed % UNREADABLE == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    fn ask(&mut self, message: &async_nats::Message) {
+        match (serde_json::from_slice(&message.payload), message.reply.clone()) {
+            (Ok(ask), Some(to)) => {
+                let to = CountsAnswer(CountsAnswerTo::Nats(self.voice.clone(), to));
+                self.asked = Some(Asked { ask, to, behind: UNREAD });
+            }
+            _ => tracing::warn!("dropped a question about limits that can't be read"),
         }
     }
 }

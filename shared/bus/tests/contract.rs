@@ -679,6 +679,49 @@ promise!(
     }
 );
 
+/// Charges come without an end, faster than they are heard, and some that nobody can read: a question waits for those
+/// before it alone, and a task that listens gives way to others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_flood_of_charges_hides_no_question() {
+    within_a_minute(async {
+        let (d, server) = nats(Config::default()).await;
+        let mut keeper = d.analytics.keep_counts().await.unwrap();
+        let ask = |from| CountsAsk { v: 1, tier: Tier::IpDay, from };
+        // Until it is there, and doesn't answer.
+        while d.edge.counts(&ask(0), Duration::from_millis(50)).await.is_ok() {}
+        let over = tokio_util::sync::CancellationToken::new();
+        let raw = async_nats::connect(server.url()).await.unwrap();
+        let flood = tokio::spawn({
+            let (raw, over) = (raw.clone(), over.clone());
+            let bytes = bytes::Bytes::from(serde_json::to_vec(&charges(7)).unwrap());
+            async move {
+                while !over.is_cancelled() {
+                    raw.publish("limit.charge.ip-day", bytes.clone()).await.unwrap();
+                    raw.publish("limit.charge.ip-day", "[]".into()).await.unwrap();
+                }
+            }
+        });
+        let (edge, asked) = (d.edge.clone(), ask(1));
+        let asking = tokio::spawn(async move { while edge.counts(&asked, ACK_WAIT).await.is_err() {} });
+        let mut heard = 0;
+        loop {
+            match keeper.next().await {
+                ToKeeper::Charges(_) => {
+                    heard += 1;
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+                ToKeeper::Asked(asked, _) if asked == ask(1) => break,
+                ToKeeper::Asked(..) => {}
+            }
+            assert!(heard < 20_000, "{heard} charges and no question");
+        }
+        asking.abort();
+        over.cancel();
+        flood.await.unwrap();
+    })
+    .await;
+}
+
 /// In the process what waits for who keeps counts is bounded; what finds it full is dropped and counted.
 #[tokio::test]
 async fn a_keeper_that_does_not_come_costs_no_memory() {

@@ -20,7 +20,7 @@ use nkeys::KeyPairType;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
 
-use super::unavailable;
+use super::{UNREAD, unavailable};
 use crate::{ConnectError, NatsConfig};
 
 /// What connections tell of themselves.
@@ -130,7 +130,7 @@ fn options(
         .ping_interval(PING_EVERY)
         .request_timeout(Some(patience))
         .connection_timeout(Duration::from_secs(2))
-        .subscription_capacity(4096)
+        .subscription_capacity(UNREAD)
         // One read of n8n can bring hundreds of lines; the default of 128 commands would drop most of them.
         .client_capacity(8192)
         .reconnect_delay_callback(|attempts| {
