@@ -223,6 +223,44 @@ fn a_full_disk_keeps_the_old_file() {
     assert!(unmounted.unwrap().success());
 }
 
+/// There is as much room as the rows take, and the disk fills up in the middle all the same: what is half done is taken
+/// away, and everything is as it was. With a little more room it goes.
+#[test]
+fn a_disk_that_fills_up_in_the_middle_keeps_the_old_file() {
+    const TEST: &str = "backup::a_disk_that_fills_up_in_the_middle_keeps_the_old_file";
+    if !is_inside() {
+        return run_inside(TEST, &["-m"], "mount -t tmpfs none /run");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "none"]).arg(folder.path()).status();
+    assert!(disk.unwrap().success());
+    let (database, rest) = (folder.path().join("facts.redb"), folder.path().join("rest"));
+    fill(&database, 2_000, 6_000);
+    let store = Store::open(&database).unwrap();
+    let live = store.live_bytes().unwrap();
+    let room = || {
+        let disk = rustix::fs::statvfs(folder.path()).unwrap();
+        disk.f_bavail * disk.f_frsize
+    };
+    fs::write(&rest, vec![1; usize::try_from(room() - live).unwrap()]).unwrap();
+    assert!(room() >= live, "else it is refused before it begins");
+    for error in [store.rewrite().unwrap_err(), store.copy().unwrap_err(), store.rewrite().unwrap_err()] {
+        assert!(error.to_string().contains("no room for a copy in"), "{error}");
+        assert_eq!(names(folder.path()), ["facts.redb", "rest"]);
+        assert!(room() >= live, "what was half done takes no room");
+    }
+    let all = Range { from: Millis(0), until: Millis(4_000_000_000_000) };
+    assert_eq!(store.summary(None, all).unwrap().messages, 6_000);
+    let taken = fs::metadata(&rest).unwrap().len();
+    fs::OpenOptions::new().write(true).open(&rest).unwrap().set_len(taken - (1 << 20)).unwrap();
+    store.copy().unwrap();
+    store.rewrite().unwrap();
+    drop(store);
+    assert_eq!(messages(&database), 6_000);
+    let unmounted = Command::new("umount").arg(folder.path()).status();
+    assert!(unmounted.unwrap().success());
+}
+
 /// Backups of a running analytics while visitors talk, every other time with a kill -9 in the middle: each that is made is
 /// sound and of one moment, one that isn't leaves nothing behind, and what is put back goes on counting.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
