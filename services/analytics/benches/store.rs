@@ -250,6 +250,7 @@ fn ask(store: &Store, now: Millis) {
 }
 
 /// What looks after the file: copies, the clean-up of half of all sessions, and what writes notice of that.
+#[expect(clippy::disallowed_methods, reason = "no runtime here")]
 fn care(store: &Store, now: Millis) {
     let seconds = |began: Instant| began.elapsed().as_secs_f64();
     let began = Instant::now();

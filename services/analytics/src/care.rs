@@ -322,6 +322,7 @@ mod tests {
 
     /// A step that waits for a batch is not a long one.
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "no runtime here, and the time is what is tested")]
     fn a_step_does_not_count_its_waiting() {
         let store = store_with([91; 3].into_iter());
         let alone = store.writing().unwrap();

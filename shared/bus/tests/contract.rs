@@ -682,6 +682,7 @@ promise!(
 /// Charges come without an end, faster than they are heard, and some that nobody can read: a question waits for those
 /// before it alone, and a task that listens gives way to others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+#[expect(clippy::disallowed_methods, reason = "a listener that is slower than what comes")]
 async fn a_flood_of_charges_hides_no_question() {
     within_a_minute(async {
         let (d, server) = nats(Config::default()).await;

@@ -79,12 +79,14 @@ struct Tally {
     duration_ms: u64,
 }
 
+/// Brings some rows over, as of now, and says how many; none are left after 0.
+type Step = fn(&Database, Millis) -> Result<usize, Error>;
+
 /// Goes on until the file has this form.
 pub(super) fn migrate(database: &Database, now: Millis) -> Result<(), Error> {
     begin_migration(database)?;
     let (began, mut told, mut done) = (Instant::now(), Instant::now(), 0);
-    let steps: [fn(&Database, Millis) -> Result<usize, Error>; 3] =
-        [sessions, remainders, |database, _| applied(database)];
+    let steps: [Step; 3] = [sessions, remainders, |database, _| applied(database)];
     for step in steps {
         loop {
             let rows = step(database, now)?;

@@ -309,6 +309,7 @@ fn a_clock_that_was_ahead_hides_nothing() {
 
 /// Between the look at what is old and the transaction that removes it something happens in one of the sessions.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "no runtime here, and nothing tells that somebody waits for a lock")]
 fn what_is_told_of_just_before_it_would_go_stays() {
     let store = Store::in_memory().unwrap();
     let (revived, old) = (session(1, 95 * DAY), session(2, 94 * DAY));
