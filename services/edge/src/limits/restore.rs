@@ -2,8 +2,9 @@
 //!
 //! It asks before it serves, and goes on without after [`WITHIN`]; where nobody keeps counts that is at once. Analytics
 //! may be there later, as when a whole machine starts: then it is asked then. An answer at any time is right, because
-//! what is known better here stays ([`Quota::restore`](super::quota::Quota::restore)). All that it can miss is what other
-//! edges let through in the moment in which an answer is on its way.
+//! what is known better here stays ([`Quota::restore`](super::quota::Quota::restore)). It misses what other edges let
+//! through in the moment in which an answer is on its way, and what they did while analytics was away: they tell what they
+//! count as they count it, and not again. So much more of a day's budget an edge lets through that starts after that.
 
 use std::{pin::pin, time::Duration};
 
