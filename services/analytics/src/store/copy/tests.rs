@@ -117,7 +117,7 @@ fn long_sessions_are_live_bytes() {
     let rewritten = store.rewrite().unwrap();
     let live = store.live_bytes().unwrap();
     let file = rewritten.bytes_after;
-    assert!(live > 600_000 && live <= file && live > file / 2, "{live} of {file}");
+    assert!(live <= file && live > file / 10 * 9, "{live} of {file}, which was just packed");
 }
 
 /// A message of a session that has many of them.
