@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { readFileSync } from 'node:fs';
 import { notice } from '../js/notice.js';
 import { understand } from '../js/reply.js';
-import { apply, history, initialState, running, secondsToWait } from '../js/state.js';
-import { TEXTS } from '../js/texts.js';
+import { history } from '../js/history.js';
+import { apply, initialState, running, secondsToWait } from '../js/state.js';
+
+const TEXTS = { locale: 'en', tag: 'en', sentences: JSON.parse(readFileSync(new URL('../locales/en.json', import.meta.url), 'utf8')) };
 
 const ask = (id = 'm1', text = 'hello') => ({ type: 'asked', id, text, at: 1000 });
 const chunk = (index, content, id = 'm1') => ({ type: 'chunk', id, index, content, eventId: `${id}.${index}` });
@@ -71,16 +74,19 @@ test('waiting counts down to a retry', () => {
   const limited = after({ type: 'time', now: 10_000 }, ask(), { type: 'failed', id: 'm1', trouble: { code: 'rate_limited', retryable: true, until: 15_000 } });
   assert.equal(secondsToWait(limited), 5);
   const early = notice(limited, TEXTS);
-  assert.deepEqual([early?.icon, early?.text, early?.actions], ['ring', 'You can send again in 5 seconds.', []]);
+  assert.deepEqual([early?.icon, early?.text, early?.actions], ['ring', 'Try again in 5 seconds', []]);
   const late = notice(apply(limited, { type: 'time', now: 15_000 }), TEXTS);
   assert.deepEqual(late?.actions, [['retry', 'Try again']]);
 });
 
-test("the server's sentence goes before ours, an unknown code still gets one", () => {
-  const failed = (trouble) => notice(after(ask(), { type: 'failed', id: 'm1', trouble }), TEXTS)?.text;
-  assert.equal(failed({ code: 'upstream_timeout', sentence: 'Sorry.', retryable: true }), 'Sorry.');
-  assert.equal(failed({ code: 'upstream_timeout', retryable: true }), TEXTS.upstream_timeout);
-  assert.equal(failed({ code: 'never_heard_of', retryable: false }), TEXTS.error);
+test("a known code is told in the visitor's language, the server's sentence is for codes we have none for", () => {
+  const failed = (trouble, text) => notice(after(ask('m1', text), { type: 'failed', id: 'm1', trouble }), TEXTS)?.text;
+  assert.equal(failed({ code: 'upstream_timeout', sentence: 'Sorry.', retryable: true }), TEXTS.sentences.slow);
+  assert.equal(failed({ code: 'never_heard_of', sentence: 'Sorry.', retryable: true }), 'Sorry.');
+  assert.equal(failed({ code: 'never_heard_of', retryable: false }), TEXTS.sentences.error);
+  assert.equal(failed({ code: 'toString', retryable: false }), TEXTS.sentences.error);
+  assert.equal(failed({ code: 'message_rejected', maxChars: 4, retryable: false }, 'Hello'), '5 of 4 characters: please shorten it.');
+  assert.equal(failed({ code: 'message_rejected', maxChars: 4000, retryable: false }, 'Hello'), TEXTS.sentences.rejected);
 });
 
 const wire = (event, data) => understand({ event, data: JSON.stringify(data), id: 'e', retry: undefined }, 'm1');
