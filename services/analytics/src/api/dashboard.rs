@@ -24,6 +24,7 @@ use super::{State, problem::ApiError};
 #[exclude = "node_modules/*"]
 #[exclude = "package*.json"]
 #[exclude = "tsconfig*.json"]
+#[exclude = "*.d.ts"]
 #[exclude = "*.md"]
 #[exclude = ".*"]
 struct Folder;
