@@ -1,8 +1,8 @@
 /**
- * The edge's HTTP contract: sessions, and the four calls of the chat. No DOM, no state but the session.
+ * The edge's HTTP contract for one conversation: its session, and the calls of the chat. No DOM, no state but the session.
  *
- * A token that is about to expire is refreshed, a session that is over is replaced, and a challenge is answered, without the caller
- * noticing; everything else that goes wrong is a `Problem` (the edge said no) or `Unreachable` (nobody said anything).
+ * A token that is about to expire is refreshed, a session that is over is replaced once, and a challenge is answered, without the
+ * caller noticing; everything else that goes wrong is a `Problem` (the edge said no) or `Unreachable` (nobody said anything).
  *
  * @typedef {object} Session
  * @property {string} session_id
@@ -12,18 +12,21 @@
  * @property {number} [expires_in] seconds that the token was good for when it came
  * @property {number} [expires_at] until when that is, in milliseconds by this browser's own clock
  * @property {{message_max_chars?: number, history_max_messages?: number}} [limits]
+ *
+ * @typedef {object} Slot where the session is kept
+ * @property {() => Session | null} session
+ * @property {(session: Session | null) => void} keepSession
+ * @property {() => Promise<Session | null>} [latest] as another tab may have changed it
  */
-import { answer } from './challenge.js';
 
 export class Problem extends Error {
-  /** @param {number} status @param {string} code @param {{retryAfter?: number, maxChars?: number, running?: string, serverTime?: string, challenge?: import('./challenge.js').Challenge}} [more] */
+  /** @param {number} status @param {string} code @param {{retryAfter?: number, maxChars?: number, serverTime?: string, challenge?: import('./challenge.js').Challenge}} [more] */
   constructor(status, code, more = {}) {
     super(`${status} ${code}`);
     this.status = status;
     this.code = code;
     this.retryAfter = more.retryAfter;
     this.maxChars = more.maxChars;
-    this.running = more.running;
     this.challenge = more.challenge;
     this.serverTime = more.serverTime;
   }
@@ -34,14 +37,17 @@ export class Unreachable extends Error {}
 /** The session a running message belongs to is gone, and the reply with it. */
 export const SESSION_LOST = 'session_lost';
 
+/** The session was replaced, and the new one was refused as well: there is nothing more to try. */
+export const CLOSED = 'session_over';
+
 /** Codes that mean: this session is over or not ours, make another. */
 const OVER = new Set(['unauthorized', 'token_invalid', 'token_expired', 'fingerprint_mismatch', 'session_ended', 'proof_required', 'proof_invalid', 'session_mismatch']);
 
 /** Work first, then a captcha; who is asked for more is not wanted. */
 const MAX_ANSWERS = 2;
 
-/** A token is refreshed when it is good for less than this, or for less than a tenth of its time where that is shorter. */
-const REFRESH_BEFORE_MS = 300_000;
+/** A token is refreshed when it is good for less than this, or half its time where that is shorter: longer than the edge keeps a stream open. */
+const REFRESH_BEFORE_MS = 900_000;
 
 /** A call that answers with a header at once takes far less; streams are watched by their heartbeats instead. */
 const HEADERS_WITHIN_MS = 20_000;
@@ -49,7 +55,7 @@ const HEADERS_WITHIN_MS = 20_000;
 /**
  * @param {object} options
  * @param {URL} options.base ends in a slash; paths of the contract are appended
- * @param {ReturnType<typeof import('./store.js').createStore>} options.store
+ * @param {Slot} options.store
  * @param {() => Promise<string>} options.fingerprint
  * @param {ReturnType<typeof import('./proof.js').createSigner>} options.signer
  * @param {() => object} options.describe what create says about the page besides the fingerprint
@@ -90,7 +96,7 @@ export function createApi({ base, store, fingerprint, signer, describe }) {
     const { expires_in = 0, expires_at = 0 } = session;
     const left = expires_at - Date.now();
     // The edge takes no expired token, not even for a new one.
-    if (left <= 0 || left >= Math.min(REFRESH_BEFORE_MS, (expires_in * 1000) / 10)) return Promise.resolve(session);
+    if (left <= 0 || left >= Math.min(REFRESH_BEFORE_MS, expires_in * 500)) return Promise.resolve(session);
     refreshing ??= refresh(session).finally(() => (refreshing = null));
     return refreshing;
   }
@@ -111,20 +117,26 @@ export function createApi({ base, store, fingerprint, signer, describe }) {
 
   /** @param {Session} old @returns {Promise<Session>} */
   async function renew(old) {
-    const kept = store.session();
+    const kept = (await store.latest?.()) ?? store.session();
     // Another call, or another tab, was faster.
     if (kept && kept.token !== old.token) return kept;
     store.keepSession(null);
-    return ensureSession();
+    try {
+      return await ensureSession();
+    } catch (error) {
+      throw error instanceof Problem && isOver(error) ? new Problem(401, CLOSED) : error;
+    }
   }
 
   /**
    * @param {(session: Session) => {path: string, init: Request}} request
    * @param {string} [pinned] only this session will do
+   * @param {boolean} [renewing] whether a session that is over is replaced
    * @typedef {{method: string, body?: object, session?: Session, headers?: Record<string, string>, signal?: AbortSignal, keepalive?: boolean}} Request
    */
-  async function call(request, pinned) {
+  async function call(request, pinned, renewing = true) {
     let session = await lasting(await ensureSession());
+    let renewed = false;
     for (let attempt = 0; ; attempt += 1) {
       if (pinned && session.session_id !== pinned) throw new Problem(410, SESSION_LOST);
       const { path, init } = request(session);
@@ -133,8 +145,10 @@ export function createApi({ base, store, fingerprint, signer, describe }) {
       } catch (error) {
         if (!(error instanceof Problem) || attempt === 2) throw error;
         if (wantsAnew(error)) continue;
-        if (!OVER.has(error.code)) throw error;
+        if (!OVER.has(error.code) || !renewing) throw error;
+        if (renewed) throw isOver(error) ? new Problem(401, CLOSED) : error;
         session = await renew(session);
+        renewed = true;
       }
     }
   }
@@ -156,8 +170,9 @@ export function createApi({ base, store, fingerprint, signer, describe }) {
       try {
         return await sendOnce(path, { ...init, headers });
       } catch (error) {
-        const more = error instanceof Problem && error.challenge && answers < MAX_ANSWERS;
-        const response = more && error.challenge && (await answer(error.challenge, init.signal));
+        const challenge = error instanceof Problem && answers < MAX_ANSWERS && error.challenge;
+        // Most visitors are never asked.
+        const response = challenge && (await (await import('./challenge.js')).answer(challenge, init.signal));
         if (!response) throw error;
         headers = { ...init.headers, 'X-Challenge-Response': response };
       }
@@ -232,6 +247,25 @@ export function createApi({ base, store, fingerprint, signer, describe }) {
       return call(() => ({ path, init: { method: 'GET', headers, signal } }), sessionId);
     },
 
+    /**
+     * All that is said in the session from an event on. Only for who has a session, and it is not replaced for this.
+     * @param {string} lastEventId @param {AbortSignal} signal
+     */
+    async listen(lastEventId, signal) {
+      const session = store.session();
+      if (!session) throw new Problem(401, 'unauthorized');
+      /** @type {Record<string, string>} */
+      const headers = { Accept: 'text/event-stream' };
+      if (lastEventId) headers['Last-Event-ID'] = lastEventId;
+      const path = `api/v1/chat/stream/${encodeURIComponent(session.session_id)}`;
+      return call(() => ({ path, init: { method: 'GET', headers, signal } }), session.session_id, false);
+    },
+
+    /** What a reply was worth. @param {string} messageId @param {'up' | 'down'} rating @param {string} sessionId */
+    async rate(messageId, rating, sessionId) {
+      await call(() => ({ path: 'api/v1/chat/feedback', init: { method: 'POST', body: { message_id: messageId, rating } } }), sessionId);
+    },
+
     /** Stops a reply, even if the page is left now. @param {string} messageId @param {string} [sessionId] */
     async cancel(messageId, sessionId) {
       await call(() => ({ path: 'api/v1/chat/cancel', init: { method: 'POST', body: { message_id: messageId }, keepalive: true } }), sessionId || undefined);
@@ -244,6 +278,11 @@ export function createApi({ base, store, fingerprint, signer, describe }) {
       if (session) await sendAnew('api/v1/session', { method: 'DELETE', session, keepalive: true });
     },
   };
+}
+
+/** Not for want of a key, which another session would not bring either. @param {Problem} error */
+function isOver({ code }) {
+  return OVER.has(code) && code !== 'proof_required';
 }
 
 /** By a wrong clock, which is right now, or sent twice by the browser itself: the next one is good. @param {unknown} error */
@@ -266,7 +305,6 @@ async function problem(response) {
   return new Problem(response.status, code ?? (response.status >= 500 ? 'overloaded' : 'refused'), {
     retryAfter,
     maxChars: typeof said.max_chars === 'number' ? said.max_chars : undefined,
-    running: typeof said.running === 'string' ? said.running : undefined,
     challenge: code === 'challenge_required' && typeof said.challenge === 'object' ? (said.challenge ?? undefined) : undefined,
     serverTime: typeof said.server_time === 'string' ? said.server_time : undefined,
   });

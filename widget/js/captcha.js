@@ -1,5 +1,4 @@
 /** Shows a captcha above the text field until the visitor has answered it. */
-import { TEXTS } from './texts.js';
 
 /**
  * @param {'turnstile' | 'hcaptcha'} type @param {string} siteKey @param {AbortSignal} [signal]
@@ -11,7 +10,7 @@ export function captcha(type, siteKey, signal) {
   const url = new URL('captcha.html', location.href);
   url.search = String(new URLSearchParams({ type, site_key: siteKey }));
   frame.src = url.href;
-  frame.title = TEXTS.captcha;
+  frame.title = place.dataset.title ?? '';
   frame.className = type;
   return new Promise((resolve, reject) => {
     const stop = () => {

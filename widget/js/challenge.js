@@ -3,9 +3,6 @@
  *
  * @typedef {{type: string, algorithm?: string, challenge?: string, difficulty?: number, site_key?: string}} Challenge
  */
-import { captcha } from './captcha.js';
-import { search } from './pow.js';
-
 /** More bits than the edge's highest setting would never end. */
 const HARDEST = 30;
 /** Without a worker the page does the work itself, and breathes after so many tries: a few milliseconds. */
@@ -17,7 +14,10 @@ const SLICE = 2000;
  * @returns {Promise<string | undefined>} for the header `X-Challenge-Response`; undefined when there is no answer to it here
  */
 export async function answer({ type, algorithm, challenge, difficulty, site_key: siteKey }, signal) {
-  if ((type === 'turnstile' || type === 'hcaptcha') && typeof siteKey === 'string') return captcha(type, siteKey, signal);
+  if ((type === 'turnstile' || type === 'hcaptcha') && typeof siteKey === 'string') {
+    const { captcha } = await import('./captcha.js');
+    return captcha(type, siteKey, signal);
+  }
   if (type !== 'pow' || algorithm !== 'sha-256' || typeof challenge !== 'string') return undefined;
   if (typeof difficulty !== 'number' || !(difficulty >= 0 && difficulty <= HARDEST)) return undefined;
   return (await inWorker(challenge, difficulty, signal)) ?? inSlices(challenge, difficulty, signal);
@@ -64,6 +64,7 @@ let policy;
 
 /** @param {string} challenge @param {number} difficulty @param {AbortSignal} [signal] */
 async function inSlices(challenge, difficulty, signal) {
+  const { search } = await import('./pow.js');
   for (let from = 0; ; from += SLICE) {
     signal?.throwIfAborted();
     const found = search(challenge, difficulty, from, from + SLICE);

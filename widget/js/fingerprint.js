@@ -5,23 +5,17 @@
  */
 
 /**
- * @param {{get(key: string): string | null, set(key: string, value: string): void}} storage for the random name used where there is no crypto.subtle
- * @returns {Promise<string>} 64 hex digits, or 32 random ones on pages that are not secure
+ * @param {string} salt 32 hex digits of this browser's own, so that what is sent says nothing to another shop
+ * @returns {Promise<string>} 64 hex digits; on pages that are not secure the salt itself
  */
-export async function fingerprint(storage) {
-  if (globalThis.crypto?.subtle) {
-    try {
-      const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(traits().join('\n')));
-      return hex(new Uint8Array(digest));
-    } catch {
-      // Some browsers show `subtle` and then refuse to use it.
-    }
+export async function fingerprint(salt) {
+  try {
+    const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode([salt, ...traits()].join('\n')));
+    return hex(new Uint8Array(digest));
+  } catch {
+    // No secure context; and some browsers show `subtle` and then refuse to use it.
+    return salt;
   }
-  const kept = storage.get('fingerprint');
-  if (kept && /^[0-9a-f]{32}$/.test(kept)) return kept;
-  const made = randomId();
-  storage.set('fingerprint', made);
-  return made;
 }
 
 /** 128 random bits: message ids too are made with it. */
@@ -34,7 +28,7 @@ function traits() {
   const agent = /** @type {{userAgentData?: {platform?: string}}} */ (navigator).userAgentData;
   const { width, height, colorDepth } = screen;
   return [
-    'v1',
+    'v2',
     language,
     Intl.DateTimeFormat().resolvedOptions().timeZone ?? '',
     // Sorted, so that turning a phone changes nothing; in classes, so that a few pixels don't either.

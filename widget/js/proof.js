@@ -1,27 +1,27 @@
 /**
  * Signs calls, so that a session's token is worth nothing to who steals it: DPoP (RFC 9449), with the body's hash as `bh`.
  *
- * The browser makes the key pair and never gives its private half away, not even to this page; it lies in IndexedDB,
- * where the other tabs find it. Where there is no secure context or no storage there is no key, and calls go unsigned.
+ * The browser makes the key pair and never gives its private half away, not even to this page. One pair signs for all
+ * conversations; the store keeps it, so that it outlives a reload. Without a secure context there is none, and calls go
+ * unsigned.
  */
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256' };
-const NAME = 'frontdesk';
-const STORE = 'keys';
-const KEY = 'session';
-
-/** Some browsers never answer where storage is denied. */
-const STORAGE_WITHIN_MS = 2000;
 
 /** @typedef {{method: string, url: URL, token: string, body?: string}} Call */
 
-/** @param {() => Promise<CryptoKeyPair>} [keys] where the key pair lies, or is made */
-export function createSigner(keys = keptKeys) {
+/** @returns {Promise<CryptoKeyPair>} one that never leaves the browser; none without a secure context */
+export async function makeKeys() {
+  return /** @type {CryptoKeyPair} */ (await crypto.subtle.generateKey(ALGORITHM, false, ['sign', 'verify']));
+}
+
+/** @param {() => Promise<CryptoKeyPair>} keys where the key pair lies, or is made */
+export function createSigner(keys) {
   /** By how much the edge's clock is ahead of this one, in milliseconds. */
   let ahead = 0;
   /** @type {Promise<CryptoKeyPair | null> | null} */
   let pair = null;
-  const known = () => (pair ??= within(STORAGE_WITHIN_MS, keys()).catch(() => null));
+  const known = () => (pair ??= keys().catch(() => null));
 
   return {
     /** What a new session is bound to; null where there is no key. @returns {Promise<object | null>} */
@@ -50,49 +50,17 @@ export function createSigner(keys = keptKeys) {
       return `${signed}.${base64url(new Uint8Array(signature))}`;
     },
 
+    /** From now on the keys are others. */
+    forget() {
+      pair = null;
+    },
+
     /** The edge told its time: from now on calls are signed by that. @param {string} serverTime */
     correct(serverTime) {
       const theirs = Date.parse(serverTime);
       if (Number.isFinite(theirs)) ahead = theirs - Date.now();
     },
   };
-}
-
-/** @returns {Promise<CryptoKeyPair>} */
-async function keptKeys() {
-  const opening = indexedDB.open(NAME, 1);
-  opening.onupgradeneeded = () => opening.result.createObjectStore(STORE);
-  const database = await result(opening);
-  try {
-    const kept = await result(database.transaction(STORE).objectStore(STORE).get(KEY));
-    if (kept) return kept;
-    // Before the transaction: one that waits for something else is over.
-    const made = /** @type {CryptoKeyPair} */ (await crypto.subtle.generateKey(ALGORITHM, false, ['sign', 'verify']));
-    const keys = database.transaction(STORE, 'readwrite').objectStore(STORE);
-    // Another tab may have been faster: then its pair is the one.
-    const faster = await result(keys.get(KEY));
-    if (faster) return faster;
-    await result(keys.put(made, KEY));
-    return made;
-  } finally {
-    database.close();
-  }
-}
-
-/** @template T @param {IDBRequest<T>} request @returns {Promise<T>} */
-function result(request) {
-  return new Promise((resolve, reject) => {
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
-}
-
-/** @template T @param {number} ms @param {Promise<T>} promise @returns {Promise<T>} */
-function within(ms, promise) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error('no answer')), ms);
-    promise.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
 }
 
 /** @param {string} text */

@@ -8,7 +8,7 @@
  * @typedef {import('./state.js').Event} Event
  * @typedef {import('./state.js').Trouble} Trouble
  */
-import { Problem, SESSION_LOST, Unreachable } from './api.js';
+import { CLOSED, Problem, SESSION_LOST, Unreachable } from './api.js';
 import { readEvents } from './sse.js';
 
 const POST_TRIES = 5;
@@ -32,10 +32,11 @@ const LONGEST_WAIT_MS = 60 * 60_000;
  * @param {() => Exchange | undefined} options.exchange its state now
  * @param {() => {message: string, message_id: string, history?: object[], page?: object, signals?: object}} options.body
  * @param {(event: Event) => void} options.dispatch
+ * @param {() => boolean} [options.others] whether more messages wait behind it
  * @param {(ms: number, signal: AbortSignal) => Promise<void>} options.pause cut short when the network is back
  * @param {AbortSignal} options.signal the visitor stopped it, or left
  */
-export async function deliver({ api, exchange, body, dispatch, pause, signal }) {
+export async function deliver({ api, exchange, body, dispatch, others = () => false, pause, signal }) {
   const first = exchange();
   if (!first) return;
   const { id } = first;
@@ -55,6 +56,12 @@ export async function deliver({ api, exchange, body, dispatch, pause, signal }) 
     const it = exchange();
     if (!it || over(it) || signal.aborted) return;
     const arrived = it.phase !== 'sending';
+    if (!arrived && isOffline()) {
+      // Offline costs no tries: the message waits for the network as long as the visitor does.
+      await pause(LONGEST_PAUSE_MS, signal);
+      continue;
+    }
+    if (!arrived && !it.tried) dispatch({ type: 'trying', id });
     unknownAt = Infinity;
     const line = watch(signal, () => heardAt, (opened) => Math.min(Math.max(opened, asked, exchange()?.until ?? 0) + SILENT_REPLY_MS, unknownAt));
     try {
@@ -79,7 +86,8 @@ export async function deliver({ api, exchange, body, dispatch, pause, signal }) 
       if (line.forgotten()) return fail({ code: 'interrupted', retryable: true });
       if (error instanceof Problem) {
         const seconds = error.retryAfter;
-        const wait = arrived ? error.status === 429 || error.status >= 500 : error.status >= 500;
+        // Those behind it would only be refused as well.
+        const wait = error.status >= 500 || (error.status === 429 && (arrived || others()));
         refusals += 1;
         if (!wait || refusals > BUSY_TRIES) return fail(trouble(error));
         dispatch({ type: 'delayed', why: 'busy' });
@@ -92,11 +100,11 @@ export async function deliver({ api, exchange, body, dispatch, pause, signal }) 
         dispatch({ type: 'delayed', why: 'reconnecting' });
         await pause(again(losses), signal);
       } else {
-        // Offline costs no tries: the message waits for the network as long as the visitor does.
-        if (navigator.onLine !== false) posts += 1;
+        // What failed because the network went away is no try either.
+        if (!isOffline()) posts += 1;
         if (posts >= POST_TRIES) return fail({ code: 'unreachable', retryable: true });
         dispatch({ type: 'delayed', why: 'reconnecting' });
-        await pause(navigator.onLine === false ? LONGEST_PAUSE_MS : again(posts), signal);
+        await pause(again(Math.max(1, posts)), signal);
       }
     } finally {
       line.close();
@@ -109,13 +117,15 @@ export function isForgotten(it, heardAt) {
   return Date.now() > Math.max(heardAt + RESUME_WINDOW_MS, (it.until ?? 0) + SILENT_REPLY_MS);
 }
 
+const isOffline = () => globalThis.navigator?.onLine === false;
+
 /** @param {Exchange} it */
 function over(it) {
   return it.phase === 'done' || it.phase === 'stopped' || it.phase === 'failed';
 }
 
 /** Ends a connection that is silent for too long. @param {AbortSignal} outer @param {() => number} heard @param {(opened: number) => number} hopeless when to give the reply up */
-function watch(outer, heard, hopeless) {
+export function watch(outer, heard, hopeless) {
   const abort = new AbortController();
   const forward = () => abort.abort();
   outer.addEventListener('abort', forward, { once: true });
@@ -124,8 +134,10 @@ function watch(outer, heard, hopeless) {
   let forgotten = false;
   const timer = setInterval(() => {
     const now = Date.now();
-    forgotten = now > hopeless(opened);
-    if (forgotten || now - Math.max(opened, heard()) > SILENT_LINE_MS) abort.abort();
+    // A page that was frozen cannot tell what it has missed.
+    const silent = now - Math.max(opened, heard()) > SILENT_LINE_MS;
+    forgotten = !silent && now > hopeless(opened);
+    if (forgotten || silent) abort.abort();
   }, 1000);
   return {
     signal: abort.signal,
@@ -141,9 +153,11 @@ function watch(outer, heard, hopeless) {
 /** @param {Problem} problem @returns {Trouble} */
 function trouble({ code, status, retryAfter, maxChars }) {
   const wait = status === 429 ? (retryAfter ?? 5) : status >= 500 ? retryAfter : undefined;
+  // Where the browser gives no keys, the way to the page is not safe; that can be said more plainly.
+  const unsafe = code === 'proof_required' && !globalThis.isSecureContext;
   return {
-    code: code === SESSION_LOST ? 'interrupted' : code,
-    retryable: code === 'challenge_required' || status === 409 || status === 410 || status === 429 || status >= 500 || status === 401,
+    code: code === SESSION_LOST ? 'interrupted' : unsafe ? 'insecure' : code,
+    retryable: code !== CLOSED && !unsafe && (code === 'challenge_required' || status === 409 || status === 410 || status === 429 || status >= 500 || status === 401),
     until: wait === undefined ? undefined : Date.now() + wait * 1000,
     maxChars,
   };
@@ -182,6 +196,7 @@ export function understand({ event, data, id: eventId }, id) {
       return {
         type: 'failed',
         id,
+        eventId,
         trouble: {
           code: String(said.code),
           sentence: typeof said.message === 'string' && said.message !== '' ? said.message : undefined,

@@ -1,69 +1,38 @@
 /**
  * Server-sent events out of a byte stream, wherever the network cuts it. Knows no DOM and no chat.
  *
- * EventSource can neither POST nor set headers, so the chat reads its streams with `fetch` and this.
+ * EventSource can neither POST nor set headers, so the chat reads its streams with `fetch` and this. The lines are read
+ * by eventsource-parser; here its events get what the standard leaves to the reader: the last id, the pause, a bound.
  *
  * @typedef {{event: string, data: string, id: string, retry: number | undefined}} ServerEvent
  *   `id` is the last id seen so far, `retry` the last pause in milliseconds the server asked for.
  */
+import { createParser as createLines } from '../vendor/eventsource-parser-4.1.3/parse.js';
 
-/** A line longer than this is not ours; better to stop than to grow without a bound. */
-const MAX_LINE_CHARS = 4 * 1024 * 1024;
+/** An event longer than this is not ours; better to stop than to grow without a bound. */
+const MAX_EVENT_CHARS = 4 * 1024 * 1024;
 
 /** @returns {{feed(text: string): ServerEvent[]}} */
 export function createParser() {
-  let line = '';
-  let afterCarriageReturn = false;
-  let event = '';
-  /** @type {string[]} */
-  let data = [];
+  /** @type {ServerEvent[]} */
+  let complete = [];
   let id = '';
   /** @type {number | undefined} */
   let retry;
-
-  /** @param {string} text @returns {ServerEvent | undefined} */
-  function take(text) {
-    if (text === '') {
-      const complete = data.length > 0 ? { event: event || 'message', data: data.join('\n'), id, retry } : undefined;
-      event = '';
-      data = [];
-      return complete;
-    }
-    const colon = text.indexOf(':');
-    const field = colon < 0 ? text : text.slice(0, colon);
-    const value = colon < 0 ? '' : text.slice(text[colon + 1] === ' ' ? colon + 2 : colon + 1);
-    if (field === 'data') data.push(value);
-    else if (field === 'event') event = value;
-    else if (field === 'id' && !value.includes('\0')) id = value;
-    else if (field === 'retry' && /^\d+$/.test(value)) retry = Number(value);
-    return undefined;
-  }
-
+  const lines = createLines({
+    maxBufferSize: MAX_EVENT_CHARS,
+    onId: (/** @type {string} */ its) => (id = its),
+    onRetry: (/** @type {number} */ ms) => (retry = ms),
+    onEvent: (/** @type {{event?: string, data: string}} */ { event, data }) => complete.push({ event: event || 'message', data, id, retry }),
+    onError: (/** @type {{type: string}} */ { type }) => {
+      // Its other errors are about lines that the standard has us ignore.
+      if (type === 'max-buffer-size-exceeded') throw new RangeError('an event of the stream is too long');
+    },
+  });
   return {
     feed(text) {
-      /** @type {ServerEvent[]} */
-      const complete = [];
-      let start = 0;
-      for (let at = 0; at < text.length; at += 1) {
-        const char = text[at];
-        if (char !== '\n' && char !== '\r') {
-          afterCarriageReturn = false;
-          continue;
-        }
-        // The LF of a CRLF, perhaps in another piece than its CR: the line is already taken.
-        if (char === '\n' && afterCarriageReturn) {
-          afterCarriageReturn = false;
-          start = at + 1;
-          continue;
-        }
-        afterCarriageReturn = char === '\r';
-        const found = take(line + text.slice(start, at));
-        if (found) complete.push(found);
-        line = '';
-        start = at + 1;
-      }
-      line += text.slice(start);
-      if (line.length > MAX_LINE_CHARS) throw new RangeError('a line of the event stream is too long');
+      complete = [];
+      lines.feed(text);
       return complete;
     },
   };

@@ -1,93 +1,359 @@
 /**
- * What survives a reload: the session and the conversation, in localStorage, or in memory where the browser refuses it
- * (private windows, blocked third-party storage). The chat works the same then, until the page is left.
+ * What survives a reload: conversations, each with its session, and what they share. All of it is held in memory too, so
+ * that reading never waits, and written behind to IndexedDB: where the visitor agreed, the browser lets us, and something
+ * was said. Else the chat works the same, until the page is left.
  *
  * @typedef {import('./state.js').Exchange} Exchange
+ * @typedef {import('./state.js').Consent} Consent
  * @typedef {import('./api.js').Session} Session
+ * @typedef {import('./keep.js').Changes} Changes
+ * @typedef {import('./state.js').Summary & {session: Session | null}} Conversation
+ * @typedef {import('./shelf.js').Disk} Disk
+ * @typedef {import('./shelf.js').Shelf} Shelf
  */
+import { createFlags } from './flags.js';
+import { fitConversations, merged } from './keep.js';
 
-/** Kept for the visitor to read; what is sent along to the assistant is cut shorter elsewhere. */
-const MAX_EXCHANGES = 100;
+/** A growing answer is written down this often; other changes at once. */
+const WRITE_EVERY_MS = 400;
 
-/** @param {string} site the conversations of two shops on one desk don't mix */
-export function createStore(site) {
-  const prefix = `frontdesk:${site}:`;
-  const memory = new Map();
+/**
+ * @param {string} site the conversations of two shops on one desk don't mix
+ * @param {object} [options]
+ * @param {() => Promise<Disk>} [options.openDisk]
+ * @param {ReturnType<typeof createFlags>} [options.flags]
+ * @param {(keeping: 'disk' | 'memory') => void} [options.onKeeping]
+ * @param {(conversation: string, session: Session | null) => void} [options.onSession]
+ */
+export function createStore(site, { openDisk, flags = createFlags(site), onKeeping = () => {}, onSession = () => {} } = {}) {
+  /** @type {Map<string, Conversation>} */
+  const conversations = new Map();
+  /** Those that were read in. @type {Map<string, Exchange[]>} */
+  const lists = new Map();
+  /** @type {Map<string, any>} */
+  const meta = new Map();
+  let mustAsk = false;
+  /** The browser said no. */
+  let denied = false;
+  /** Raised when the visitor is forgotten: what was under way is of nobody who is here. */
+  let era = 0;
+  /** @type {Promise<Shelf> | null} */
+  let disk = null;
+  let batch = nothing();
+  /** @type {Promise<void> | null} */
+  let writing = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let due;
 
-  /** @param {string} key @returns {string | null} */
-  function get(key) {
-    try {
-      const value = localStorage.getItem(prefix + key);
-      if (value !== null) return value;
-    } catch {
-      // Storage is denied: memory has what there is.
-    }
-    return memory.get(key) ?? null;
+  /** @returns {Consent} */
+  const consent = () => (flags.get('consent') === 'denied' ? 'denied' : (meta.get('consent') ?? 'unasked'));
+  const allowed = () => !denied && (mustAsk ? consent() === 'granted' : consent() !== 'denied');
+
+  /** What is to be erased counts no more. */
+  const isKept = () => flags.get('kept') !== null && !flags.get('erase');
+
+  /** The first thing that is kept is a message, or that the visitor agreed; the last, what the edge is still to be told. */
+  const used = () => conversations.size > 0 || isKept() || meta.get('consent') === 'granted' || meta.get('endings')?.length > 0;
+
+  const isOnDisk = () => allowed() && isKept();
+
+  const connect = () => (disk ??= import('./shelf.js').then(({ openShelf }) => openShelf(site, flags, openDisk)));
+
+  function close() {
+    disk?.then((it) => it.close(), () => {});
+    disk = null;
   }
 
-  /** @param {string} key @param {string} value */
-  function set(key, value) {
+  function giveUp() {
+    denied = true;
+    disk = null;
+    onKeeping('memory');
+  }
+
+  /** What the disk says to it; undefined where there is none, or for somebody who is forgotten. @template T @param {(disk: Shelf) => Promise<T>} act */
+  async function withDisk(act) {
+    const since = era;
     try {
-      localStorage.setItem(prefix + key, value);
-      memory.delete(key);
+      const it = await connect();
+      const said = since === era ? await act(it) : undefined;
+      if (since === era) return said;
     } catch {
-      memory.set(key, value);
+      if (since === era) giveUp();
     }
   }
 
-  /** @param {string} key */
-  function remove(key) {
-    memory.delete(key);
-    try {
-      localStorage.removeItem(prefix + key);
-    } catch {
-      // Storage is denied, so there is nothing to remove.
+  /** Another tab may have taken the flag away. @template T @param {(disk: Shelf) => Promise<T>} act */
+  function write(act) {
+    return withDisk((it) => {
+      flags.set('kept', '1');
+      return act(it);
+    });
+  }
+
+  /** @param {boolean} [later] */
+  function schedule(later) {
+    if (!allowed()) {
+      // Memory has it; should the visitor agree later, all of it is written anew.
+      batch = nothing();
+      return;
+    }
+    if (later) {
+      due ??= setTimeout(flush, WRITE_EVERY_MS);
+      return;
+    }
+    flush();
+  }
+
+  /** @returns {Promise<void>} */
+  function flush() {
+    clearTimeout(due);
+    due = undefined;
+    writing ??= writeAll().finally(() => (writing = null));
+    return writing;
+  }
+
+  async function writeAll() {
+    while (!isEmpty(batch) && allowed() && used()) {
+      const now = batch;
+      batch = nothing();
+      await write((it) => it.write(now));
     }
   }
 
-  /** @param {string} key @returns {any} */
-  function getJson(key) {
-    try {
-      return JSON.parse(get(key) ?? 'null');
-    } catch {
-      return null;
+  /** Everything that memory has is to be written. */
+  async function writeMemory() {
+    // What another tab has made first counts: its sessions are bound to it.
+    for (const key of ['keys', 'salt']) {
+      const mine = meta.get(key);
+      meta.delete(key);
+      if (mine !== undefined) await store.once(key, async () => mine);
     }
+    for (const [key, value] of meta) batch.meta.set(key, value);
+    for (const [id, it] of conversations) batch.conversations.set(id, it);
+    for (const [conversation, list] of lists) for (const it of list) batch.exchanges.set(it.id, { ...it, conversation });
+    schedule();
   }
 
-  return {
-    get,
-    set,
+  async function read() {
+    const kept = await withDisk((it) => it.read());
+    if (!kept) return;
+    for (const it of [conversations, lists, meta]) it.clear();
+    for (const [key, value] of kept.meta) meta.set(key, value);
+    for (const it of fitConversations(kept.conversations, Date.now())) conversations.set(it.id, it);
+    for (const { id } of kept.conversations) if (!conversations.has(id)) dropConversation(id);
+  }
 
-    /** @returns {Session | null} */
-    session() {
-      const session = getJson('session');
-      return typeof session?.session_id === 'string' && typeof session.token === 'string' ? session : null;
+  /** @param {string} id */
+  function dropConversation(id) {
+    conversations.delete(id);
+    lists.delete(id);
+    batch.conversations.delete(id);
+    for (const [key, it] of batch.exchanges) if (it.conversation === id) batch.exchanges.delete(key);
+    batch.goneConversations.add(id);
+  }
+
+  const store = {
+    flags,
+    consent,
+    keeping: () => /** @type {'disk' | 'memory'} */ (allowed() ? 'disk' : 'memory'),
+    /** @param {string} key @returns {any} */
+    get: (key) => meta.get(key),
+    flush,
+
+    /** @param {string} key @param {any} value */
+    set(key, value) {
+      meta.set(key, value);
+      batch.meta.set(key, value);
+      schedule();
     },
 
-    /** @param {Session | null} session */
-    keepSession(session) {
-      if (session) set('session', JSON.stringify(session));
-      else remove('session');
+    /** Reads in what is kept. Nothing is opened where nothing was ever kept. @param {{ask?: boolean}} [options] whether the visitor must agree first */
+    async open({ ask = false } = {}) {
+      mustAsk = ask;
+      if (consent() === 'denied' || !flags.get('kept')) await store.erase();
+      else await read();
+      if (flags.get('session') ?? flags.get('exchanges')) {
+        const { migrate } = await import('./migrate.js');
+        const found = await migrate(site, { flags, meta, conversations, lists }, async () => {
+          await writeMemory();
+          await flush();
+          return allowed() || consent() === 'denied';
+        });
+        // Another tab was faster.
+        if (!found && isOnDisk()) await read();
+      }
+      if (!isEmpty(batch)) schedule();
+      onKeeping(store.keeping());
     },
 
-    /** @returns {Exchange[]} */
-    exchanges() {
-      const kept = getJson('exchanges');
-      const whole = (/** @type {any} */ it) => typeof it?.id === 'string' && typeof it.text === 'string' && typeof it.answer === 'string' && typeof it.phase === 'string';
-      return Array.isArray(kept) ? kept.filter(whole) : [];
+    /** Newest first. @returns {import('./state.js').Summary[]} */
+    summaries: () => fitConversations([...conversations.values()], Date.now()).map(({ session: _, ...it }) => it),
+
+    /** In their order; none that is too old. @param {string} id @returns {Promise<Exchange[] | null>} null for none that is kept, or that can be read */
+    async exchanges(id) {
+      if (!lists.has(id) && conversations.has(id) && isOnDisk()) {
+        await flush();
+        // Perhaps it can be read the next time.
+        const kept = await withDisk((it) => it.exchanges(id).catch(() => undefined));
+        // Deleted, or all forgotten, meanwhile.
+        if (kept && conversations.has(id) && !lists.has(id)) {
+          lists.set(id, kept.list);
+          for (const it of kept.gone) batch.gone.add(it);
+          if (kept.gone.length > 0) schedule(true);
+        }
+      }
+      return lists.get(id) ?? null;
     },
 
-    /** @param {Exchange[]} exchanges */
-    keepExchanges(exchanges) {
-      if (exchanges.length > 0) set('exchanges', JSON.stringify(exchanges.slice(-MAX_EXCHANGES)));
-      else remove('exchanges');
+    /** @param {Changes} changes @param {boolean} later */
+    keep({ lists: changed, summaries }, later) {
+      for (const summary of summaries) {
+        // Nothing of a new one is on the disk yet.
+        if (!conversations.has(summary.id)) lists.set(summary.id, []);
+        const it = { session: null, ...conversations.get(summary.id), ...summary };
+        conversations.set(it.id, it);
+        batch.conversations.set(it.id, it);
+        batch.goneConversations.delete(it.id);
+      }
+      for (const { conversation, changed: exchanges, gone } of changed) {
+        store.take(conversation, exchanges, gone);
+        for (const it of exchanges) batch.exchanges.set(it.id, { ...it, conversation });
+        for (const id of gone) {
+          batch.exchanges.delete(id);
+          batch.gone.add(id);
+        }
+        // The last message of it was taken back.
+        if (lists.get(conversation)?.length === 0) {
+          store.end(conversation);
+          dropConversation(conversation);
+        }
+      }
+      if (changed.length > 0 || summaries.length > 0) schedule(later);
     },
 
-    /** Another tab of this browser said something. @param {() => void} changed */
-    onExchanges(changed) {
-      addEventListener('storage', (event) => {
-        if (event.key === `${prefix}exchanges`) changed();
-      });
+    /** What another tab has kept is only taken note of. @param {string} conversation @param {Exchange[]} changed @param {string[]} gone */
+    take(conversation, changed, gone) {
+      const known = lists.get(conversation);
+      if (known || !isOnDisk()) lists.set(conversation, merged(known ?? [], changed, gone));
+    },
+
+    /** @param {import('./state.js').Summary[]} summaries */
+    takeSummaries(summaries) {
+      for (const it of summaries) conversations.set(it.id, { session: null, ...conversations.get(it.id), ...it });
+    },
+
+    /** @param {string} conversation @param {Session | null} session */
+    takeSession(conversation, session) {
+      const it = conversations.get(conversation);
+      if (it) conversations.set(conversation, { ...it, session });
+    },
+
+    /** The place of one conversation's session. @param {string} conversation */
+    slot(conversation) {
+      return {
+        /** @returns {Session | null} */
+        session: () => conversations.get(conversation)?.session ?? null,
+
+        /** @param {Session | null} session */
+        keepSession(session) {
+          const it = conversations.get(conversation);
+          // Deleted meanwhile.
+          if (!it) return;
+          store.takeSession(conversation, session);
+          batch.conversations.set(conversation, { ...it, session });
+          schedule();
+          onSession(conversation, session);
+        },
+
+        /** As another tab may have changed it. @returns {Promise<Session | null>} */
+        async latest() {
+          const kept = disk && isEmpty(batch) && !writing ? await withDisk((it) => it.session(conversation)) : undefined;
+          if (kept !== undefined) store.takeSession(conversation, kept);
+          return conversations.get(conversation)?.session ?? null;
+        },
+      };
+    },
+
+    /** @returns {string[]} conversations with a session */
+    withSession: () => [...conversations.values()].filter((it) => it.session).map((it) => it.id),
+
+    /** The session is over here; the edge is to be told, with its own key, until it has heard it. @param {string} conversation */
+    end(conversation) {
+      const session = conversations.get(conversation)?.session;
+      if (!session) return;
+      store.slot(conversation).keepSession(null);
+      store.set('endings', [...(meta.get('endings') ?? []), { session, keys: meta.get('keys') }]);
+    },
+
+    /** @param {string} key @returns {Promise<any>} as another tab may have changed it */
+    fresh: async (key) => (isOnDisk() ? withDisk((it) => it.get(key)) : undefined),
+
+    /** @template T @param {string} key @param {() => Promise<T>} make @returns {Promise<T>} what is kept under the key, or was made now */
+    async once(key, make) {
+      if (meta.has(key)) return meta.get(key);
+      const kept = (allowed() ? await write((it) => it.once(key, make)) : undefined) ?? (await make());
+      if (!meta.has(key)) meta.set(key, kept);
+      return meta.get(key);
+    },
+
+    /** @param {string} id */
+    remove(id) {
+      dropConversation(id);
+      schedule();
+    },
+
+    /** As the other tabs have left it. */
+    async reread() {
+      if (!disk || !allowed()) return;
+      await flush();
+      await read();
+    },
+
+    /** All that memory knows of the visitor, but for what the edge is still to be told. */
+    forget() {
+      era += 1;
+      const endings = meta.get('endings');
+      for (const it of [conversations, lists, meta]) it.clear();
+      if (endings) meta.set('endings', endings);
+      batch = nothing();
+      clearTimeout(due);
+      due = undefined;
+      close();
+    },
+
+    /** What is on the disk; memory keeps it. Where it can't be opened, whoever opens it next does that first. */
+    async erase() {
+      flags.remove('current');
+      if (!flags.get('kept')) return;
+      flags.set('erase', '1');
+      close();
+      await connect().catch(() => (disk = null));
+    },
+
+    /** @param {'granted' | 'denied'} answer */
+    async setConsent(answer) {
+      if (answer === 'denied') {
+        flags.set('consent', 'denied');
+        era += 1;
+        batch = nothing();
+        await store.erase();
+      } else {
+        flags.remove('consent');
+        meta.set('consent', 'granted');
+        await writeMemory();
+      }
+      onKeeping(store.keeping());
     },
   };
+  return store;
+}
+
+/** @returns {import('./disk.js').Batch} */
+function nothing() {
+  return { meta: new Map(), conversations: new Map(), goneConversations: new Set(), exchanges: new Map(), gone: new Set() };
+}
+
+/** @param {import('./disk.js').Batch} batch */
+function isEmpty(batch) {
+  return Object.values(batch).every((it) => it.size === 0);
 }

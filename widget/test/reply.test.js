@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
+import { Problem } from '../js/api.js';
 import { deliver, isForgotten } from '../js/reply.js';
 import { apply, initialState } from '../js/state.js';
 
@@ -78,6 +79,23 @@ test('a reply that waits for its workflow is waited for until then, and a while 
   await check('2999-01-01T00:00:00.000Z', 3760, interrupted);
 });
 
+test('a page that is not secure is told plainly that it has no keys', async () => {
+  const check = async (secure, expected) => {
+    let state = apply(initialState(), { type: 'asked', id: 'm1', text: 'Hi', at: 0 });
+    globalThis.isSecureContext = secure;
+    const api = { postMessage: async () => Promise.reject(new Problem(401, 'proof_required')) };
+    await deliver({ api, exchange: () => state.exchanges[0], body: () => ({}), dispatch: (event) => (state = apply(state, event)), pause: async () => {}, signal: new AbortController().signal });
+    const { tried, trouble } = state.exchanges[0];
+    assert.deepEqual([tried, trouble.code, trouble.retryable], [true, ...expected]);
+  };
+  try {
+    await check(false, ['insecure', false]);
+    await check(true, ['proof_required', true]);
+  } finally {
+    delete globalThis.isSecureContext;
+  }
+});
+
 test('after a reload a reply is gone on with for as long as the edge may keep it', () => {
   mock.timers.enable({ apis: ['Date'] });
   const minutes = 60_000;
@@ -94,5 +112,55 @@ test('after a reload a reply is gone on with for as long as the edge may keep it
     check(2 * minutes, 12, false);
   } finally {
     mock.timers.reset();
+  }
+});
+
+test('a page that was frozen follows the reply again when it is back', async () => {
+  mock.timers.enable({ apis: ['setInterval', 'Date'] });
+  const over = new AbortController();
+  try {
+    let state = [{ type: 'asked', id: 'm1', text: 'Hi', at: 0 }, { type: 'accepted', id: 'm1', session: 's1' }].reduce(apply, initialState());
+    let connections = 0;
+    const api = {
+      async follow(id, session, lastEventId, signal) {
+        connections += 1;
+        const end = 'event: end\ndata: {"message_id":"m1","finish_reason":"stop"}\n\n';
+        const body = new ReadableStream({
+          start(controller) {
+            if (connections > 1) controller.enqueue(new TextEncoder().encode(end));
+            signal.addEventListener('abort', () => controller.error(new DOMException('aborted', 'AbortError')));
+          },
+        });
+        return { response: { body }, session: { session_id: 's1' } };
+      },
+    };
+    const delivery = deliver({ api, exchange: () => state.exchanges[0], body: () => ({}), dispatch: (event) => (state = apply(state, event)), pause: async () => {}, signal: over.signal });
+    await new Promise((resolve) => setImmediate(resolve));
+    // No timer ran meanwhile.
+    mock.timers.setTime(200_000);
+    mock.timers.tick(1000);
+    await delivery;
+    assert.deepEqual([state.exchanges[0].phase, connections], ['done', 2]);
+  } finally {
+    over.abort();
+    mock.timers.reset();
+  }
+});
+
+test('a limit is waited for while more messages wait behind, told where none do', async () => {
+  for (const others of [true, false]) {
+    let state = apply(initialState(), { type: 'asked', id: 'm1', text: 'Hi', at: 0 });
+    let posts = 0;
+    const waits = [];
+    const api = {
+      async postMessage() {
+        posts += 1;
+        if (posts === 1) throw new Problem(429, 'rate_limited', { retryAfter: 7 });
+        const body = new Blob(['event: end\ndata: {"message_id":"m1","finish_reason":"stop"}\n\n']).stream();
+        return { response: { body }, session: { session_id: 's1' } };
+      },
+    };
+    await deliver({ api, exchange: () => state.exchanges[0], body: () => ({}), dispatch: (event) => (state = apply(state, event)), others: () => others, pause: async (ms) => waits.push(Math.floor(ms / 1000)), signal: new AbortController().signal });
+    assert.deepEqual([state.exchanges[0].phase, waits], others ? ['done', [7]] : ['failed', []]);
   }
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, mock, test } from 'node:test';
-import { createApi } from '../js/api.js';
+import { CLOSED, createApi } from '../js/api.js';
 import { createSigner } from '../js/proof.js';
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256' };
@@ -49,11 +49,11 @@ test('a token is refreshed ahead of the call that would be among its last', asyn
   };
   const kept = ['POST chat/cancel t1'];
   const refreshed = ['POST session/refresh t1', 'POST chat/cancel t2'];
-  // Five minutes before the end of a long one, a tenth of a short one.
-  await check(7200, 115 * MINUTE, kept);
-  await check(7200, 115 * MINUTE + 1, refreshed);
-  await check(600, 9 * MINUTE, kept);
-  await check(600, 9 * MINUTE + 1, refreshed);
+  // A quarter of an hour before the end of a long one: the edge ends a stream after ten minutes. At half the time of a short one.
+  await check(3600, 45 * MINUTE, kept);
+  await check(3600, 45 * MINUTE + 1, refreshed);
+  await check(600, 5 * MINUTE, kept);
+  await check(600, 5 * MINUTE + 1, refreshed);
   // Too late: the edge says what is to be done.
   await check(600, 10 * MINUTE, kept);
   await check(undefined, 0, kept);
@@ -65,7 +65,7 @@ test('what was refreshed is kept, and lasts again', async () => {
   clock.now += 9.5 * MINUTE;
   await api.cancel('message-1');
   assert.deepEqual([store.session().token, store.session().expires_at], ['t2', clock.now + 10 * MINUTE]);
-  clock.now += 8 * MINUTE;
+  clock.now += 4 * MINUTE;
   await api.cancel('message-2');
   assert.equal(did().at(-1), 'POST chat/cancel t2');
   assert.equal(did().length, 4);
@@ -106,6 +106,38 @@ test('an expired token is not worth a refresh: the session is replaced', async (
   clock.now += 11 * MINUTE;
   await api.cancel('message-1');
   assert.deepEqual(did().slice(1), ['POST chat/cancel t1', 'POST session/create', 'POST chat/cancel t2']);
+});
+
+test('a session that is over is replaced once; refused again, the chat is closed', async () => {
+  for (const code of ['token_invalid', 'session_ended', 'fingerprint_mismatch']) {
+    const { api, did } = desk(edge(600, (said) => (said.startsWith('POST chat/message') ? [401, { code }] : undefined)));
+    await assert.rejects(api.postMessage({ message: 'Hi', message_id: 'message-1' }), { code: CLOSED });
+    assert.deepEqual(did(), ['POST session/create', 'POST chat/message t1', 'POST session/create', 'POST chat/message t2']);
+    mock.restoreAll();
+  }
+  // There is no other session to be had either.
+  let made = 0;
+  const { api } = desk(edge(600, (said) => (said.startsWith('POST chat/message') || (made += 1) > 1 ? [401, { code: 'unauthorized' }] : undefined)));
+  await assert.rejects(api.postMessage({ message: 'Hi', message_id: 'message-1' }), { code: CLOSED });
+});
+
+test('the session that another tab has made meanwhile is taken, not replaced', async () => {
+  const { api, did, store } = desk(edge(600, (said) => (said.endsWith('cancel t1') ? [401, { code: 'token_expired' }] : undefined)));
+  await api.ensureSession();
+  store.latest = async () => ({ ...store.session(), token: 'other' });
+  await api.cancel('message-1');
+  assert.deepEqual(did().slice(1), ['POST chat/cancel t1', 'POST chat/cancel other']);
+});
+
+test('nobody gets a session only to listen', async () => {
+  const none = desk(edge(600));
+  await assert.rejects(none.api.listen('', new AbortController().signal), { code: 'unauthorized' });
+  assert.deepEqual(none.did(), []);
+  mock.restoreAll();
+  const over = desk(edge(600, (said) => (said.includes('chat/stream') ? [410, { code: 'session_ended' }] : undefined)));
+  await over.api.ensureSession();
+  await assert.rejects(over.api.listen('m1:z', new AbortController().signal), { code: 'session_ended' });
+  assert.deepEqual([over.did(), over.asked[1].headers['Last-Event-ID'], over.store.session().token], [['POST session/create', 'GET chat/stream/sess_1_1 t1'], 'm1:z', 't1']);
 });
 
 test('a session that ends while it is refreshed is not brought back', async () => {
