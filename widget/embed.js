@@ -1,180 +1,210 @@
-/**
- * Puts the chat on a shop's page: one launcher, and a frame that is not loaded before it is first opened.
- *
- *   <script src="https://chat.shop.example/widget/embed.js" async></script>
- *
- * Optional on the tag: data-site, data-color (#rrggbb), data-label. From the page's own scripts: Frontdesk('open'),
- * Frontdesk('close'), Frontdesk('toggle'), also before this file is here, with
- *   window.Frontdesk = window.Frontdesk || function () { (Frontdesk.q = Frontdesk.q || []).push(arguments) }
- */
+/** The chat on a shop's page: docs/embedding.md. */
 (() => {
   const early = window.Frontdesk;
-  if (early?.ready) return;
-
-  // Settings from the tag.
   const tag = document.currentScript;
-  if (!tag?.src) return;
-  const { site, color, label = 'Chat' } = tag.dataset;
-  const address = new URL('modern-widget.html', tag.src);
-  if (site) address.searchParams.set('site', site);
-  const accent = /^#[0-9a-f]{6}$/i.test(color ?? '') ? color : undefined;
-  if (accent) address.searchParams.set('color', accent);
+  if (early?.ready || !tag) return;
 
-  const narrow = matchMedia('(max-width: 480px)');
-  const host = document.createElement('frontdesk-chat');
-  const root = host.attachShadow({ mode: 'open' });
-  const launcher = document.createElement('button');
-  const panel = document.createElement('div');
-  let frame;
-  let open = false;
-  let ready = false;
-  let pageOverflow = '';
+  const { title = 'Chat', theme, position } = window.ChatWidgetConfig ?? {};
+  const options = { label: title, theme, side: position, ...tag.dataset };
+  const { label, greeting, site = options.key ?? 'default' } = options;
+  const url = new URL(tag.src.replace(/(\/v\/\w+)?\/embed\.js.*/, '/modern-widget.html'));
+  const shared = url.origin === location.origin;
+  url.search = new URLSearchParams({ site, origin: location.origin });
 
-  // An adopted style sheet: the host page's style-src has no say in it, and its rules don't reach in here.
-  const style = new CSSStyleSheet();
-  style.replaceSync(`
-    :host { all: initial; --accent: #0f6b5c; --ink: #fff; --surface: #fff; --shadow: 28 27 25 }
-    .launcher, .panel { position: fixed; inset-inline-end: 24px; z-index: 2147483000 }
-    .launcher { inset-block-end: 24px; width: 60px; height: 60px; padding: 0; border: 0; border-radius: 20px; display: grid; place-items: center; cursor: pointer;
-      background: var(--accent); color: var(--ink); transition: transform .22s cubic-bezier(.2,.8,.2,1);
-      box-shadow: inset 0 1px 0 rgb(255 255 255/.18), 0 10px 28px -6px color-mix(in oklab, var(--accent) 60%, #000 30%) }
-    .launcher:hover { transform: translateY(-2px) }
-    .launcher:focus-visible { outline: 3px solid var(--accent); outline-offset: 3px }
-    svg { width: 30px; height: 30px; fill: none; stroke: currentColor; stroke-width: 1.8; stroke-linecap: round; stroke-linejoin: round }
-    .panel { inset-block-end: 100px; width: 408px; height: min(704px, 100dvh - 124px); border-radius: 22px; overflow: hidden; background: var(--surface);
-      box-shadow: 0 1px 2px rgb(var(--shadow)/.06), 0 12px 32px -8px rgb(var(--shadow)/.18), 0 32px 72px -24px rgb(var(--shadow)/.28); animation: rise .28s cubic-bezier(.2,.8,.2,1) }
-    [hidden] { display: none }
-    iframe { display: block; width: 100%; height: 100%; border: 0; color-scheme: light dark }
-    @keyframes rise { from { opacity: 0; transform: translateY(12px) scale(.985) } }
-    @media (prefers-color-scheme: dark) { :host { --accent: #46c3ab; --ink: #06231d; --surface: #171817; --shadow: 0 0 0 } .panel { outline: 1px solid #2c2d2b } }
-    @media (max-width: 480px) { .panel { inset: 0; width: auto; height: 100dvh; border-radius: 0; outline: 0 } .open { display: none } }
-    @media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important } }
-    @media print { :host { display: none } }
-  `);
-  root.adoptedStyleSheets = [style];
-  if (accent) {
-    const [r, g, b] = [1, 3, 5].map((at) => parseInt(accent.slice(at, at + 2), 16));
-    host.style.setProperty('--accent', accent);
-    host.style.setProperty('--ink', r * 0.3 + g * 0.59 + b * 0.11 > 150 ? '#101110' : '#fff');
+  const make = (name, more, ...children) => {
+    const node = Object.assign(document.createElement(name), more);
+    node.append(...children);
+    return node;
+  };
+  const link = make('a', { href: url, target: '_blank' }, label);
+  const begun = new Promise((go) => (document.readyState === 'loading' ? addEventListener('DOMContentLoaded', go) : go()));
+  // Too old, or one with the page.
+  if (!document.adoptedStyleSheets || (shared && options.sameOrigin == null)) {
+    link.style = 'position:fixed;bottom:24px;right:24px';
+    return begun.then(() => document.body.append(link));
   }
 
-  launcher.type = 'button';
-  launcher.setAttribute('aria-controls', 'panel');
-  panel.id = 'panel';
-  panel.className = 'panel';
-  panel.hidden = true;
-  panel.setAttribute('role', 'dialog');
-  panel.setAttribute('aria-label', label);
-  root.append(panel, launcher);
-  paint();
+  const host = make('frontdesk-chat');
+  const root = host.attachShadow({ mode: 'open' });
+  const style = new CSSStyleSheet();
+  root.adoptedStyleSheets = [style];
+  style.replaceSync(`
+    :host{all:initial!important;font:15px system-ui!important;color-scheme:var(--theme,light dark)!important;--accent:#0f6b5c}
+    section>*{position:fixed;z-index:2147483000;bottom:100px;inset-inline-end:24px;border-radius:20px;background:Canvas;color:CanvasText;box-shadow:0 12px 40px #0003}
+    .start>*{inset-inline:24px auto}
+    button{padding:16px;border:0;background:none;color:inherit;font:inherit;text-align:start;cursor:pointer}
+    .launcher{bottom:24px;display:grid;place-items:center;width:60px;height:60px;background:var(--accent);color:lch(from var(--accent) calc((60 - l)*99) 0 0)}
+    .launcher::before{content:'';width:22px;height:18px;border:2px solid;border-radius:20px 20px 20px 2px;background:radial-gradient(circle,currentColor 1.5px,#0000 2px) 50%/7px}
+    .open .launcher::before{width:12px;height:12px;margin-top:-6px;border-width:0 2px 2px 0;border-radius:0;background:none;rotate:45deg}
+    b{position:absolute;top:-6px;inset-inline-end:-6px;min-width:22px;border-radius:20px;background:#d92d20;color:#fff;line-height:22px;text-align:center}
+    .panel{width:408px;height:min(704px,100dvh - 124px);overflow:hidden;text-align:center}
+    .nudge{display:flex;max-width:296px}
+    iframe{display:block;width:100%;height:100%;border:0}
+    p{margin:40% 32px}
+    .shut .panel,.shut [hidden],b:empty,section:not(.ready) iframe{display:none}
+    @media(prefers-color-scheme:dark){:host{--accent:#46c3ab}}
+    @media(max-width:480px){section .panel{inset:0;width:auto;border-radius:0}.ready .launcher{display:none}}
+    @media print{:host{display:none!important}}
+  `);
+
+  const badge = make('b');
+  const panel = make('div', { className: 'panel', role: 'dialog', ariaLabel: label });
+  const preload = () => mayKeep() && load();
+  const launcher = make('button', { className: 'launcher', onclick: () => turn(), onpointerenter: preload, onfocus: preload }, badge);
+  const box = make('section', { onkeydown: ({ key }) => void (key === 'Escape' && turn(false)) }, panel, launcher);
+  const sight = window.visualViewport;
+  const narrow = matchMedia('(max-width:480px)');
+  let open = false;
+  let urgent = {};
+  let frame, port, nudge, due, held, seen;
+  root.append(box);
+
+  const mayKeep = () => !/ask|denied/.test(options.consent);
+  const memory = (area, value) => {
+    try {
+      if (mayKeep()) return value ? (window[area].frontdesk = value) : window[area].frontdesk;
+    } catch {}
+  };
+  const emit = (name, detail) => document.dispatchEvent(new CustomEvent('frontdesk:' + name, { detail }));
+  const tell = (...said) => port?.postMessage(said);
+  const keep = (name, value) => {
+    options[name] = value;
+    tell(name, value);
+    paint();
+    greet();
+  };
+  const once = (name, value) => {
+    if (!port) urgent[name] = value;
+    tell(name, value);
+    preload();
+  };
 
   function paint() {
-    const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
-    const path = document.createElementNS('http://www.w3.org/2000/svg', 'path');
-    svg.setAttribute('viewBox', '0 0 24 24');
-    svg.setAttribute('aria-hidden', 'true');
-    path.setAttribute('d', open ? 'm6 9 6 6 6-6' : 'M20 11.5a7.5 7.5 0 0 1-11 6.6l-5 1.4 1.4-4.6A7.5 7.5 0 1 1 20 11.5ZM9 11.5h.01M12.5 11.5h.01M16 11.5h.01');
-    svg.append(path);
-    launcher.replaceChildren(svg);
-    launcher.className = open ? 'launcher open' : 'launcher';
-    launcher.setAttribute('aria-label', open ? `Close ${label.toLowerCase()}` : `Open ${label.toLowerCase()}`);
-    launcher.setAttribute('aria-expanded', String(open));
-  }
-
-  /** The frame hears what page it is on and whether to take the focus; never a word of the conversation comes back. */
-  function tell(focus) {
-    const page = { url: location.href, title: document.title, referrer: document.referrer };
-    if (ready) frame.contentWindow?.postMessage({ frontdesk: 'opened', page, focus }, address.origin);
-  }
-
-  function show(focus) {
-    if (open) return;
-    open = true;
-    if (!frame) {
-      frame = document.createElement('iframe');
-      frame.title = label;
-      frame.allow = 'clipboard-write';
-      // The frame learns the shop's origin from this, even where the shop sends no referrer else.
-      frame.referrerPolicy = 'strict-origin-when-cross-origin';
-      frame.dataset.focus = String(focus);
-      frame.src = address.href;
-      panel.append(frame);
-    }
-    panel.hidden = false;
-    paint();
-    fit();
-    remember('1');
-    tell(focus);
-  }
-
-  function close() {
-    if (!open) return;
-    open = false;
-    panel.hidden = true;
-    paint();
-    fit();
-    remember('');
-    launcher.focus({ preventScroll: true });
-  }
-
-  const toggle = () => (open ? close() : show(true));
-
-  /** On a phone the panel is the screen: what the keyboard leaves of it, with the page behind kept still. */
-  function fit() {
     const full = open && narrow.matches;
-    const seen = window.visualViewport;
-    panel.style.height = full && seen ? `${seen.height}px` : '';
-    panel.style.top = full && seen ? `${seen.offsetTop}px` : '';
-    const page = document.documentElement.style;
-    if (full && page.overflow !== 'hidden') {
-      pageOverflow = page.overflow;
-      page.overflow = 'hidden';
-      fit.held = true;
-    } else if (!full && fit.held) {
-      page.overflow = pageOverflow;
-      fit.held = false;
-    }
+    box.className = (/start|left/.test(options.side) ? 'start ' : '') + (!open ? 'shut' : port ? 'open ready' : 'open');
+    host.style.setProperty('--accent', options.color ?? '');
+    host.style.setProperty('--theme', options.theme?.replace('auto', '') ?? '');
+    panel.style = full ? `top:${sight.offsetTop}px;height:${sight.height}px` : `width:${options.resize}`;
+    badge.textContent = options.unread?.n || '';
+    launcher.ariaLabel = `${label} ${options.unread?.text ?? ''}`;
+    launcher.ariaExpanded = open;
+    if (full === !!held) return;
+    held ??= [...document.body.children].filter((node) => node !== host && !node.inert);
+    for (const node of held) node.inert = full;
+    document.documentElement.style.overflow = full ? 'hidden' : '';
+    if (!full) held = null;
   }
 
-  function remember(value) {
-    try {
-      sessionStorage.setItem('frontdesk:open', value);
-    } catch {
-      // Storage is denied: the chat starts closed on the next page.
-    }
+  function load() {
+    if (frame) return;
+    frame = make('iframe', { src: url, title: label, allow: 'clipboard-write' });
+    if (!shared) frame.sandbox = 'allow-scripts allow-same-origin allow-forms allow-popups allow-popups-to-escape-sandbox allow-downloads';
+    panel.append(frame);
+    setTimeout(() => {
+      if (port) return;
+      panel.append(make('p', {}, options.failed ?? 'The chat did not load. ', link));
+      emit('error', { code: 'unreachable' });
+    }, 9000);
   }
 
-  function wasOpen() {
-    try {
-      return sessionStorage.getItem('frontdesk:open') === '1';
-    } catch {
-      return false;
-    }
+  function turn(on = !open, focus = true) {
+    if (on === open) return;
+    open = on;
+    const what = on ? 'open' : 'close';
+    memory('sessionStorage', what);
+    paint();
+    if (on) {
+      load();
+      dismiss();
+      if (focus) frame.focus();
+    } else if (root.activeElement) launcher.focus();
+    options.focus = focus;
+    tell(what, focus);
+    emit(what);
   }
 
-  launcher.addEventListener('click', toggle);
-  root.addEventListener('keydown', (event) => event.key === 'Escape' && close());
-  narrow.addEventListener('change', fit);
-  window.visualViewport?.addEventListener('resize', fit);
-  window.visualViewport?.addEventListener('scroll', fit);
-  addEventListener('message', (event) => {
-    if (!frame || event.source !== frame.contentWindow || event.origin !== address.origin) return;
-    if (event.data?.frontdesk === 'close') close();
-    if (event.data?.frontdesk !== 'ready') return;
-    // Told anything sooner, the browser complains that nobody of that origin is there yet.
-    ready = true;
-    if (open) tell(frame.dataset.focus === 'true');
+  function greet() {
+    clearTimeout(due);
+    const here = (options.greetingPages ?? '*').split(' ').some((it) => (location.pathname + ' ').startsWith((it + ' ').replace('* ', '')));
+    if (!greeting || !here || open || nudge || !mayKeep() || memory('localStorage')) return;
+    due = setTimeout(() => {
+      nudge = make('div', { className: 'nudge' }, make('button', { onclick: () => turn(true) }, greeting), make('button', { onclick: dismiss, ariaLabel: options.dismiss ?? 'Dismiss' }, '✕'));
+      box.append(nudge);
+      memory('localStorage', 'greeted');
+    }, (options.greetingDelay ?? 8) * 1000);
+  }
+
+  function dismiss() {
+    clearTimeout(due);
+    nudge?.remove();
+    memory('localStorage', 'greeted');
+  }
+
+  function look() {
+    const now = location.href + document.title;
+    paint();
+    if (now !== seen) keep('page', { url: location.href, title: document.title, referrer: document.referrer });
+    seen = now;
+  }
+
+  const observer = new MutationObserver(attach);
+  function attach() {
+    if (host.isConnected || !document.body) return;
+    port = held = null;
+    document.body.append(host);
+    for (const node of [document.documentElement, document.body]) observer.observe(node, { childList: true });
+    look();
+  }
+
+  addEventListener('message', ({ source, origin, data }) => {
+    if (source !== frame?.contentWindow || origin !== url.origin || data?.frontdesk !== 'hello') return;
+    const channel = new MessageChannel();
+    port = channel.port1;
+    port.onmessage = ({ data: [type, value] }) => {
+      if (type === 'close') return turn(false);
+      if (type === 'navigate') return new URL(value).origin === location.origin && location.assign(value);
+      options[type] = value;
+      paint();
+      emit(type, value);
+    };
+    source.postMessage({ frontdesk: 'init', v: 1, open, options: { ...options, ...urgent } }, origin, [channel.port2]);
+    urgent = {};
+    panel.querySelector('p')?.remove();
+    paint();
   });
 
-  const commands = { open: () => show(true), close, toggle };
-  window.Frontdesk = (command) => commands[command]?.();
+  const commands = {
+    open: () => turn(true),
+    close: () => turn(false),
+    toggle: () => turn(),
+    show: () => (launcher.hidden = false),
+    hide: () => (launcher.hidden = true),
+    send: (text) => turn(true, once('send', text)),
+    prefill: (text) => turn(true, once('prefill', text)),
+    on: (name, hear) => document.addEventListener('frontdesk:' + name, hear),
+    off: (name, hear) => document.removeEventListener('frontdesk:' + name, hear),
+    reset() {
+      options.identify = options.context = null;
+      once('reset', true);
+      load();
+    },
+    shutdown() {
+      turn(false);
+      observer.disconnect();
+      host.remove();
+      window.Frontdesk = () => {};
+    },
+  };
+  window.Frontdesk = (name, ...values) => begun.then(() => (commands[name] ? commands[name](...values) : keep(name, ...values)));
   window.Frontdesk.ready = true;
 
-  function start() {
-    document.body.append(host);
-    if (wasOpen()) show(false);
-    for (const [command] of early?.q ?? []) window.Frontdesk(command);
-  }
-  if (document.body) start();
-  else addEventListener('DOMContentLoaded', start);
+  begun.then(() => {
+    attach();
+    for (const name of ['popstate', 'focus', 'blur', 'pageshow']) addEventListener(name, look);
+    for (const name of ['resize', 'scroll']) sight.addEventListener(name, look);
+    window.navigation?.addEventListener('navigatesuccess', look);
+    const was = memory('sessionStorage');
+    if (was === 'open' || (options.open != null && !was && !narrow.matches)) turn(true, false);
+    for (const call of early?.q ?? []) window.Frontdesk(...call);
+  });
 })();
