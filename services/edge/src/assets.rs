@@ -4,7 +4,11 @@
 //! the exact name, so nothing outside the folder can be asked for.
 //!
 //! Plain names (`/widget/embed.js`) are asked for again each time and mostly answered 304. The widget page names its
-//! own files by `/widget/v/<hash of all files>/…`, which browsers keep for a year.
+//! own files by `/widget/v/<hash of all files>/…`, which browsers keep for a year. So they do with
+//! `/widget/v/<SHA-256 of embed.js>/embed.js`, for shops that write this hash into their pages (`integrity`).
+
+#[cfg(test)]
+mod budget;
 
 use std::collections::HashMap;
 
@@ -14,6 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use protocol::SiteId;
 use runtime::asset::{Asset, EMBEDDER_POLICY, hex, kind};
 use rust_embed::RustEmbed;
 use sha2::{Digest as _, Sha256};
@@ -23,6 +28,7 @@ use crate::{
     problem::ApiError,
     site::{DEFAULT, Sites},
     state::State,
+    widget::{self, Configs},
 };
 
 #[derive(RustEmbed)]
@@ -31,10 +37,12 @@ use crate::{
 #[exclude = "node_modules/*"]
 #[exclude = "package*.json"]
 #[exclude = "tsconfig*.json"]
+#[exclude = "*.d.ts"]
 #[exclude = "*.md"]
 #[exclude = ".*"]
-struct Folder;
+pub(crate) struct Folder;
 
+const EMBED: &str = "embed.js";
 const PAGE: &str = "modern-widget.html";
 const DEMO: &str = "demo.html";
 const DEMO_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -51,19 +59,39 @@ const CAPTCHA_POLICY: &str = "default-src 'none'; script-src 'self' https://chal
                               https://challenges.cloudflare.com https://hcaptcha.com https://*.hcaptcha.com; \
                               base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 
+/// Where a shop tries out how its chat could look, in the all-in-one development mode. Its preview is the chat's page
+/// with another script, and shows pictures of any host.
+const STUDIO: &str = "studio.html";
+const PREVIEW: &str = "studio-preview.html";
+const STUDIO_FILES: [&str; 2] = ["studio", "js/studio"];
+const SCRIPTS: [&str; 2] = [r#"src="js/main.js""#, r#"src="js/studio-preview.js""#];
+
+/// Shows pictures of hosts that don't say whether they may be held.
+const CREDENTIALLESS: HeaderValue = HeaderValue::from_static("credentialless");
+
+/// How the chat is on a site.
+struct Shown {
+    config: Asset,
+    /// Of the chat's page: who may frame it, and whose pictures it shows.
+    policy: HeaderValue,
+    has_pictures: bool,
+}
+
 /// See the module.
 pub(crate) struct Assets {
     files: HashMap<String, Asset>,
-    /// Of the chat's page, by site: who may frame it.
-    policies: HashMap<String, HeaderValue>,
+    sites: HashMap<String, Shown>,
     /// `v/<hash>/`.
     hashed: String,
+    /// `v/<SHA-256 of embed.js>/embed.js`.
+    pinned: String,
     /// Whether pages hold only what agrees to be held. The frame of a captcha's provider doesn't.
     isolated: bool,
 }
 
 impl Assets {
-    pub(crate) fn new(sites: &Sites, isolated: bool) -> Self {
+    /// `isolated`: there is no captcha. `demo`: this is the development mode.
+    pub(crate) fn new(sites: &Sites, configs: &Configs, isolated: bool, demo: bool) -> Self {
         let mut names: Vec<String> = Folder::iter().map(|name| name.into_owned()).collect();
         names.sort_unstable();
         let contents: Vec<Bytes> =
@@ -75,20 +103,42 @@ impl Assets {
             all.update(Sha256::digest(content));
         }
         let hashed = format!("v/{}/", hex(&all.finalize()));
-        let files = names.iter().zip(contents).map(|(name, content)| {
+        let embed = names.iter().zip(&contents).find(|(name, _)| *name == EMBED);
+        let (_, embed) = embed.expect("the widget has an embed.js");
+        let pinned = format!("v/{}/{EMBED}", hex(&Sha256::digest(embed)));
+        let mut files = HashMap::new();
+        for (name, content) in names.iter().zip(contents) {
             let asset = match name.as_str() {
-                PAGE => Asset::page(&point(&content, &names, &hashed), &page_policy("'self'")),
-                DEMO => Asset::page(&content, DEMO_POLICY),
+                // It is each site's own, and under no hash.
+                widget::NAME => continue,
+                name if !demo && STUDIO_FILES.iter().any(|start| name.starts_with(start)) => continue,
+                PAGE => {
+                    let page = point(&content, &names, &hashed);
+                    if demo {
+                        let preview = String::from_utf8_lossy(&content).replace(SCRIPTS[0], SCRIPTS[1]);
+                        let policy = page_policy("'self'", "https:");
+                        files.insert(PREVIEW.to_owned(), Asset::page(preview.as_bytes(), &policy));
+                    }
+                    Asset::page(&page, &page_policy("'self'", ""))
+                }
+                DEMO | STUDIO => Asset::page(&content, DEMO_POLICY),
                 CAPTCHA => Asset::page(&content, CAPTCHA_POLICY),
                 name => Asset::new(content, kind(name), None),
             };
-            (name.clone(), asset)
-        });
-        let policies = sites.iter().map(|site| {
-            let policy = page_policy(&site.frame_ancestors()).parse();
-            (site.id.to_string(), policy.expect("policies are of words and checked origins"))
-        });
-        Self { files: files.collect(), policies: policies.collect(), hashed, isolated }
+            files.insert(name.clone(), asset);
+        }
+        let shown = |(id, config): (&SiteId, &widget::Config)| {
+            let ancestors = sites.get(id).map_or("'self'".to_owned(), |site| site.frame_ancestors());
+            let hosts: Vec<String> = config.image_hosts().map(|host| format!("https://{host}")).collect();
+            let policy = page_policy(&ancestors, &hosts.join(" ")).parse();
+            let shown = Shown {
+                config: Asset::new(config.json().into(), kind(widget::NAME), None),
+                policy: policy.expect("policies are of words, checked origins and checked hosts"),
+                has_pictures: !hosts.is_empty(),
+            };
+            (id.to_string(), shown)
+        };
+        Self { files, sites: configs.iter().map(shown).collect(), hashed, pinned, isolated }
     }
 
     /// Lets a page hold a captcha's frame, where there may be one.
@@ -99,21 +149,36 @@ impl Assets {
         response
     }
 
-    /// Answers for `/widget/<path>`. The chat's page names its site in the query; for one that is unknown only our own
-    /// pages may frame it.
+    /// Answers for `/widget/<path>`. The chat's page and its configuration name their site in the query; for one that is
+    /// unknown only our own pages may frame the page.
     fn answer(&self, path: &str, query: &str, headers: &HeaderMap) -> Response {
-        let hashed = path.strip_prefix(self.hashed.as_str());
+        let site = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "site");
+        let site = site.map_or(DEFAULT.into(), |(_, site)| site);
+        let shown = self.sites.get(site.as_ref());
+        if path == widget::NAME {
+            let shown = shown.or_else(|| self.sites.get(DEFAULT));
+            return shown
+                .map_or_else(|| ApiError::NotFound.into_response(), |shown| shown.config.answer(headers, false));
+        }
+        let pinned = path == self.pinned;
+        let hashed = if pinned { Some(EMBED) } else { path.strip_prefix(self.hashed.as_str()) };
         let asset = self.files.get(hashed.unwrap_or(path));
         match asset {
             // Pages find their neighbours and the API by their own address, so they have one address only.
             Some(asset) if path != DEMO && (hashed.is_none() || !asset.is_page()) => {
-                let mut response = self.open(asset.answer(headers, hashed.is_some()));
-                let site = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "site");
-                let site = site.map_or(DEFAULT.into(), |(_, site)| site);
-                if let (PAGE, Some(policy)) = (path, self.policies.get(site.as_ref())) {
-                    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy.clone());
+                let mut response = asset.answer(headers, hashed.is_some());
+                if pinned {
+                    // A browser compares hashes only of what it may read, and every shop's may.
+                    let anybody = HeaderValue::from_static("*");
+                    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, anybody);
                 }
-                response
+                if let (PAGE, Some(shown)) = (path, shown) {
+                    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, shown.policy.clone());
+                }
+                if path == PREVIEW || (path == PAGE && shown.is_some_and(|shown| shown.has_pictures)) {
+                    response.headers_mut().insert(EMBEDDER_POLICY, CREDENTIALLESS);
+                }
+                self.open(response)
             }
             _ => ApiError::NotFound.into_response(),
         }
@@ -122,7 +187,9 @@ impl Assets {
 
 /// A file of the widget.
 #[utoipa::path(get, path = "/widget/{path}", tag = "Widget",
-    params(("path" = String, Path, description = "`embed.js`, `modern-widget.html`, `widget-config.json` and their files")),
+    params(("path" = String, Path, description = "`embed.js`, `modern-widget.html`, `widget-config.json` and their files"),
+        ("site" = Option<String>, Query, description = "Of `modern-widget.html` and `widget-config.json`: whose; default \
+            `default`")),
     responses((status = 200, description = "The file"), (status = 304, description = "It has not changed"),
         (status = 404, description = "There is no such file", body = crate::openapi::Problem,
             content_type = "application/problem+json")))]
@@ -157,9 +224,12 @@ fn point(page: &[u8], names: &[String], hashed: &str) -> Vec<u8> {
     page.into_bytes()
 }
 
-fn page_policy(ancestors: &str) -> String {
+/// `pictures`: further sources of them.
+fn page_policy(ancestors: &str, pictures: &str) -> String {
+    let pictures = format!("'self' data: {pictures}");
+    let pictures = pictures.trim_end();
     format!(
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src {pictures}; \
          worker-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; \
          trusted-types frontdesk-worker; frame-ancestors {ancestors}"
     )
@@ -174,7 +244,7 @@ mod tests {
 
     fn assets() -> Assets {
         let sites = Sites::new(&config(&["--allowed-origins", "https://shop.example,https://*.shop.example"])).unwrap();
-        Assets::new(&sites, true)
+        Assets::new(&sites, &Configs::read(None, &sites).unwrap(), true, false)
     }
 
     fn ask(path: &str, pairs: &[(&'static str, &str)]) -> Response {
@@ -190,7 +260,8 @@ mod tests {
     fn pages_are_isolated_unless_a_captcha_must_be_held() {
         let sites = Sites::new(&config(&[])).unwrap();
         let check = |isolated: bool| {
-            let answer = Assets::new(&sites, isolated).answer(PAGE, "", &HeaderMap::new());
+            let configs = Configs::read(None, &sites).unwrap();
+            let answer = Assets::new(&sites, &configs, isolated, false).answer(PAGE, "", &HeaderMap::new());
             assert_eq!(answer.headers().contains_key(EMBEDDER_POLICY), isolated);
         };
         check(true);
@@ -199,7 +270,7 @@ mod tests {
 
     #[test]
     fn every_file_of_the_widget_is_there_and_nothing_else() {
-        for name in ["embed.js", PAGE, "widget-config.json", "widget.css", "js/main.js", "js/sse.js"] {
+        for name in ["embed.js", PAGE, "widget-config.json", "widget-config.schema.json", "widget.css", "js/main.js"] {
             assert_eq!(ask(name, &[]).status(), 200, "{name}");
         }
         for name in assets().files.keys() {
@@ -214,6 +285,10 @@ mod tests {
             "js",
             "js/",
             "demo.html",
+            STUDIO,
+            PREVIEW,
+            "studio.css",
+            "js/studio.js",
             "package.json",
             "test/sse.test.js",
             "README.md",
@@ -237,10 +312,40 @@ mod tests {
             "v/0000/embed.js",
             &format!("{hashed}../embed.js"),
             &format!("{hashed}{PAGE}"),
+            &format!("{hashed}{}", widget::NAME),
             &format!("{hashed}{hashed}embed.js"),
         ] {
             assert_eq!(ask(path, &[]).status(), 404, "{path}");
         }
+    }
+
+    /// An address with the hash that a shop writes on its tag: the same bytes for ever, readable by any page.
+    #[tokio::test]
+    async fn embed_js_can_be_pinned_by_its_own_hash() {
+        let content = Folder::get("embed.js").unwrap().data;
+        let pinned = format!("v/{}/embed.js", hex(&Sha256::digest(&content)));
+        let script = ask(&pinned, &[]);
+        let header = |name: &str| script.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(script.status(), 200);
+        assert_eq!(header("cache-control"), "public, max-age=31536000, immutable");
+        assert_eq!(header("access-control-allow-origin"), "*");
+        assert_eq!(header("cross-origin-resource-policy"), "cross-origin");
+        assert_eq!(header("content-type"), "text/javascript; charset=utf-8");
+        assert_eq!(axum::body::to_bytes(script.into_body(), 1 << 20).await.unwrap(), content.as_ref());
+
+        assert!(!ask("embed.js", &[]).headers().contains_key("access-control-allow-origin"));
+        for other in [pinned.replace("embed.js", PAGE), pinned.replace("embed.js", "js/main.js"), pinned.to_uppercase()]
+        {
+            assert_eq!(ask(&other, &[]).status(), 404, "{other}");
+        }
+    }
+
+    /// What every page of a shop loads, whether or not anybody chats.
+    #[test]
+    fn embed_js_is_small() {
+        let script = ask("embed.js", &[("accept-encoding", "gzip")]);
+        let bytes = axum::body::HttpBody::size_hint(script.body()).exact().unwrap();
+        assert!(bytes <= 3584, "embed.js has {bytes} bytes with gzip");
     }
 
     #[test]
@@ -301,5 +406,72 @@ mod tests {
             (StatusCode::OK, &HeaderValue::from_static("public, max-age=31536000, immutable"))
         );
         assert_eq!(script.headers()["cross-origin-resource-policy"], "cross-origin");
+    }
+
+    /// Two shops of which one has pictures from elsewhere, in the development mode or not.
+    fn shops(demo: bool) -> Assets {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("sites.json", r#"[{"id":"lamps","allowed_origins":["https://lamps.example"]}]"#);
+        let sites = folder.path().join("sites.json").display().to_string();
+        let sites = Sites::new(&config(&["--sites-file", &sites])).unwrap();
+        std::fs::remove_file(folder.path().join("sites.json")).unwrap();
+        write("lamps.json", r#"{"name":"Lamps","image_hosts":["cdn.lamps.example","img.example"]}"#);
+        let configs = Configs::read(Some(folder.path()), &sites).unwrap();
+        Assets::new(&sites, &configs, true, demo)
+    }
+
+    #[tokio::test]
+    async fn each_site_gets_its_own_configuration() {
+        let assets = shops(false);
+        let name = async |query: &str| {
+            let answer = assets.answer(widget::NAME, query, &HeaderMap::new());
+            assert_eq!(
+                (answer.status(), &answer.headers()["content-type"]),
+                (StatusCode::OK, &HeaderValue::from_static("application/json"))
+            );
+            let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+            serde_json::from_slice::<serde_json::Value>(&body).unwrap()["name"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(name("site=lamps").await, "Lamps");
+        for query in ["", "site=default", "site=nobody", "site=", "site=LAMPS"] {
+            assert_eq!(name(query).await, "Maren & Oak", "{query}");
+        }
+        let tag = assets.answer(widget::NAME, "site=lamps", &HeaderMap::new()).headers()["etag"].clone();
+        let asked = HeaderMap::from_iter([(header::IF_NONE_MATCH, tag)]);
+        assert_eq!(assets.answer(widget::NAME, "site=lamps", &asked).status(), StatusCode::NOT_MODIFIED);
+        assert_eq!(assets.answer(widget::NAME, "", &asked).status(), StatusCode::OK);
+    }
+
+    /// Pictures are of the hosts that a shop named. They say nothing of being held, so a page that shows them must not
+    /// ask for that.
+    #[test]
+    fn a_page_shows_pictures_of_its_sites_hosts_alone() {
+        let assets = shops(false);
+        let check = |query: &str, pictures: &str, embedder: &str| {
+            let answer = assets.answer(PAGE, query, &HeaderMap::new());
+            let policy = answer.headers()["content-security-policy"].to_str().unwrap();
+            assert!(policy.contains(&format!("; img-src {pictures}; ")), "{query}: {policy}");
+            assert_eq!(answer.headers()[EMBEDDER_POLICY], embedder, "{query}");
+        };
+        check("site=lamps", "'self' data: https://cdn.lamps.example https://img.example", "credentialless");
+        check("", "'self' data:", "require-corp");
+        check("site=nobody", "'self' data:", "require-corp");
+    }
+
+    #[tokio::test]
+    async fn the_studio_is_there_in_development_alone() {
+        for demo in [true, false] {
+            for path in [STUDIO, PREVIEW, "studio.css", "js/studio.js", "js/studio-preview.js"] {
+                let status = shops(demo).answer(path, "", &HeaderMap::new()).status();
+                assert_eq!(status.is_success(), demo, "{path}");
+            }
+        }
+        let preview = shops(true).answer(PREVIEW, "", &HeaderMap::new());
+        let policy = preview.headers()["content-security-policy"].to_str().unwrap();
+        assert!(policy.ends_with("frame-ancestors 'self'") && !policy.contains("unsafe"), "{policy}");
+        let preview = axum::body::to_bytes(preview.into_body(), 1 << 20).await.unwrap();
+        let preview = std::str::from_utf8(&preview).unwrap();
+        assert!(preview.contains(SCRIPTS[1]) && !preview.contains("js/main.js"), "{preview}");
     }
 }

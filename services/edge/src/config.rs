@@ -58,6 +58,10 @@ pub struct Config {
     /// More sites, or other settings of the site `default`: a JSON list, see docs/sites.md.
     #[arg(long, env = "SITES_FILE")]
     pub sites_file: Option<PathBuf>,
+    /// A folder with `<site>.json` for each site whose widget has words, colours and switches of its own: see
+    /// docs/widget-config.md. Default: the demo shop's, for all.
+    #[arg(long, env = "WIDGET_CONFIG_DIR")]
+    pub widget_config_dir: Option<PathBuf>,
     /// Whether a POST without an Origin header (server to server) is taken. Default: only all-in-one.
     #[arg(long, env = "ALLOW_NO_ORIGIN")]
     pub allow_no_origin: Option<bool>,
@@ -199,7 +203,8 @@ impl Config {
     }
 }
 
-fn public_url(text: &str) -> Result<Url, String> {
+/// Reads `PUBLIC_URL`. The error is a sentence for the operator.
+pub fn public_url(text: &str) -> Result<Url, String> {
     let bad = || format!("`{text}` is not an address such as https://chat.shop.example");
     let url = Url::parse(text).map_err(|_| bad())?;
     let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();

@@ -11,7 +11,7 @@
 //! - `limits`: how much of it; `body`: how large; `bots`: whether it looks like a program's, or like spam.
 //! - `device`, `refusals`: what analytics learns of browsers, and of calls that were refused.
 //! - `problem`: what can go wrong for a caller.
-//! - `site`: shops; `assets`: the widget's files.
+//! - `site`: shops; `widget`: how the chat is on each; `assets`: the widget's files.
 //! - `health`, `metrics`, `openapi`: for operators and developers.
 
 mod assets;
@@ -54,6 +54,7 @@ mod token;
 #[cfg(test)]
 mod unprinted;
 mod visitor;
+pub mod widget;
 
 use std::time::Duration;
 
@@ -61,6 +62,7 @@ use bus::Bus;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use config::public_url;
 pub use config::{
     BotConfig, BotRules, Captcha, ClaimNames, Config, Identity, IdentityMode, JwksSource, LateReplies, LimitSettings,
     LimitsMode, Listener, Networks, OnBusy, Origins, Proofs, RequestSignatures,
@@ -69,6 +71,7 @@ pub use site::OriginRule;
 /// For the bench.
 #[doc(hidden)]
 pub use sse::chunk as encode_chunk;
+pub use url::Url;
 
 /// Why an edge can't start.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +88,9 @@ pub enum Error {
     /// The file of sites can't be used.
     #[error("SITES_FILE can't be used")]
     Sites(#[from] runtime::sites::Error),
+    /// The widget of a site can't be as somebody wants it.
+    #[error("WIDGET_CONFIG_DIR can't be used")]
+    Widget(#[from] widget::Error),
     /// Nobody could vouch for a customer.
     #[error("IDENTITY=required needs IDENTITY_SECRET or IDENTITY_JWKS")]
     NoIdentityKeys,
@@ -112,7 +118,8 @@ impl Config {
         if self.bots.captcha != Captcha::Off && !keys {
             return Err(Error::NoCaptchaKeys);
         }
-        site::Sites::new(self)?;
+        let sites = site::Sites::new(self)?;
+        widget::Configs::read(self.widget_config_dir.as_deref(), &sites)?;
         self.listener.load_tls()?;
         identity::Verifier::new(self).map(drop)
     }

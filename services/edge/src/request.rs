@@ -156,7 +156,8 @@ pub(crate) async fn around(state: State, mut request: Request, next: Next) -> Re
     if let Some(standing) = &*call.tightest.lock().expect("nothing panics while holding it") {
         standing.write(headers);
     }
-    if api || widget {
+    // What anybody may read says so itself.
+    if api || (widget && !headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN)) {
         cors.write(headers);
     }
     guard(headers, call.base.starts_with("https://"));

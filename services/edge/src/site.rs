@@ -1,6 +1,6 @@
 //! Sites: one shop each. One, `default`, is made from the settings, more come from `SITES_FILE`; everything asks by id.
 //!
-//! How the chat looks on a site is `widget-config.json`, which the widget reads itself.
+//! How the chat looks on a site is in [`crate::widget`].
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 

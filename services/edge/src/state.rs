@@ -29,6 +29,7 @@ use crate::{
     refusals::Refusals,
     site::Sites,
     token::Tokens,
+    widget::Configs,
 };
 
 /// Cheap to clone. A handler that names it as an argument gets it.
@@ -94,7 +95,12 @@ impl State {
             reply_base: reply_base.map(Arc::new),
             late_ids: late::ids(&secret),
             refusals: Arc::new(Refusals::new(&sites)),
-            assets: Arc::new(Assets::new(&sites, config.bots.captcha == Captcha::Off)),
+            assets: Arc::new(Assets::new(
+                &sites,
+                &Configs::read(config.widget_config_dir.as_deref(), &sites)?,
+                config.bots.captcha == Captcha::Off,
+                config.demo,
+            )),
             sites: Arc::new(sites),
             config: Arc::new(config),
             process,

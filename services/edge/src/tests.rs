@@ -15,6 +15,7 @@ use axum::{
 use clap::Parser as _;
 use protocol::{SessionId, SiteId};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -714,6 +715,13 @@ async fn the_widget_and_the_pages_have_their_own_policies() {
     );
     let foreign = edge.send(get("/widget/embed.js", &[("origin", "https://evil.example")])).await;
     assert_eq!((foreign.status, foreign.header("access-control-allow-origin")), (200, ""));
+    let hash = runtime::asset::hex(&Sha256::digest(include_bytes!("../../../widget/embed.js")));
+    let pinned = format!("/widget/v/{hash}/embed.js");
+    for origin in [SHOP, "https://evil.example"] {
+        let script = edge.send(get(&pinned, &[("origin", origin)])).await;
+        let headers = (script.header("access-control-allow-origin"), script.header("vary"));
+        assert_eq!((script.status, headers), (200, ("*", "Accept-Encoding")));
+    }
     let head = edge.send(request("HEAD", "/widget/embed.js", &[], "")).await;
     assert_eq!((head.status, head.body.len()), (200, 0));
     assert!(head.header("content-length").parse::<usize>().unwrap() > 100);

@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Analytics(Box<AnalyticsRole>),
     /// Make the streams and consumers in NATS that the roles need; can be repeated.
     NatsSetup(Box<NatsSetup>),
+    /// Check how a site's widget shall be, and print the tag for the shop's pages.
+    Widget(Widget),
     /// Print fresh secrets, ready for `.env`.
     Keys(Keys),
     /// Ask a role on this machine whether it is ready; exit code 0 or 1. For containers.
@@ -163,6 +165,55 @@ pub(crate) struct Demo {
     /// The database file. Default: frontdesk-analytics.redb in the current folder.
     #[arg(long, env = "ANALYTICS_DB_PATH")]
     pub(crate) analytics_db_path: Option<std::path::PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Widget {
+    #[command(subcommand)]
+    pub(crate) command: WidgetCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum WidgetCommand {
+    /// Check a widget-config.json, also one of the predecessor: what is wrong, and what became of each old key.
+    #[command(
+        after_help = "Exit code: 0 all of it has its effect; 1 it can be used, and some of it has no effect; 2 it \
+        can't be used.\n\
+        Try it:  frontdesk widget check shops/lamps.json\n\
+        Then:    WIDGET_CONFIG_DIR=shops frontdesk      (docs/widget-config.md)"
+    )]
+    Check(WidgetCheck),
+    /// Print the tag that puts the chat on a shop's pages, and the same tag for exactly this version.
+    #[command(after_help = "Try it:  frontdesk widget snippet --url https://chat.shop.example --site lamps")]
+    Snippet(WidgetSnippet),
+}
+
+#[derive(Args)]
+pub(crate) struct WidgetCheck {
+    /// What to check. It is not changed.
+    pub(crate) file: std::path::PathBuf,
+    /// For scripts: problems, notes and the configuration in our form, as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print the configuration in our form alone, to be kept in the place of the predecessor's.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) print: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct WidgetSnippet {
+    /// The site, where there are several.
+    #[arg(long)]
+    pub(crate) site: Option<String>,
+    /// Where browsers find Frontdesk.
+    #[arg(long, env = "PUBLIC_URL", default_value = "http://127.0.0.1:8000", value_parser = edge::public_url)]
+    pub(crate) url: edge::Url,
+    /// The sites' configurations, of which some stands on the tag.
+    #[arg(long, env = "WIDGET_CONFIG_DIR")]
+    pub(crate) widget_config_dir: Option<std::path::PathBuf>,
+    /// For scripts: both tags as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args)]

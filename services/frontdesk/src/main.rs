@@ -5,6 +5,7 @@ mod cli;
 mod demo;
 mod report;
 mod roles;
+mod widget;
 
 use std::process::ExitCode;
 
@@ -13,7 +14,7 @@ use cli::{AnalyticsCommand, Cli, Command};
 fn main() -> ExitCode {
     let cli = Cli::read();
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             tell_error(&error);
             ExitCode::FAILURE
@@ -21,12 +22,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     runtime::telemetry::init(&cli.logs).map_err(anyhow::Error::msg)?;
     // One TLS stack: ring. reqwest and NATS are built without a default.
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another TLS provider was installed"))?;
+    if let Some(Command::Widget(asked)) = &cli.command {
+        return widget::answer(&asked.command);
+    }
     let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     tokio.block_on(async {
         match cli.command {
@@ -42,13 +46,15 @@ fn run(cli: Cli) -> anyhow::Result<()> {
                 Some(AnalyticsCommand::Report(asked)) => report::report(asked).await,
             },
             Some(Command::NatsSetup(setup)) => roles::nats_setup(*setup).await,
+            Some(Command::Widget(_)) => Ok(()),
             Some(Command::Keys(which)) => {
                 roles::keys(&which);
                 Ok(())
             }
             Some(Command::Healthcheck(check)) => roles::healthcheck(check).await,
         }
-    })
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 #[expect(clippy::print_stderr, reason = "the sentence that the operator needs, also when logs are off")]

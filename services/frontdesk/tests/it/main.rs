@@ -27,4 +27,5 @@ mod sites;
 mod slow;
 mod stop;
 mod visitor;
+mod widget;
 mod wire;

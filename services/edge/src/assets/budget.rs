@@ -1,0 +1,147 @@
+//! What the widget weighs, what it loads at once, and that it loads nothing from elsewhere: over the bytes that are in the
+//! executable.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write as _,
+};
+
+use regex::Regex;
+
+use super::{Folder, PAGE};
+use crate::widget;
+
+const KIB: usize = 1024;
+/// Before the chat is opened nothing else is loaded.
+const EMBED: usize = 7 * KIB / 2;
+const FIRST_OPEN: usize = 60 * KIB;
+const LOCALE: usize = 2 * KIB;
+const ENTRY: &str = "js/main.js";
+
+fn content(name: &str) -> Vec<u8> {
+    Folder::get(name).unwrap_or_else(|| panic!("{name} is missing")).data.into_owned()
+}
+
+fn text(name: &str) -> String {
+    String::from_utf8(content(name)).unwrap_or_else(|_| panic!("{name} is no text"))
+}
+
+/// As it goes over the line.
+fn weight(content: &[u8]) -> usize {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap().len()
+}
+
+/// `./a.js` or `../b.js`, as `from` names it.
+fn resolve(from: &str, to: &str) -> String {
+    let mut path: Vec<&str> = from.split('/').collect();
+    path.pop();
+    for part in to.split('/') {
+        match part {
+            "." => {}
+            ".." => drop(path.pop().expect("modules stay in the folder")),
+            part => path.push(part),
+        }
+    }
+    path.join("/")
+}
+
+/// Without comments, of which many speak of imports and addresses.
+fn code(name: &str) -> String {
+    let comments = Regex::new(r"(?s)/\*.*?\*/|(?m)(^|[\s;{}(,])//[^\n]*").unwrap();
+    comments.replace_all(&text(name), "$1").into_owned()
+}
+
+/// What a module needs before it runs. `import()` is for later.
+fn imports(name: &str) -> Vec<String> {
+    let statements =
+        Regex::new(r#"(?m)^\s*(?:import|export)\b[^'"();]*?['"]([^'"]+)['"]|\}\s*from\s*['"]([^'"]+)['"]"#).unwrap();
+    let code = code(name);
+    let found = statements.captures_iter(&code).filter_map(|found| found.get(1).or(found.get(2)));
+    found.map(|found| found.as_str()).filter(|to| to.starts_with('.')).map(|to| resolve(name, to)).collect()
+}
+
+/// The entry and all that it needs.
+fn graph() -> BTreeSet<String> {
+    let mut seen = BTreeSet::from([ENTRY.to_owned()]);
+    let mut next = vec![ENTRY.to_owned()];
+    while let Some(name) = next.pop() {
+        next.extend(imports(&name).into_iter().filter(|name| seen.insert(name.clone())));
+    }
+    seen
+}
+
+/// Attributes of the page that name a file.
+fn named(attribute: &str) -> BTreeSet<String> {
+    let found = Regex::new(attribute).unwrap();
+    found.captures_iter(&text(PAGE)).map(|found| found[1].to_owned()).collect()
+}
+
+#[test]
+fn the_launcher_is_small() {
+    let weight = weight(&content("embed.js"));
+    assert!(weight <= EMBED, "embed.js has {weight} bytes, and may have {EMBED}");
+}
+
+#[test]
+fn what_is_loaded_at_the_first_opening_is_small() {
+    let mut files = graph();
+    files.extend(named(r#"<link rel="stylesheet" href="([^"]+)""#));
+    files.extend([PAGE, "locales/en.json"].map(str::to_owned));
+    let mut weights: BTreeMap<String, usize> =
+        files.iter().map(|name| (name.clone(), weight(&content(name)))).collect();
+    weights.insert(widget::NAME.to_owned(), weight(widget::Config::embedded().json().as_bytes()));
+    let all: usize = weights.values().sum();
+    assert!(weights.len() > 12, "the graph was walked: {weights:?}");
+    assert!(all <= FIRST_OPEN, "{all} bytes, and there may be {FIRST_OPEN}: {weights:#?}");
+}
+
+#[test]
+fn each_language_is_small() {
+    let locales: Vec<_> = Folder::iter().filter(|name| name.starts_with("locales/")).collect();
+    assert!(!locales.is_empty());
+    for name in locales {
+        let weight = weight(&content(&name));
+        assert!(weight <= LOCALE, "{name} has {weight} bytes, and may have {LOCALE}");
+    }
+}
+
+/// A module that is missing there costs a round trip, one too many is loaded for nothing.
+#[test]
+fn the_page_loads_all_modules_at_once() {
+    let mut loaded = named(r#"<link rel="modulepreload" href="([^"]+)""#);
+    loaded.insert(ENTRY.to_owned());
+    assert_eq!(loaded, graph());
+}
+
+#[test]
+fn imports_are_found_in_each_form() {
+    assert_eq!(resolve("js/a/b.js", "../c.js"), "js/c.js");
+    assert_eq!(resolve("js/a.js", "../vendor/x-1/x.js"), "vendor/x-1/x.js");
+    assert!(imports(ENTRY).len() > 3, "{:?}", imports(ENTRY));
+}
+
+/// Nothing is asked of another host. Names of vocabularies are no addresses, and `.example` is nobody's.
+#[test]
+fn no_file_names_another_host() {
+    let address = Regex::new(r#"https?://([A-Za-z0-9.-]*)"#).unwrap();
+    // A library's sentence about whom to tell of its mistakes is no address that is asked either.
+    let vocabularies = ["www.w3.org", "json-schema.org", "github.com"];
+    let ends = [".js", ".css", ".html", ".json", ".svg"];
+    // The captcha's page is the one that may load its provider's script, and only where one is set up.
+    let captcha = ["captcha.html", "js/captcha-frame.js"];
+    let ours = |name: &str| ends.iter().any(|end| name.ends_with(end)) && !captcha.contains(&name);
+    let mut looked_at = 0;
+    for name in Folder::iter().filter(|name| ours(name)) {
+        looked_at += 1;
+        let code = if name.ends_with(".html") || name.ends_with(".json") { text(&name) } else { code(&name) };
+        for found in address.captures_iter(&code) {
+            let host = &found[1];
+            let fine =
+                host.is_empty() || host == "127.0.0.1" || host.ends_with(".example") || vocabularies.contains(&host);
+            assert!(fine, "{name} names {host}");
+        }
+    }
+    assert!(looked_at > 20, "{looked_at}");
+}
