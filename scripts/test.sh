@@ -9,15 +9,15 @@ usage() {
   cat <<'HELP'
 usage: scripts/test.sh [--no-n8n]
 
-Checks form and lints, builds, and runs every test: of the crates, of the widget and the dashboard, of both in a browser, the
-attacks of scripts/test-security.sh, and against a real n8n. Asks nothing, stops at the first failure, ends with "all green".
+Checks form, lints and types, builds, and runs every test: of the crates, of the widget and the dashboard, of both in a browser,
+the attacks of scripts/test-security.sh, and against a real n8n. Asks nothing, stops at the first failure, ends with "all green".
 
 --no-n8n   leaves the real n8n out, which takes 10 minutes and 3.5 GB the first time
 
 What is missing is installed through apt (as root or with sudo that asks nothing) and npm, and said: a C++ compiler,
 make, curl, python3, php, nats-server, iproute2, slowhttptest, openssl, chromium, node with npm; schemathesis for the
-attacks from PyPI, and where that can't be reached, its check is skipped and said. Playwright and axe come from npm for
-the browser; uPlot once more, to compare the dashboard's copy, or the line "not run (why)". Rust is not:
+attacks from PyPI, and where that can't be reached, its check is skipped and said. Playwright and axe for the browser and
+TypeScript come from npm; uPlot once more, to compare the dashboard's copy, or the line "not run (why)". Rust is not:
 https://rustup.rs. A real n8n goes to
 ${FRONTDESK_N8N_CACHE:-$HOME/.cache/frontdesk-n8n}; where it can't be installed, its tests are left out with the
 line "real n8n: not run (why)". Where the machine gives no namespaces (a container, mostly), the stories of a network in
@@ -184,7 +184,8 @@ check_dependencies() {
   done
 }
 
-test_in_browser() { FRONTDESK_BIN=$CARGO_TARGET_DIR/debug/frontdesk "$1/test/browser/run.sh"; }
+# test_in_browser FOLDER [STORIES]
+test_in_browser() { FRONTDESK_BIN=$CARGO_TARGET_DIR/debug/frontdesk "$1/test/browser/run.sh" "${@:2}"; }
 
 attack() { FRONTDESK_BIN=$CARGO_TARGET_DIR/debug/frontdesk scripts/test-security.sh; }
 
@@ -239,10 +240,15 @@ step "Docs" document
 step "Dependencies" check_dependencies
 step "Build" cargo build --locked
 step "Tests" cargo test --locked --workspace
+step "Types" widget/test/types.sh
 step "Widget" node --test --test-reporter=spec widget/test/*.test.js
 step "Dashboard" node --test --test-reporter=spec dashboard/test/*.test.js
 step "Widget in a browser" test_in_browser widget
+step "Widget on pages of shops" test_in_browser widget widget/test/browser/embed.test.js
+step "Theme studio in a browser" test_in_browser widget widget/test/browser/studio.test.js
 step "Dashboard in a browser" test_in_browser dashboard
+step "Menu of the widget" test_in_browser widget widget/test/browser/menu.test.js
+step "Widget for everybody" test_in_browser widget widget/test/browser/access.test.js
 step "Attacks" attack
 if [ -n "$WITH_N8N" ]; then step "Real n8n" real_n8n; else echo "real n8n: not run (--no-n8n)"; fi
 

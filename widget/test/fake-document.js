@@ -1,4 +1,4 @@
-/** Just enough of a document to render into, and to print as one line. Attributes are printed sorted by how they were set. */
+/** Just enough of a document to render into, to click in, and to print as one line. Attributes are printed in the order they were set. */
 
 class Text {
   constructor(text) {
@@ -11,6 +11,10 @@ class Text {
 }
 
 class Element {
+  value = '';
+  disabled = false;
+  listeners = {};
+
   constructor(name) {
     this.name = name;
     this.attributes = new Map();
@@ -18,11 +22,24 @@ class Element {
   }
 
   append(...nodes) {
-    this.children.push(...nodes);
+    this.children.push(...nodes.map((node) => (typeof node === 'string' ? new Text(node) : node)));
+  }
+
+  replaceChildren(...nodes) {
+    this.children = [];
+    this.append(...nodes);
   }
 
   setAttribute(name, value) {
     this.attributes.set(name, value);
+  }
+
+  addEventListener(type, listener) {
+    this.listeners[type] = listener;
+  }
+
+  fire(type) {
+    this.listeners[type]({ preventDefault() {} });
   }
 
   get print() {
@@ -39,5 +56,6 @@ class Element {
 
 export const document = {
   createElement: (name) => new Element(name),
+  createElementNS: (_, name) => new Element(name),
   createTextNode: (text) => new Text(text),
 };

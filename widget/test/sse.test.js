@@ -96,8 +96,21 @@ test('only digits are a retry', () => {
 test('a line without an end stops the reading instead of filling the memory', () => {
   const parser = createParser();
   assert.throws(() => {
-    for (let i = 0; i < 100; i += 1) parser.feed('x'.repeat(100_000));
+    for (let i = 0; i < 100; i += 1) parser.feed(i === 0 ? 'data: ' : 'x'.repeat(100_000));
   }, RangeError);
+});
+
+test('so does an event without an end', () => {
+  const parser = createParser();
+  assert.throws(() => {
+    for (let i = 0; i < 100; i += 1) parser.feed(`data: ${'x'.repeat(100_000)}\n`);
+  }, RangeError);
+});
+
+test('a line that is no field of an event is not even kept', () => {
+  const parser = createParser();
+  for (let i = 0; i < 100; i += 1) parser.feed('x'.repeat(100_000));
+  assert.deepEqual(parser.feed('\ndata: a\n\n').map(({ data }) => data), ['a']);
 });
 
 test('who stops listening closes the connection', async () => {

@@ -208,14 +208,17 @@ export async function foreignShop(chat) {
 /**
  * A browser with the settings people have: Playwright's own flags would switch storage partitioning off, and with it all
  * storage in third-party frames.
+ *
+ * @param {{noStorage?: boolean}} [options] noStorage: with just that
  */
-export async function browser() {
+export async function browser({ noStorage = false } = {}) {
   const profile = folder();
   const flags = [
     '--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-quic', '--no-first-run', '--disable-background-networking',
     '--disable-component-update', '--disable-sync', '--disable-default-apps', '--no-default-browser-check', '--hide-scrollbars', '--lang=en-GB',
     // Names of the wide world lead nowhere.
-    '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost',
+    '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost, EXCLUDE *.localhost',
+    ...(noStorage ? ['--disable-features=ThirdPartyStoragePartitioning', '--test-third-party-cookie-phaseout'] : []),
     '--remote-debugging-port=0', `--user-data-dir=${profile}`, 'about:blank',
   ];
   const child = start(CHROMIUM, flags, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, HOME: profile, DBUS_SESSION_BUS_ADDRESS: 'disabled:' } });
@@ -236,4 +239,28 @@ export async function browser() {
       await ended(child, 10_000, 'Chromium');
     },
   };
+}
+
+/**
+ * Pages of shops, by path; each host name below localhost is a shop of its own. What their policies forbid is reported here.
+ *
+ * @param {Record<string, {html?: string, css?: string, policy?: string}>} pages may be filled in later
+ */
+export async function shops(pages) {
+  const reports = [];
+  const server = createServer(async (request, response) => {
+    const { pathname } = new URL(request.url, 'http://shop');
+    if (request.method === 'POST') {
+      let body = '';
+      for await (const piece of request) body += piece;
+      reports.push(body);
+      response.end();
+      return;
+    }
+    const { html, css, policy } = pages[pathname] ?? { html: 'no such page' };
+    const headers = { 'Content-Type': `${css ? 'text/css' : 'text/html'}; charset=utf-8`, ...(policy ? { 'Content-Security-Policy': `${policy}; report-uri /reports` } : {}) };
+    response.writeHead(pages[pathname] ? 200 : 404, headers).end(css ?? `<!doctype html><html lang="en"><title>A shop</title><link rel="icon" href="data:,">${html}`);
+  });
+  const port = await listen(server);
+  return { origin: (name) => `http://${name}.localhost:${port}`, reports, close: () => close(server) };
 }

@@ -1,8 +1,9 @@
 /** What visitors live through, in a real browser, with the real executable. Started by run.sh. */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { readFileSync } from 'node:fs';
+import { after, before, describe } from 'node:test';
 import { browser, captchaProvider, endAll, foreignShop, frontdesk, scriptedN8n, secrets, until } from './processes.js';
-import { tab, visitor } from './visitor.js';
+import { storyteller } from './story.js';
 
 /** What Chromium itself writes to the console when a request is refused or its connection is gone. */
 const LOST = /Failed to load resource: (net::ERR_|the server responded with a status of 503)/;
@@ -40,6 +41,7 @@ const ATTACKS = [
 
 /** @type {Awaited<ReturnType<typeof browser>>} */
 let chromium;
+let amnesiac;
 let n8n;
 /** Behind it: the friendly demo; the demo, and an edge that suspects everybody, or shows them a captcha as well; n8n as the stories write it; nobody. */
 let demo;
@@ -55,8 +57,9 @@ before(async () => {
   provider = await captchaProvider();
   shop = await foreignShop(() => desk.url);
   try {
-    [chromium, demo, strict, stricter, desk, deserted] = await Promise.all([
+    [chromium, amnesiac, demo, strict, stricter, desk, deserted] = await Promise.all([
       browser(),
+      browser({ noStorage: true }),
       frontdesk(),
       frontdesk({ BOT_CHALLENGE_AT: '0' }),
       // A headless browser's score is in the upper half.
@@ -74,7 +77,7 @@ before(async () => {
 
 after(async () => {
   try {
-    await chromium.close();
+    await Promise.all([chromium.close(), amnesiac.close()]);
     const all = [demo, strict, stricter, desk, deserted];
     const codes = await Promise.all(all.map((process) => process.stop()));
     assert.deepEqual(codes, all.map(() => 0), 'frontdesk ends well after SIGTERM');
@@ -84,36 +87,17 @@ after(async () => {
   }
 });
 
-/**
- * One story: who comes, and what happens. What it looked like when it went wrong is kept as a picture.
- *
- * @param {string} name
- * @param {(arrives: (options?: import('playwright-core').BrowserContextOptions) => ReturnType<typeof visitor>) => Promise<void>} tell
- */
-function story(name, tell) {
-  it(name, { timeout: 60_000 }, async () => {
-    const here = [];
-    try {
-      await tell(async (options) => {
-        const someone = await visitor(chromium.driver, options);
-        here.push(someone);
-        return someone;
-      });
-    } catch (error) {
-      for (const [index, page] of here.flatMap((someone) => someone.context.pages()).entries()) {
-        await tab(page).shot(`failed ${name} ${index + 1}`).catch(() => {});
-      }
-      const noted = here.flatMap((someone) => [...someone.noted.errors, ...someone.noted.policy]);
-      if (noted.length > 0) console.error(`${name}: in the browser's console\n  ${noted.join('\n  ')}`);
-      throw error;
-    } finally {
-      for (const someone of here) await someone.close();
-    }
-  });
-}
+const story = storyteller((denied) => (denied ? amnesiac : chromium).driver);
 
 /** The chat alone on a page: cheaper to paint than the whole shop. */
 const alone = (process) => `${process.url}/widget/modern-widget.html`;
+/** A word of the workflow that nobody asked for. */
+async function push(call, content) {
+  const response = await fetch(call.asked.reply_url, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ content, kind: 'push' }) });
+  assert.equal((await response.json()).kind, 'push');
+}
+/** What a token says. @param {string} token */
+const claims = (token) => JSON.parse(Buffer.from(token.split('.')[1], 'base64url').toString());
 const hostOf = (process) => new URL(process.url).host;
 
 describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
@@ -254,6 +238,220 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     await ada.isUnharmed({ hosts: [hostOf(desk)] });
   });
 
+  story('goes on in the other tab when the one that reads the reply is closed', async (arrives) => {
+    const ada = await arrives();
+    const one = await ada.open(alone(desk));
+    await one.openChat();
+    await one.ask('close the first tab');
+    const reply = await n8n.asked('close the first tab');
+    reply.begin().say('One, ');
+    await one.sees('One,');
+    const two = await ada.open(alone(desk));
+    await two.sees('One,');
+    await one.page.close();
+    reply.say('two, ', 'three.').end();
+    await two.sees('One, two, three.');
+    await two.isOver();
+    assert.equal((await two.answers.innerText()).trim(), 'One, two, three.');
+    await two.ask('and still there');
+    (await n8n.asked('and still there')).begin().say('So am I.').end();
+    await two.sees('So am I.');
+    assert.equal(n8n.runs('close the first tab'), 1);
+    await ada.isUnharmed({ hosts: [hostOf(desk)] });
+  });
+
+  story('shows what the assistant says by itself, in every tab, once', async (arrives) => {
+    const ada = await arrives();
+    const one = await ada.open(alone(desk));
+    await one.openChat();
+    const two = await ada.open(alone(desk));
+    await two.openChat();
+    await one.ask('tell me when it is there');
+    const reply = await n8n.asked('tell me when it is there');
+    reply.begin().say('I will.').end();
+    for (const tab of [one, two]) await tab.isOver();
+    await push(reply, 'Your parcel has arrived.');
+    for (const tab of [one, two]) await tab.sees('Your parcel has arrived.');
+    // While nobody listens it is kept on the other side.
+    for (const tab of [one, two]) await tab.page.goto('about:blank');
+    await push(reply, 'It is at the door.');
+    await one.page.goto(alone(desk));
+    await one.sees('It is at the door.');
+    await one.page.reload();
+    await one.sees('It is at the door.');
+    assert.deepEqual((await one.answers.allInnerTexts()).map((text) => text.trim()), ['I will.', 'Your parcel has arrived.', 'It is at the door.']);
+    assert.equal(await one.questions.count(), 1);
+    await one.shot('desktop light: pushed');
+    await ada.isUnharmed({ hosts: [hostOf(desk)] });
+  });
+
+  story('keeps conversations apart, and each of them has its own session', async (arrives) => {
+    const ada = await arrives();
+    const chat = await ada.open(alone(desk));
+    await chat.openChat();
+    // The chat as a view has it; the page itself is the other tab, which sees the same.
+    const act = async (what, argument) => chat.page.evaluate(async ([what, argument]) => {
+      const script = (name) => import(document.querySelector('link[href$="js/chat.js"]').href.replace('chat.js', name));
+      const [{ createChat }, { createActions }] = await Promise.all([script('chat.js'), script('actions.js')]);
+      if (!globalThis.second) {
+        const second = createChat({ site: 'default', base: new URL('../', location.href), describe: () => ({ site: 'default' }), about: () => ({ signals: {} }), onChange() {} });
+        await second.start({ ask: false });
+        globalThis.second = { chat: second, on: createActions({ chat: second, bridge: { framed: false, tell() {} }, words: () => ({}) }) };
+      }
+      const { chat, on } = globalThis.second;
+      const result = await on[what]?.(argument);
+      const { exchanges, conversations, conversation } = chat.state();
+      return { result, conversation, said: exchanges.map((it) => it.text), answers: exchanges.map((it) => it.answer), titles: conversations.map((it) => it.title) };
+    }, [what, argument]);
+
+    await chat.ask('about lamps');
+    const first = await n8n.asked('about lamps');
+    first.begin().say('They are bright.').end();
+    await chat.isOver();
+    const lamps = await act('look');
+    assert.deepEqual([lamps.said, lamps.answers], [['about lamps'], ['They are bright.']]);
+    await act('newConversation');
+    await act('send', 'about chairs');
+    const second = await n8n.asked('about chairs');
+    second.begin().say('They are soft.').end();
+    await until('it is answered', async () => (await act('look')).answers[0] === 'They are soft.');
+    assert.notEqual(second.asked.session.session_id, first.asked.session.session_id);
+    assert.deepEqual(claims(second.asked.jwt_token).message_history, []);
+    await chat.sees('They are bright.');
+    const { titles } = await act('openConversation', lamps.conversation);
+    assert.deepEqual(titles, ['about chairs', 'about lamps']);
+    await act('send', 'more about lamps');
+    const third = await n8n.asked('more about lamps');
+    third.begin().say('And warm.').end();
+    await chat.sees('And warm.');
+    assert.equal(third.asked.session.session_id, first.asked.session.session_id);
+    assert.deepEqual(claims(third.asked.jwt_token).message_history.map((it) => it.content), ['about lamps', 'They are bright.']);
+    assert.deepEqual((await act('search', 'SOFT')).result.map((it) => [it.title, it.match]), [['about chairs', 'soft']]);
+    const kept = await chat.page.evaluate(() => indexedDB.databases().then((all) => all.map((it) => it.name)));
+    assert.deepEqual(kept, ['frontdesk:default']);
+    const deleted = [];
+    ada.context.on('response', (response) => response.request().method() === 'DELETE' && deleted.push(response.status()));
+    await act('deleteAll');
+    await until('our side was told', () => deleted.length >= 2);
+    assert.deepEqual(deleted, [204, 204]);
+    const left = () => chat.page.evaluate(() => new Promise((resolve, reject) => {
+      const opening = indexedDB.open('frontdesk:default');
+      opening.onerror = () => reject(opening.error);
+      opening.onsuccess = () => {
+        const names = [...opening.result.objectStoreNames];
+        const counts = names.map((name) => opening.result.transaction(name).objectStore(name).count());
+        counts.at(-1).transaction.oncomplete = () => resolve(counts.map((it) => it.result));
+        opening.result.close();
+      };
+    }));
+    await until('nothing is kept', async () => (await left()).every((count) => count === 0));
+    await chat.sees('Hi there, how can we help?', chat.chat.locator('#welcome'));
+    await chat.page.reload();
+    await chat.sees('Hi there, how can we help?', chat.chat.locator('#welcome'));
+    await ada.isUnharmed({ hosts: [hostOf(desk)] });
+  });
+
+  story('says that the chat is closed when a new session is refused as well, and starts another', async (arrives) => {
+    const ada = await arrives();
+    const chat = await ada.open(alone(desk));
+    await chat.openChat();
+    await chat.ask('before it is closed');
+    (await n8n.asked('before it is closed')).begin().say('Still open.').end();
+    await chat.isOver();
+    let refused = 0;
+    await ada.context.route('**/api/v1/chat/message', (route) => {
+      refused += 1;
+      return route.fulfill({ status: 401, contentType: 'application/problem+json', body: '{"code":"token_invalid","status":401}' });
+    });
+    await chat.ask('let me in');
+    await chat.sees('This chat was closed for your safety.', chat.notice);
+    assert.equal(refused, 2, 'one new session, no more');
+    assert.ok(await chat.field.isDisabled());
+    await chat.sees('Still open.');
+    await chat.shot('desktop light: closed');
+    await ada.context.unroute('**/api/v1/chat/message');
+    await chat.button('New chat').and(chat.notice.getByRole('button')).click();
+    await chat.sees('Hi there, how can we help?', chat.chat.locator('#welcome'));
+    await chat.ask('a fresh start');
+    (await n8n.asked('a fresh start')).begin().say('Welcome.').end();
+    await chat.sees('Welcome.');
+    await ada.isUnharmed({ hosts: [hostOf(desk)], errors: /status of 401/ });
+  });
+
+  story('sends what was written without a network, in order, even after a reload', async (arrives) => {
+    const ada = await arrives();
+    const chat = await ada.open(alone(desk));
+    await chat.openChat();
+    await chat.ask('first of all');
+    (await n8n.asked('first of all')).begin().say('Here.').end();
+    await chat.isOver();
+    await ada.context.setOffline(true);
+    await chat.sees('You are offline', chat.notice);
+    for (const text of ['one from the tunnel', 'two from the tunnel']) await chat.ask(text);
+    assert.equal(await chat.questions.count(), 3);
+    await chat.shot('desktop light: two written offline');
+    await chat.page.goto('about:blank');
+    await ada.context.setOffline(false);
+    await chat.page.goto(alone(desk));
+    const one = await n8n.asked('one from the tunnel');
+    assert.equal(n8n.runs('two from the tunnel'), 0, 'one after the other');
+    one.begin().say('Answer one.').end();
+    const two = await n8n.asked('two from the tunnel');
+    assert.deepEqual(claims(two.asked.jwt_token).message_history.at(-1), { role: 'assistant', content: 'Answer one.' });
+    two.begin().say('Answer two.').end();
+    await chat.sees('Answer two.');
+    await chat.isOver();
+    assert.deepEqual((await chat.questions.allInnerTexts()).map((text) => text.trim()), ['first of all', 'one from the tunnel', 'two from the tunnel']);
+    assert.deepEqual([n8n.runs('one from the tunnel'), n8n.runs('two from the tunnel')], [1, 1]);
+    await ada.isUnharmed({ hosts: [hostOf(desk)], errors: LOST });
+  });
+
+  story('comes back from the memory of the browser, and hears what was said meanwhile', async (arrives) => {
+    const ada = await arrives();
+    const chat = await ada.open(alone(desk));
+    await chat.openChat();
+    await chat.ask('before leaving');
+    const reply = await n8n.asked('before leaving');
+    reply.begin().say('See you.').end();
+    await chat.sees('See you.');
+    await chat.isOver();
+    await chat.page.evaluate(() => addEventListener('pageshow', (event) => (globalThis.restored = event.persisted)));
+    await chat.page.goto(`${desk.url}/health/live`);
+    await push(reply, 'You were away.');
+    await chat.page.goBack({ waitUntil: 'commit' });
+    await until('the page is the old one', () => chat.page.evaluate(() => globalThis.restored === true));
+    await chat.sees('You were away.');
+    await chat.ask('after coming back');
+    (await n8n.asked('after coming back')).begin().say('Welcome back.').end();
+    await chat.sees('Welcome back.');
+    await ada.isUnharmed({ hosts: [hostOf(desk)] });
+  });
+
+  story('works from memory where the browser denies all storage', async (arrives) => {
+    const ada = await arrives({ denied: true });
+    const chat = await ada.open(shop.origin);
+    await chat.openChat();
+    const denied = await chat.chat.locator('body').evaluate(() => {
+      try {
+        return `${localStorage.length} are kept`;
+      } catch (error) {
+        return error.name;
+      }
+    });
+    assert.equal(denied, 'SecurityError', 'this story is of a browser that denies it');
+    await chat.ask('without a memory');
+    const reply = await n8n.asked('without a memory');
+    reply.begin().say('I shall ', 'forget this.').end();
+    await chat.sees('I shall forget this.');
+    await chat.isOver();
+    await chat.ask('and another');
+    (await n8n.asked('and another')).begin().say('This too.').end();
+    await chat.sees('This too.');
+    await chat.page.reload();
+    await chat.sees('Hi there, how can we help?', chat.chat.locator('#welcome'));
+    await ada.isUnharmed({ hosts: [hostOf(desk), new URL(shop.origin).host] });
+  });
+
   story('takes a double click on Send for one message, and not for a stop', async (arrives) => {
     const ada = await arrives();
     const chat = await ada.open(alone(desk));
@@ -305,7 +503,7 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     await chat.sees('Just a moment, that was fast.', chat.notice);
     await chat.shot('desktop light: too fast');
     assert.equal(await chat.questions.count(), 1, 'asked again, not twice');
-    assert.match(await chat.notice.innerText(), /You can send again in \d+ seconds?\./);
+    assert.match(await chat.notice.innerText(), /Try again in \d+ seconds?/);
     await ada.isUnharmed({ hosts: [hostOf(deserted)], errors: /status of 429/ });
   });
 
@@ -405,7 +603,7 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     reply.begin().say('Before the tunnel, ');
     await chat.sees('Before the tunnel,');
     await ada.context.setOffline(true);
-    await chat.sees('No internet connection.', chat.notice);
+    await chat.sees('You are offline', chat.notice);
     assert.equal(await chat.status.innerText(), 'You are offline');
     await chat.shot('desktop light: offline');
     reply.say('in it, ', 'after it.').end();
@@ -415,9 +613,9 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     assert.ok(!(await chat.notice.isVisible()));
 
     await ada.context.setOffline(true);
-    await chat.sees('No internet connection.', chat.notice);
+    await chat.sees('You are offline', chat.notice);
     await chat.ask('written in the tunnel');
-    await chat.sees('Waiting for a connection');
+    await chat.sees('Not sent yet');
     await chat.shot('desktop light: written offline');
     await ada.context.setOffline(false);
     const second = await n8n.asked('written in the tunnel');
@@ -439,8 +637,12 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
       // Some of them are nothing but tags, and then nothing is left to ask.
       await chat.isOver();
       const rejected = await chat.button('Edit message').isVisible();
-      if (rejected) await chat.button('Edit message').click();
-      else await chat.sees('You said', chat.answers.last());
+      if (rejected) {
+        await chat.button('Edit message').click();
+        await until('it is back in the field', async () => (await chat.field.inputValue()) === attack);
+      } else {
+        await chat.sees('You said', chat.answers.last());
+      }
     }
     await eve.isUnharmed({ hosts: [hostOf(demo)], errors: /status of 400/ });
   });
@@ -458,7 +660,7 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     await chat.sees('That was all.');
     await chat.isOver();
     const answer = chat.answers.last();
-    assert.equal(await answer.locator('script, img, svg, iframe, style, link, meta, base, form, object, embed, math, [onclick], [onerror], [style]').count(), 0);
+    assert.equal(await answer.locator('script, img, svg:not(.icon), iframe, style, link, meta, base, form, object, embed, math, [onclick], [onerror], [style]').count(), 0);
     const links = await answer.locator('a').evaluateAll((all) => all.map((link) => link.protocol));
     assert.deepEqual(links.filter((protocol) => !/^(https?|mailto|tel):$/.test(protocol)), []);
     for (const link of await answer.getByText('click', { exact: true }).all()) await link.click({ noWaitAfter: true });
@@ -472,6 +674,59 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     await assert.rejects(chat.page.evaluate(() => document.body.setAttribute('onclick', 'attacked(1)')), /TrustedScript/);
     await chat.page.evaluate(() => fetch('http://127.0.0.1:9/').catch(() => {}));
     await until('the traps snap', () => eve.noted.attacks.length === 1 && eve.noted.policy.length >= 2 && eve.noted.errors.length >= 2);
+  });
+
+  story('shows what a workflow asks for: an outline while it comes, then the cards, and text where it is wrong', async (arrives) => {
+    const ada = await arrives();
+    const chat = await ada.open(alone(desk));
+    await chat.openChat();
+    await chat.ask('show me lamps');
+    const reply = await n8n.asked('show me lamps');
+    reply.begin().say('These two:\n\n```front', 'desk\n{"type":"carousel","items":[{"title":"Alba","price":{"amount":89,"currency":"EUR"},"image":"https://evil.example/a.png"},', '{"title":"Fern","url":"javascript:attacked(1)"}');
+    await chat.sees('These two:');
+    await chat.chat.locator('.card-skeleton').waitFor();
+    assert.doesNotMatch(await chat.answers.innerText(), /frontdesk|carousel|```/, 'nothing of how it is written is seen');
+    reply.say(']}\n```\n\n```frontdesk\n{"type":"quick_replies","replies":["Compare them"]}\n```\n\n```frontdesk\n{"type":"unknown"}\n```').end();
+    await chat.sees('€89.00');
+    await chat.isOver();
+    assert.deepEqual([await chat.chat.locator('.card').count(), await chat.chat.locator('.card img, .card a').count()], [2, 0]);
+    await chat.sees('{"type":"unknown"}');
+    await chat.shot('desktop light: blocks');
+    await chat.button('Compare them').click();
+    (await n8n.asked('Compare them')).begin().say('They are alike.').end();
+    await chat.sees('They are alike.');
+    assert.ok(await chat.button('Compare them').isHidden(), 'suggestions go with the next message');
+    await ada.isUnharmed({ hosts: [hostOf(desk)] });
+  });
+
+  story('leaves alone what is being read, selected or heard while a reply grows', async (arrives) => {
+    const ada = await arrives({ viewport: { width: 408, height: 500 } });
+    const chat = await ada.open(alone(desk));
+    await chat.openChat();
+    await chat.ask('a long one');
+    const reply = await n8n.asked('a long one');
+    reply.begin();
+    for (let at = 1; at <= 12; at += 1) reply.say(`Paragraph ${at} says **something** about lamps and light.\n\n`);
+    await chat.sees('Paragraph 12');
+    const log = chat.chat.locator('#log');
+    assert.ok(await log.evaluate((it) => it.scrollHeight - it.scrollTop - it.clientHeight < 2), 'the end is followed');
+    await chat.chat.getByText('Paragraph 3 says').evaluate((it) => getSelection().selectAllChildren(it));
+    await log.evaluate((it) => it.scrollTo(0, 100));
+    await until('the chat knows', () => log.evaluate((it) => it.scrollTop === 100));
+    for (let at = 13; at <= 20; at += 1) reply.say(`Paragraph ${at} says **something** about lamps and light.\n\n`);
+    await chat.sees('Paragraph 20');
+    assert.equal(await log.evaluate((it) => it.scrollTop), 100);
+    assert.match(await chat.page.evaluate(() => String(getSelection())), /^Paragraph 3 says something/);
+    const spoken = chat.chat.locator('#status');
+    assert.equal(await spoken.textContent(), 'The assistant is answering.');
+    await chat.button('New message').click();
+    await until('the end is seen', () => log.evaluate((it) => it.scrollHeight - it.scrollTop - it.clientHeight < 2));
+    reply.say('The end.').end();
+    await chat.sees('The end.');
+    await chat.isOver();
+    await until('the whole reply is said once', async () => /^Assistant: Paragraph 1 says something[^]*The end\.$/.test(await spoken.textContent()));
+    assert.deepEqual([await log.getAttribute('aria-live'), await log.getAttribute('aria-busy')], ['off', 'false']);
+    await ada.isUnharmed({ hosts: [hostOf(desk)] });
   });
 
   story('can be used with the keyboard alone', async (arrives) => {
@@ -513,10 +768,10 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     await chat.ask('forget this');
     (await n8n.asked('forget this')).begin().say('I shall.').end();
     await chat.isOver();
-    await chat.button('Start a new chat').click();
-    await chat.sees('Start a new chat?', chat.notice);
+    await chat.button('Menu').click();
+    await chat.button('Delete this chat').click();
     await chat.shot('desktop light: delete');
-    await chat.button('Delete and start new').click();
+    await chat.button('Delete').click();
     await chat.sees('Hi there, how can we help?', chat.chat.locator('#welcome'));
     assert.equal(await chat.questions.count(), 0);
     await chat.page.reload();
@@ -627,4 +882,25 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     await chat.shot('desktop dark: markdown');
     await ada.isUnharmed({ hosts: [hostOf(demo)] });
   });
+
+  for (const [locale, language, direction] of [['ar-EG', 'ar', 'rtl'], ['he-IL', 'he', 'rtl'], ['de-CH', 'de', 'ltr'], ['ja-JP', 'ja', 'ltr'], ['fi-FI', 'en', 'ltr']]) {
+    story(`speaks the visitor's language where it can (${locale})`, async (arrives) => {
+      const sentences = JSON.parse(readFileSync(new URL(`../../locales/${language}.json`, import.meta.url), 'utf8'));
+      const ada = await arrives({ locale, viewport: { width: 320, height: 640 } });
+      const chat = await ada.open(alone(demo));
+      await chat.page.getByRole('textbox', { name: sentences.message, exact: true }).waitFor();
+      assert.deepEqual(await chat.page.evaluate(() => [document.documentElement.lang, document.documentElement.dir]), [language, direction]);
+      await chat.page.getByRole('textbox').fill('shipping');
+      await chat.button(sentences.send).click();
+      await chat.button(sentences.copy).waitFor();
+      const [mine, theirs] = [await chat.questions.boundingBox(), await chat.answers.boundingBox()];
+      const ends = direction === 'rtl' ? mine.x + mine.width < theirs.x + theirs.width : mine.x > theirs.x;
+      assert.ok(ends, 'the visitor speaks from the end of a line');
+      assert.ok(await chat.page.evaluate(() => document.body.scrollWidth <= innerWidth), 'nothing sticks out');
+      await chat.shot(`narrow: ${language}`);
+      await ada.context.setOffline(true);
+      await chat.sees(sentences.offline_text, chat.notice);
+      await ada.isUnharmed({ hosts: [hostOf(demo)] });
+    });
+  }
 });

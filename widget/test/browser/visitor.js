@@ -64,7 +64,7 @@ export function tab(page) {
     page,
     chat,
     button,
-    launcher: page.getByRole('button', { name: 'Open chat', exact: true }),
+    launcher: page.getByRole('button', { name: /^Chat( \d|$)/ }),
     panel: page.getByRole('dialog', { name: 'Chat', exact: true }),
     field: chat.getByRole('textbox', { name: 'Message' }),
     notice: chat.locator('#notice'),
