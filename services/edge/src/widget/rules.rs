@@ -33,10 +33,12 @@ pub(super) fn apply(config: &mut Value) -> Vec<Problem> {
     hosts(config, &mut problems);
     let mut wrong = |path: &str, what: String| problems.push(Problem { path: path.to_owned(), what });
     if let Some(logo) = config.get("logo").and_then(Value::as_str) {
-        let host = Url::parse(logo).ok().and_then(|url| url.host_str().map(str::to_owned));
+        // The policy names hosts and no ports.
+        let url = Url::parse(logo).ok().filter(|url| url.port().is_none());
+        let host = url.and_then(|url| url.host_str().map(str::to_owned));
         let hosts = config.get("image_hosts").and_then(Value::as_array).into_iter().flatten();
         match host {
-            None => wrong("logo", format!("is {}, which is no address", shown(&Value::from(logo)))),
+            None => wrong("logo", format!("is {}, which is no address without a port", shown(&Value::from(logo)))),
             Some(host) if !hosts.into_iter().any(|it| it.as_str() == Some(host.as_str())) => {
                 wrong("logo", format!("is on {host}, which must stand in `image_hosts`, too"));
             }

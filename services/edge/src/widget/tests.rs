@@ -81,6 +81,10 @@ fn a_mistake_is_told_with_what_was_found_and_what_is_allowed() {
         json!({"logo": "https://cdn.shop.example/x.png", "image_hosts": ["shop.example"]}),
         "`logo` is on cdn.shop.example, which must stand in `image_hosts`, too",
     );
+    check(
+        json!({"logo": "https://cdn.shop.example:8443/x.png", "image_hosts": ["cdn.shop.example"]}),
+        "`logo` is \"https://cdn.shop.example:8443/x.png\", which is no address without a port",
+    );
     let long = read(&json!({"locale": "x".repeat(30) + &"\u{1b}[31m".repeat(9)})).problems[0].to_string();
     assert!(long.len() < 200 && !long.contains('\u{1b}'), "{long}");
     let key = read(&json!({"\u{1b}[31mred": 1})).problems[0].to_string();
