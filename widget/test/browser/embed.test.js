@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { after, before, describe, it } from 'node:test';
+import { after, before, describe } from 'node:test';
 import { identityToken } from '../../../docs/identity/sign.mjs';
 import { browser, endAll, frontdesk, scriptedN8n, shops, until } from './processes.js';
-import { tab, visitor } from './visitor.js';
+import { storyteller } from './story.js';
 
 const SECRET = 'a secret of at least thirty-two bytes';
 const EMBED = readFileSync(new URL('../../embed.js', import.meta.url));
@@ -77,28 +77,7 @@ after(async () => {
   }
 });
 
-/** One story: who comes, and what happens. What it looked like when it went wrong is kept as a picture. */
-function story(name, tell) {
-  it(name, { timeout: 60_000 }, async () => {
-    const here = [];
-    try {
-      await tell(async (options) => {
-        const someone = await visitor(chromium.driver, options);
-        here.push(someone);
-        return someone;
-      });
-    } catch (error) {
-      for (const [index, page] of here.flatMap((someone) => someone.context.pages()).entries()) {
-        await tab(page).shot(`failed ${name} ${index + 1}`).catch(() => {});
-      }
-      const noted = here.flatMap((someone) => [...someone.noted.errors, ...someone.noted.policy]);
-      if (noted.length > 0) console.error(`${name}: in the browser's console\n  ${noted.join('\n  ')}`);
-      throw error;
-    } finally {
-      for (const someone of here) await someone.close();
-    }
-  });
-}
+const story = storyteller(() => chromium.driver);
 
 const hosts = (name = 'lamps') => [new URL(desk.url).host, new URL(shop.origin(name)).host];
 const heard = (page, name) => page.evaluate((name) => globalThis.heard.filter(([type]) => type === name).map(([, detail]) => detail), name);
