@@ -194,7 +194,7 @@ impl Id {
         let mac = state.late_ids.clone().chain_update(key.session.as_str()).chain_update([0]);
         let mac = mac.chain_update(key.message_id.as_str()).chain_update([0]).chain_update(chosen);
         let hash = mac.finalize().into_bytes();
-        Self(hash[..12].iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}")))
+        Self(runtime::asset::hex(&hash[..12]))
     }
 
     /// The id of the message that it may become: nobody can guess it before.

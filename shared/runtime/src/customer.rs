@@ -1,8 +1,8 @@
 //! What analytics knows of a customer of the shop: a hash, never the name.
 
-use std::fmt::Write as _;
-
 use sha2::{Digest as _, Sha256};
+
+use crate::asset::hex;
 
 /// The longest word for a customer, in characters: of an identity token's `sub`, and of who asks by it.
 pub const MAX_CHARS: usize = 128;
@@ -12,10 +12,7 @@ pub const MAX_CHARS: usize = 128;
 /// it hides who somebody is from who reads by the way, not from who tries all customers of a shop.
 pub fn hash(site: &str, customer: &str) -> String {
     let digest = Sha256::new().chain_update(site).chain_update([0]).chain_update(customer).finalize();
-    digest[..16].iter().fold(String::with_capacity(32), |mut hex, byte| {
-        write!(hex, "{byte:02x}").ok();
-        hex
-    })
+    hex(&digest[..16])
 }
 
 #[cfg(test)]

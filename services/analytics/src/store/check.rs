@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     ffi::OsString,
-    fmt::Write as _,
     fs::{self, File},
     io,
     ops::{Bound, Range},
@@ -18,6 +17,7 @@ use redb::{
     BackendError, Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
     StorageBackend, TableHandle as _,
 };
+use runtime::asset::hex;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -223,13 +223,6 @@ pub fn digest_in(header: &str) -> Option<String> {
         .filter_map(|digest| STANDARD.decode(digest).ok())
         .find(|digest| digest.len() == 32)
         .map(|digest| hex(&digest))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
-        write!(hex, "{byte:02x}").ok();
-        hex
-    })
 }
 
 /// A file as it is, with what redb would write into it kept in memory: it repairs what a kill left, and notes that it
