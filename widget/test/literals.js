@@ -6,8 +6,23 @@
  * @typedef {{text: string, line: number, around: Around[], before: string}} Literal before: the code of the same statement up to it
  */
 
-/** @param {string} source @returns {Literal[]} */
-export function literalsOf(source) {
+/** A script without its comments, and without lines and spaces that say nothing. @param {string} source */
+export function codeOf(source) {
+  /** @type {string[]} */
+  const comments = [];
+  literalsOf(source, comments);
+  let code = '';
+  let at = 0;
+  for (const comment of comments) {
+    const found = source.indexOf(comment, at);
+    code += source.slice(at, found);
+    at = found + comment.length;
+  }
+  return (code + source.slice(at)).replace(/[ \t]+$/gm, '').replace(/\n+/g, '\n');
+}
+
+/** @param {string} source @param {string[]} [comments] filled with those that are in it @returns {Literal[]} */
+export function literalsOf(source, comments = []) {
   /** @type {Literal[]} */
   const found = [];
   let at = 0;
@@ -25,7 +40,7 @@ export function literalsOf(source) {
       const char = source[at];
       const comment = /^(?:\/\/[^\n]*|\/\*[\s\S]*?\*\/)/.exec(rest)?.[0];
       const regex = char === '/' && /(?:^|[(,=:[!&|?{};+]|\b(?:return|typeof|case|of|in))\s*$/.test(before) && /^\/(?:\\.|\[(?:\\.|[^\]\\])*\]|[^/\\\n])+\/\w*/.exec(rest)?.[0];
-      if (comment) pass(comment);
+      if (comment) comments.push(pass(comment));
       else if (regex) before += pass(regex).replace(/[^]/g, '~');
       else if (char === "'" || char === '"') {
         const quoted = /^(?:'(?:\\[^]|[^'\\])*'|"(?:\\[^]|[^"\\])*")/.exec(rest)?.[0] ?? char;

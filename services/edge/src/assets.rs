@@ -1,7 +1,8 @@
 //! The widget's files, inside the executable.
 //!
 //! Everything is made once at the start: hashes, compressed forms, the widget page's policies. A request is a look-up by
-//! the exact name, so nothing outside the folder can be asked for.
+//! the exact name, so nothing outside the folder can be asked for. Scripts and styles come without their comments
+//! (`lean`).
 //!
 //! Plain names (`/widget/embed.js`) are asked for again each time and mostly answered 304. The widget page names its
 //! own files by `/widget/v/<hash of all files>/…`, which browsers keep for a year. So they do with
@@ -9,6 +10,7 @@
 
 #[cfg(test)]
 mod budget;
+mod lean;
 
 use std::collections::HashMap;
 
@@ -24,6 +26,7 @@ use rust_embed::RustEmbed;
 use sha2::{Digest as _, Sha256};
 use url::form_urlencoded;
 
+pub(crate) use self::lean::served;
 use crate::{
     problem::ApiError,
     site::{DEFAULT, Sites},
@@ -94,8 +97,7 @@ impl Assets {
     pub(crate) fn new(sites: &Sites, configs: &Configs, isolated: bool, demo: bool) -> Self {
         let mut names: Vec<String> = Folder::iter().map(|name| name.into_owned()).collect();
         names.sort_unstable();
-        let contents: Vec<Bytes> =
-            names.iter().filter_map(|name| Folder::get(name)).map(|file| Bytes::from(file.data.into_owned())).collect();
+        let contents: Vec<Bytes> = names.iter().filter_map(|name| served(name)).collect();
         let mut all = Sha256::new();
         for (name, content) in names.iter().zip(&contents) {
             all.update(name);
@@ -322,7 +324,7 @@ mod tests {
     /// An address with the hash that a shop writes on its tag: the same bytes for ever, readable by any page.
     #[tokio::test]
     async fn embed_js_can_be_pinned_by_its_own_hash() {
-        let content = Folder::get("embed.js").unwrap().data;
+        let content = served("embed.js").unwrap();
         let pinned = format!("v/{}/embed.js", hex(&Sha256::digest(&content)));
         let script = ask(&pinned, &[]);
         let header = |name: &str| script.headers()[name].to_str().unwrap().to_owned();
@@ -331,7 +333,7 @@ mod tests {
         assert_eq!(header("access-control-allow-origin"), "*");
         assert_eq!(header("cross-origin-resource-policy"), "cross-origin");
         assert_eq!(header("content-type"), "text/javascript; charset=utf-8");
-        assert_eq!(axum::body::to_bytes(script.into_body(), 1 << 20).await.unwrap(), content.as_ref());
+        assert_eq!(axum::body::to_bytes(script.into_body(), 1 << 20).await.unwrap(), content);
 
         assert!(!ask("embed.js", &[]).headers().contains_key("access-control-allow-origin"));
         for other in [pinned.replace("embed.js", PAGE), pinned.replace("embed.js", "js/main.js"), pinned.to_uppercase()]
@@ -386,7 +388,7 @@ mod tests {
         let small = axum::body::to_bytes(body, 1 << 20).await.unwrap();
         let mut text = String::new();
         flate2::read::GzDecoder::new(&small[..]).read_to_string(&mut text).unwrap();
-        assert_eq!(text.as_bytes(), Folder::get("embed.js").unwrap().data.as_ref());
+        assert_eq!(text.as_bytes(), served("embed.js").unwrap());
     }
 
     #[tokio::test]

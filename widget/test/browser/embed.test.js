@@ -8,8 +8,9 @@ import { browser, endAll, frontdesk, scriptedN8n, shops, until } from './process
 import { storyteller } from './story.js';
 
 const SECRET = 'a secret of at least thirty-two bytes';
-const EMBED = readFileSync(new URL('../../embed.js', import.meta.url));
-const hash = (encoding) => createHash('sha256').update(EMBED).digest(encoding);
+/** As it is served. */
+let embed;
+const hash = (encoding) => createHash('sha256').update(embed).digest(encoding);
 
 /** Hears everything that is said to the page, and asks before embed.js is there. */
 const LISTENING = `<script>
@@ -46,6 +47,7 @@ before(async () => {
     console.error(error.message);
     process.exit(1);
   }
+  embed = Buffer.from(await (await fetch(`${desk.url}/widget/embed.js`)).arrayBuffer());
   const tag = (attributes = '') => `<script src="${desk.url}/widget/embed.js" async ${attributes}></script>`;
   const strict = `default-src 'none'; style-src 'self'; img-src data:; script-src ${desk.url}; frame-src ${desk.url}; require-trusted-types-for 'script'; trusted-types 'none'`;
   Object.assign(pages, {

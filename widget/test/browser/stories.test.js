@@ -1,7 +1,9 @@
 /** What visitors live through, in a real browser, with the real executable. Started by run.sh. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { after, before, describe } from 'node:test';
+import { readFileSync, readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { after, before, describe, it } from 'node:test';
+import { codeOf } from '../literals.js';
 import { browser, captchaProvider, endAll, foreignShop, frontdesk, scriptedN8n, secrets, until } from './processes.js';
 import { storyteller } from './story.js';
 
@@ -99,6 +101,20 @@ async function push(call, content) {
 /** What a token says. @param {string} token */
 const claims = (token) => JSON.parse(Buffer.from(token.split('.')[1], 'base64url').toString());
 const hostOf = (process) => new URL(process.url).host;
+
+it('gets the code that stands in the repository, line by line, without the comments', async () => {
+  const folder = fileURLToPath(new URL('../../', import.meta.url));
+  const names = readdirSync(folder, { recursive: true }).filter((name) => /^(?:js\/.*|embed)\.js$/.test(name));
+  assert.ok(names.length > 50, `${names.length} files`);
+  for (const name of names) {
+    const served = await (await fetch(`${demo.url}/widget/${name}`)).text();
+    const written = readFileSync(`${folder}${name}`, 'utf8');
+    assert.equal(codeOf(served), codeOf(written), name);
+    assert.ok(codeOf(written).length > 0 && served.length <= written.length, name);
+    const lines = served.split('\n');
+    written.split('\n').forEach((line, at) => assert.ok(lines[at] === line || lines[at] === '', `${name}:${at + 1}`));
+  }
+});
 
 describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
   story('opens, streams a reply of the demo, and does nothing it should not', async (arrives) => {

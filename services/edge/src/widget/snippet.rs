@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256, Sha384};
 use url::Url;
 
 use super::Config;
-use crate::assets::Folder;
+use crate::assets::served;
 
 const SCRIPT: &str = "embed.js";
 
@@ -42,7 +42,7 @@ impl Snippet {
         ];
         let written = known.iter().filter_map(|(name, value)| value.map(|value| (name, attribute(value))));
         let data: String = written.map(|(name, value)| format!(" data-{name}=\"{value}\"")).collect();
-        let script = Folder::get(SCRIPT).map(|file| file.data).unwrap_or_default();
+        let script = served(SCRIPT).unwrap_or_default();
         // Both say the same: the address, which is for ever, and what the browser compares.
         let (hash, integrity) = (hex(&Sha256::digest(&script)), STANDARD.encode(Sha384::digest(&script)));
         let (base, data) = (attribute(base), data.as_str());
