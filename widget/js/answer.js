@@ -9,6 +9,7 @@
 import { element, name } from './dom.js';
 import { icon } from './icons.js';
 import { loadBlocks, loadReading } from './later.js';
+import { CHECK, COPY } from './talk-icons.js';
 
 const COPIED_MS = 1600;
 /** One block of thousands of words costs more to read again than a frame has time: then it is read less often. */
@@ -192,6 +193,6 @@ export async function copy(forms) {
 
 /** @param {HTMLElement} button @param {string} label @param {string} done */
 export function confirmCopy(button, label, done) {
-  name(button, done, icon('check'));
-  setTimeout(() => name(button, label, icon('copy')), COPIED_MS);
+  name(button, done, icon('check', CHECK));
+  setTimeout(() => name(button, label, icon('copy', COPY)), COPIED_MS);
 }

@@ -12,6 +12,7 @@
 import { checkBlock } from './block-checks.js';
 import { element } from './dom.js';
 import { icon } from './icons.js';
+import { CHECK } from './talk-icons.js';
 
 /** How long a button says that it was done. */
 const DONE_MS = 2000;
@@ -81,7 +82,7 @@ function cartButton(product, { sku, quantity, label }, { t, on, ...tools }) {
   add.addEventListener('click', () => {
     const { title, url, price } = product;
     on.hostEvent?.('add_to_cart', { sku, quantity, title, ...(url && { url }), ...(price && { price: money(price, { t, on, ...tools }) }) });
-    add.replaceChildren(icon('check'), t('added'));
+    add.replaceChildren(icon('check', CHECK), t('added'));
     setTimeout(() => add.replaceChildren(words), DONE_MS);
   });
   return add;

@@ -5,7 +5,7 @@
  */
 import { element, name, set } from './dom.js';
 import { icon } from './icons.js';
-import { loadReading } from './later.js';
+import { loadReading, loadTalk } from './later.js';
 import { busy, isClosed, secondsToWait } from './state.js';
 
 /** Safari ends composing before the Enter that ended it, which has this code. */
@@ -42,7 +42,8 @@ export function createComposer({ t, find, maxChars, attach, on }) {
   field.addEventListener('input', () => {
     begunAt ||= performance.now();
     if (field.value === '') begunAt = 0;
-    // A reply is not far away now.
+    // A conversation is not far away now.
+    loadTalk();
     loadReading();
     paint();
   });
@@ -63,6 +64,9 @@ export function createComposer({ t, find, maxChars, attach, on }) {
   function submit() {
     const text = field.value.trim();
     if (button.disabled || text === '') return;
+    // What shows it must be here first. Without a network it may not come, and then the text stays where it is.
+    const talk = loadTalk();
+    if (talk instanceof Promise) return void talk.then(submit, () => {});
     // What is shown may be a frame behind what is: only a message that was taken leaves the field.
     // What the visitor takes back to edit was not typed now.
     const typedMs = begunAt ? Math.round(performance.now() - begunAt) : undefined;

@@ -9,6 +9,7 @@ import { element, name, set } from './dom.js';
 import { say } from './i18n.js';
 import { icon } from './icons.js';
 import { createQuestion } from './question.js';
+import { TRASH } from './talk-icons.js';
 import { when } from './when.js';
 
 /**
@@ -36,7 +37,7 @@ export function createConversations({ texts, on, done, announce }) {
     const open = element('button', { type: 'button', class: 'chat-open' }, element('span', { class: 'chat-line' }, element('span', { class: 'chat-title' }, title), unread), element('span', { class: 'chat-about' }, at, count));
     const erase = element('button', { type: 'button', class: 'tool', id: `chat-erase-${id}` });
     const root = element('li', { class: 'chat' }, open, erase);
-    name(erase, say(texts, 'delete_yes'), icon('trash'));
+    name(erase, say(texts, 'delete_yes'), icon('trash', TRASH));
     // "Delete" and what: its own label, then the title.
     erase.setAttribute('aria-labelledby', `chat-erase-${id} chat-${id}`);
     open.addEventListener('click', () => {

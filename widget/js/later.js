@@ -1,13 +1,21 @@
 /**
- * What an empty chat does without, loaded when it is first needed: what reads replies, and what shows a workflow's blocks.
+ * What an empty chat does without, loaded when it is first needed: what shows a conversation, what reads replies, and what
+ * shows a workflow's blocks.
  *
- * Both functions give a promise as long as it has to be waited for, and from then on the thing itself, so that nothing
+ * The functions give a promise as long as it has to be waited for, and from then on the thing itself, so that nothing
  * flickers that needs no waiting.
  *
  * @typedef {Pick<typeof import('./markdown.js'), 'createReader'> & Pick<typeof import('./prose.js'), 'render' | 'item'>} Reading
  * @typedef {typeof import('./blocks.js')} Blocks
+ * @typedef {typeof import('./talk.js')} Talk
  */
 import { element } from './dom.js';
+
+export const loadTalk = once(async () => {
+  const modules = [import('./turn.js'), import('./answer.js'), import('./strip.js'), import('./notice.js'), import('./follow.js'), import('./talk-icons.js')];
+  const [talk] = await Promise.all([import('./talk.js'), loadStyle('../talk.css', true), ...modules]);
+  return /** @type {Talk} */ (talk);
+});
 
 export const loadReading = once(async () => {
   // All named here, so that none is only found in another.
@@ -37,12 +45,13 @@ function once(load) {
   };
 }
 
-/** @param {string} name @returns {Promise<void>} */
-function loadStyle(name) {
+/** @param {string} name @param {boolean} [early] other sheets may say more of the same, whenever they come @returns {Promise<void>} */
+function loadStyle(name, early = false) {
   return new Promise((resolve) => {
     const link = element('link', { rel: 'stylesheet', href: new URL(name, import.meta.url).href });
     // Without it all can still be read.
     link.onload = link.onerror = () => resolve();
-    document.head.append(link);
+    if (early) document.querySelector('link[rel="stylesheet"]')?.after(link);
+    else document.head.append(link);
   });
 }

@@ -6,7 +6,6 @@ import { loadConfig, withOptions } from './config.js';
 import { createExtras } from './extras.js';
 import { loadTexts, pick, say } from './i18n.js';
 import { createIdentity } from './identity.js';
-import { sentenceFor } from './notice.js';
 import { paintTheme } from './theme.js';
 import { createView } from './view.js';
 
@@ -120,6 +119,7 @@ function hearPage(started) {
 
 /** Instead of the chat. @param {string} code why */
 async function refuse(code) {
+  const { sentenceFor } = await import('./notice.js');
   const sentence = document.createElement('p');
   sentence.className = 'no-script';
   sentence.textContent = say(await loadTexts(navigator.languages), sentenceFor(code) ?? 'error');
@@ -135,6 +135,8 @@ async function start(told) {
   words = { name: config.name ?? say(texts, 'chat'), texts, theme: config.theme };
   view = createView({ config, texts, framed: bridge.framed, maxChars, on });
   extras = createExtras({ config: { ...config, name: words.name }, texts, framed: bridge.framed, focusChat: view.focus, on });
+  // Where there was a conversation there most likely still is one.
+  const talk = chat.store.flags.get('current') ? view.bringTalk() : undefined;
   await chat.start({ ask: config.consent === 'ask' });
   if ((consent === 'granted' || consent === 'denied') && consent !== chat.state().consent) await on.consent(consent);
   // It may have been opened while all this was being fetched.
@@ -145,6 +147,7 @@ async function start(told) {
   paint();
   // What sends a message is fetched while the first one is being typed.
   document.addEventListener('input', () => chat.warm(), { once: true });
+  if (chat.state().exchanges.length > 0) await (talk ?? view.bringTalk());
   document.documentElement.classList.add('ready');
   started();
   if (WIDTHS[config.size]) bridge.tell('resize', WIDTHS[config.size]);

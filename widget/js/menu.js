@@ -15,17 +15,18 @@ import { icon } from './icons.js';
 import { createQuestion } from './question.js';
 import { reveal } from './reveal.js';
 import { createSearch } from './search.js';
+import { PEN, SEARCH, TRASH } from './talk-icons.js';
 
 /** Text and picture of each entry, and the paths of a picture that only the menu has. @type {Record<Entry, [text: string, picture: string, paths?: string[]]>} */
 const LOOKS = {
-  new: ['new_chat', 'pen'],
+  new: ['new_chat', 'pen', PEN],
   chats: ['conversations', 'chats', ['M15.5 9.8a5.8 5.8 0 0 1-8.4 5.2L3.5 16l1-3.4a5.8 5.8 0 1 1 11-2.8Z', 'M18.2 9.3a5.4 5.4 0 0 1 1.5 7.3l.8 2.9-3-.7a5.5 5.5 0 0 1-6.3-.9']],
-  search: ['search', 'search'],
+  search: ['search', 'search', SEARCH],
   text: ['export_text', 'text', ['M12 4v11', 'm7.5 11 4.5 4.5 4.5-4.5', 'M4.5 19.5h15']],
   json: ['export_json', 'json', ['M8.5 4.5H8A2.5 2.5 0 0 0 5.5 7v2.5L4 12l1.5 2.5V17A2.5 2.5 0 0 0 8 19.5h.5', 'M15.5 4.5h.5A2.5 2.5 0 0 1 18.5 7v2.5L20 12l-1.5 2.5V17a2.5 2.5 0 0 1-2.5 2.5h-.5']],
   sound: ['sound', 'sound', ['M6.5 10a5.5 5.5 0 0 1 11 0c0 5 2 6 2 6.5h-15c0-.5 2-1.5 2-6.5Z', 'M10 19.5a2.2 2.2 0 0 0 4 0']],
   keep: ['keep', 'keep', ['M6.5 11h11a2 2 0 0 1 2 2v5a2 2 0 0 1-2 2h-11a2 2 0 0 1-2-2v-5a2 2 0 0 1 2-2Z', 'M8 11V8a4 4 0 0 1 8 0v3']],
-  erase: ['delete_chat', 'trash'],
+  erase: ['delete_chat', 'trash', TRASH],
   erase_all: ['delete_all', 'erase-all', ['M4.5 7h15', 'M9.5 7V5a1 1 0 0 1 1-1h3a1 1 0 0 1 1 1v2', 'm6.5 7 .8 11.2A2 2 0 0 0 9.3 20h5.4a2 2 0 0 0 2-1.8L17.5 7', 'm10 11 4 5', 'm14 11-4 5']],
 };
 const BACK = ['m14.5 6-6 6 6 6'];

@@ -11,6 +11,7 @@
 import { element } from './dom.js';
 import { icon } from './icons.js';
 import { safeHref } from './links.js';
+import { COPY } from './talk-icons.js';
 
 const ENTITIES = /** @type {Record<string, string>} */ ({ amp: '&', lt: '<', gt: '>', quot: '"', apos: "'", nbsp: '\u00a0', ndash: '–', mdash: '—', hellip: '…', euro: '€', '#39': "'" });
 
@@ -37,7 +38,7 @@ export function render(token, t) {
 
 /** @param {Token} token @param {Say} t */
 function code({ text = '', lang = '' }, t) {
-  const copy = element('button', { type: 'button', class: 'tool copy-code', 'aria-label': t('copy_code'), title: t('copy_code') }, icon('copy'));
+  const copy = element('button', { type: 'button', class: 'tool copy-code', 'aria-label': t('copy_code'), title: t('copy_code') }, icon('copy', COPY));
   const head = element('div', { class: 'code-head' }, element('span', {}, (lang.split(/\s/)[0] ?? '').slice(0, 20)), copy);
   // It scrolls sideways, and must do so by keyboard too.
   return element('div', { class: 'code', dir: 'ltr' }, head, element('pre', { tabindex: '0', role: 'group', 'aria-label': t('code') }, element('code', {}, text)));

@@ -7,6 +7,7 @@ import { addArrows } from './arrows.js';
 import { element, set } from './dom.js';
 import { say } from './i18n.js';
 import { icon } from './icons.js';
+import { SEARCH } from './talk-icons.js';
 import { when } from './when.js';
 
 /** A pause in typing that is worth an answer. */
@@ -25,7 +26,7 @@ export function createSearch({ texts, on, choose, announce }) {
   field.setAttribute('aria-label', say(texts, 'search'));
   const list = element('ul', { class: 'items found' });
   const count = element('p', { class: 'none', hidden: '' });
-  const root = element('div', { class: 'search' }, element('div', { class: 'search-box' }, icon('search'), field), count, list);
+  const root = element('div', { class: 'search' }, element('div', { class: 'search-box' }, icon('search', SEARCH), field), count, list);
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let due;
   let asked = '';

@@ -1,7 +1,8 @@
 /** The nodes of the notice above the field. What it says is worked out in notice.js. */
 import { element } from './dom.js';
-import { icon, ring } from './icons.js';
+import { icon, shape } from './icons.js';
 import { notice as noticeOf } from './notice.js';
+import { NOTICES } from './talk-icons.js';
 
 /**
  * @param {object} options
@@ -50,10 +51,28 @@ export function createStrip({ texts, strip, field, on }) {
         return button;
       });
       strip.replaceChildren(
-        what.icon === 'ring' ? ring(what.seconds, longestWait) : icon(what.icon),
+        what.icon === 'ring' ? ring(what.seconds, longestWait) : icon(what.icon, NOTICES[what.icon]),
         element('div', {}, element('b', {}, what.title), element('span', {}, what.text), ...(actions.length > 0 ? [element('span', { class: 'actions' }, ...actions)] : [])),
       );
       if (hadFocus) (actions[0] ?? field).focus();
     },
   };
+}
+
+/** Seconds left, as a ring that empties. @param {number} seconds @param {number} of @returns {SVGElement} */
+function ring(seconds, of) {
+  const round = 2 * Math.PI * 15;
+  const circle = { cx: 18, cy: 18, r: 15 };
+  const left = shape('circle', {
+    ...circle,
+    class: 'ring-left',
+    transform: 'rotate(-90 18 18)',
+    'stroke-dasharray': round.toFixed(1),
+    'stroke-dashoffset': (round * (1 - Math.min(1, seconds / Math.max(1, of)))).toFixed(1),
+  });
+  const number = shape('text', { x: 18, y: 18.5 });
+  number.textContent = seconds < 100 ? String(seconds) : '';
+  const svg = shape('svg', { viewBox: '0 0 36 36', 'aria-hidden': 'true', class: 'ring' });
+  svg.append(shape('circle', { ...circle, class: 'ring-all' }), left, number);
+  return svg;
 }

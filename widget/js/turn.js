@@ -16,6 +16,7 @@ import { element, name, set } from './dom.js';
 import { sayClock } from './i18n.js';
 import { icon } from './icons.js';
 import { isRunning } from './state.js';
+import { COPY, DOWN, PEN, UP } from './talk-icons.js';
 
 /** @param {Exchange} first @param {Tools} tools */
 export function createTurn(first, tools) {
@@ -42,10 +43,10 @@ export function createTurn(first, tools) {
   /** @type {Place} */
   let place;
 
-  name(edit, t('edit_again'), icon('pen'));
-  name(copyAll, t('copy'), icon('copy'));
-  name(thumbs.up, t('helpful'), icon('up'));
-  name(thumbs.down, t('unhelpful'), icon('thumb'));
+  name(edit, t('edit_again'), icon('pen', PEN));
+  name(copyAll, t('copy'), icon('copy', COPY));
+  name(thumbs.up, t('helpful'), icon('up', UP));
+  name(thumbs.down, t('unhelpful'), icon('thumb', DOWN));
   clock.dateTime = new Date(first.at).toISOString();
   clock.textContent = sayClock(texts, first.at);
   edit.addEventListener('click', () => on.edit(first.id));

@@ -1,6 +1,6 @@
 /**
  * The page. `render(state)` brings it up to date; what the visitor does goes out through `on`. Its parts have their own
- * modules: an exchange (turn.js), the notice (strip.js), the field (composer.js), and who reads the end (follow.js).
+ * modules: the field (composer.js), and the conversation (talk.js), which comes when there is one.
  *
  * @typedef {import('./state.js').State} State
  * @typedef {import('./config.js').Config} Config
@@ -8,17 +8,13 @@
  */
 import { createComposer } from './composer.js';
 import { element, name, set } from './dom.js';
-import { createFollower } from './follow.js';
-import { directionOf, say, sayDay } from './i18n.js';
+import { directionOf, say } from './i18n.js';
 import { icon } from './icons.js';
+import { loadTalk } from './later.js';
 import { safeHref } from './links.js';
-import { isClosed, isRunning, running } from './state.js';
-import { createStrip } from './strip.js';
-import { createTurn } from './turn.js';
+import { isClosed, running } from './state.js';
 import { paintTheme } from './theme.js';
 
-/** A reply is read aloud once, when it is whole; whoever wants more of it than this reads it in the log. */
-const SPOKEN_CHARS = 1500;
 /** What takes no longer than this is not worth a word. */
 const SLOW_MS = 600;
 
@@ -38,22 +34,16 @@ export function createView({ config, texts, framed, maxChars, on }) {
   const tools = { t, texts, imageHosts: config.image_hosts ?? [], features, on };
 
   const log = find('log');
-  const turns = find('turns');
   const status = find('status');
-  /** @type {Map<string, ReturnType<typeof createTurn>>} */
-  const shown = new Map();
   /** @type {State | undefined} */
   let state;
-  let newestId = '';
+  /** What shows a conversation. @type {ReturnType<import('./later.js').Talk['createTalk']> | undefined} */
+  let talk;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let slow;
-  /** What was said last, for who listens. */
-  let spoken = '';
 
   paintOnce();
   const composer = createComposer({ t, find, maxChars, attach: features.attach === true, on });
-  const strip = createStrip({ texts, strip: find('notice'), field: composer.field, on });
-  const follower = createFollower(log, turns, find('newest'));
 
   function paintOnce() {
     document.documentElement.lang = texts.locale;
@@ -79,6 +69,7 @@ export function createView({ config, texts, framed, maxChars, on }) {
           // The topics go away, and the focus must not go with them.
           focus();
         });
+        for (const near of ['pointerenter', 'focus']) topic.addEventListener(near, () => void bringTalk(), { once: true });
         return element('li', {}, topic);
       }),
     );
@@ -88,7 +79,6 @@ export function createView({ config, texts, framed, maxChars, on }) {
     const fresh = find('new');
     name(close, t('close'), icon('down'));
     name(fresh, t('new_chat'), icon('new'));
-    find('newest').append(icon('arrow'), t('to_newest'));
     close.hidden = !framed;
     document.documentElement.classList.toggle('framed', framed);
     paintTheme(document.documentElement, config.theme);
@@ -116,69 +106,21 @@ export function createView({ config, texts, framed, maxChars, on }) {
   function render(next) {
     const before = state;
     state = next;
-    const wasFollowing = follower.following();
-    const changed = before?.exchanges !== next.exchanges || before?.online !== next.online;
-    if (changed) paintExchanges(next);
-    if (before && changed) listen(before, next);
-    strip.render(next);
+    const empty = next.exchanges.length === 0;
+    if (!talk && (!empty || !next.online)) void bringTalk();
+    find('welcome').hidden = !empty && talk !== undefined;
+    find('new').hidden = empty;
+    talk?.render(next);
     paintStatus(next);
     composer.render(next, before);
-
-    const last = next.exchanges.at(-1);
-    if (last && last.id !== newestId) {
-      newestId = last.id;
-      // One's own message is always worth seeing; what comes by itself must not take anybody away from what they read.
-      if ('kind' in last && last.kind === 'push' && !wasFollowing) follower.more();
-      else follower.toEnd();
-    } else if (wasFollowing) {
-      follower.toEnd();
-    } else if (last && isRunning(last) && changed) {
-      follower.more();
-    }
   }
 
-  /** @param {State} next */
-  function paintExchanges(next) {
-    const { exchanges, online } = next;
-    const empty = exchanges.length === 0;
-    find('welcome').hidden = !empty;
-    turns.hidden = empty;
-    find('new').hidden = empty;
-    const ids = new Set(exchanges.map((it) => it.id));
-    for (const [id, turn] of shown) {
-      if (ids.has(id)) continue;
-      turn.root.remove();
-      shown.delete(id);
-    }
-    const now = running(next) !== undefined;
-    const answered = exchanges.findLast((it) => !isRunning(it) && it.answer !== '')?.id;
-    let day = '';
-    exchanges.forEach((/** @type {import('./turn.js').Exchange} */ exchange, index) => {
-      let turn = shown.get(exchange.id);
-      if (!turn) {
-        turn = createTurn(exchange, tools);
-        shown.set(exchange.id, turn);
-      }
-      if (turns.children[index] !== turn.root) turns.insertBefore(turn.root, turns.children[index] ?? null);
-      const its = sayDay(texts, exchange.at);
-      const last = index === exchanges.length - 1;
-      const editable = last && !now && exchange.phase !== 'failed' && exchange.kind !== 'push';
-      turn.paint(exchange, { last, online, editable, editing: next.editing === exchange.id, tools: exchange.id === answered, day: its === day ? '' : its });
-      day = its;
-    });
-    log.setAttribute('aria-busy', String(now));
-  }
-
-  /** A reply that has become whole, or that came by itself, is said once. @param {State} before @param {State} next */
-  function listen(before, next) {
-    const was = new Map(before.exchanges.map((it) => [it.id, it]));
-    const over = next.exchanges.findLast((it) => {
-      const earlier = was.get(it.id);
-      return !isRunning(it) && it.answer !== '' && (earlier ? isRunning(earlier) : 'kind' in it && it.kind === 'push' && before.exchanges.length > 0);
-    });
-    const text = over && (shown.get(over.id)?.spoken(SPOKEN_CHARS) || over.answer.slice(0, SPOKEN_CHARS));
-    if (text) spoken = `${t('assistant')} ${text}`;
-    else if (running(next) || next.exchanges.length === 0) spoken = '';
+  /** Where it can't be had, the next state tries again. */
+  async function bringTalk() {
+    const loaded = await Promise.resolve(loadTalk()).catch(() => undefined);
+    if (!loaded || talk) return;
+    talk = loaded.createTalk({ find, tools, field: composer.field, on });
+    if (state) render(state);
   }
 
   /** @param {State} next */
@@ -194,17 +136,15 @@ export function createView({ config, texts, framed, maxChars, on }) {
     set(find('tagline'), text);
     find('dot').classList.toggle('off', !next.online || closed || next.delay !== null || connecting);
     find('progress').hidden = !sending;
-    // What a notice has interrupted is not said twice.
-    if (strip.announced()) spoken = '';
-    set(status, strip.announced() || (now ? t('answering') : spoken));
+    set(status, talk?.said() ?? '');
   }
 
   /** To where the visitor goes on writing. On touch screens that would raise the keyboard over what is to be read. */
   function focus() {
     if (matchMedia('(pointer: coarse)').matches) find('panel').focus({ preventScroll: true });
     else composer.field.focus({ preventScroll: true });
-    if (follower.following()) follower.toEnd();
+    talk?.keep();
   }
 
-  return { render, focus };
+  return { render, focus, bringTalk };
 }

@@ -1,0 +1,118 @@
+/**
+ * The conversation: its exchanges (turn.js), the notice (strip.js), and who reads the end of it (follow.js). An empty chat
+ * has none of it, so all this is loaded when something is about to be said (later.js).
+ *
+ * @typedef {import('./state.js').State} State
+ */
+import { createFollower } from './follow.js';
+import { sayDay } from './i18n.js';
+import { icon } from './icons.js';
+import { isRunning, running } from './state.js';
+import { createStrip } from './strip.js';
+import { ARROW } from './talk-icons.js';
+import { createTurn } from './turn.js';
+
+/** A reply is read aloud once, when it is whole; whoever wants more of it than this reads it in the log. */
+const SPOKEN_CHARS = 1500;
+
+/**
+ * @param {object} options
+ * @param {(id: string) => HTMLElement} options.find
+ * @param {import('./turn.js').Tools} options.tools
+ * @param {HTMLElement} options.field where the focus goes after what the notice offers
+ * @param {import('./types.js').Actions} options.on
+ */
+export function createTalk({ find, tools, field, on }) {
+  const { t, texts } = tools;
+  const log = find('log');
+  const turns = find('turns');
+  /** @type {Map<string, ReturnType<typeof createTurn>>} */
+  const shown = new Map();
+  /** @type {State | undefined} */
+  let state;
+  let newestId = '';
+  /** What was said last, for who listens. */
+  let spoken = '';
+
+  find('newest').replaceChildren(icon('arrow', ARROW), t('to_newest'));
+  const strip = createStrip({ texts, strip: find('notice'), field, on });
+  const follower = createFollower(log, turns, find('newest'));
+
+  /** @param {State} next */
+  function paintExchanges(next) {
+    const { exchanges, online } = next;
+    turns.hidden = exchanges.length === 0;
+    const ids = new Set(exchanges.map((it) => it.id));
+    for (const [id, turn] of shown) {
+      if (ids.has(id)) continue;
+      turn.root.remove();
+      shown.delete(id);
+    }
+    const now = running(next) !== undefined;
+    const answered = exchanges.findLast((it) => !isRunning(it) && it.answer !== '')?.id;
+    let day = '';
+    exchanges.forEach((/** @type {import('./turn.js').Exchange} */ exchange, index) => {
+      let turn = shown.get(exchange.id);
+      if (!turn) {
+        turn = createTurn(exchange, tools);
+        shown.set(exchange.id, turn);
+      }
+      if (turns.children[index] !== turn.root) turns.insertBefore(turn.root, turns.children[index] ?? null);
+      const its = sayDay(texts, exchange.at);
+      const last = index === exchanges.length - 1;
+      const editable = last && !now && exchange.phase !== 'failed' && exchange.kind !== 'push';
+      turn.paint(exchange, { last, online, editable, editing: next.editing === exchange.id, tools: exchange.id === answered, day: its === day ? '' : its });
+      day = its;
+    });
+    log.setAttribute('aria-busy', String(now));
+  }
+
+  /** A reply that has become whole, or that came by itself, is said once. @param {State} before @param {State} next */
+  function listen(before, next) {
+    const was = new Map(before.exchanges.map((it) => [it.id, it]));
+    const over = next.exchanges.findLast((it) => {
+      const earlier = was.get(it.id);
+      return !isRunning(it) && it.answer !== '' && (earlier ? isRunning(earlier) : 'kind' in it && it.kind === 'push' && before.exchanges.length > 0);
+    });
+    const text = over && (shown.get(over.id)?.spoken(SPOKEN_CHARS) || over.answer.slice(0, SPOKEN_CHARS));
+    if (text) spoken = `${t('assistant')} ${text}`;
+    else if (running(next) || next.exchanges.length === 0) spoken = '';
+  }
+
+  return {
+    /** @param {State} next */
+    render(next) {
+      const before = state;
+      state = next;
+      const wasFollowing = follower.following();
+      const changed = before?.exchanges !== next.exchanges || before?.online !== next.online;
+      if (changed) paintExchanges(next);
+      if (before && changed) listen(before, next);
+      strip.render(next);
+
+      const last = next.exchanges.at(-1);
+      if (last && last.id !== newestId) {
+        newestId = last.id;
+        // One's own message is always worth seeing; what comes by itself must not take anybody away from what they read.
+        if ('kind' in last && last.kind === 'push' && !wasFollowing) follower.more();
+        else follower.toEnd();
+      } else if (wasFollowing) {
+        follower.toEnd();
+      } else if (last && isRunning(last) && changed) {
+        follower.more();
+      }
+    },
+
+    /** What is to be said aloud. */
+    said() {
+      // What a notice has interrupted is not said twice.
+      if (strip.announced()) spoken = '';
+      return strip.announced() || (state && running(state) ? t('answering') : spoken);
+    },
+
+    /** To the end, for who was reading there. */
+    keep() {
+      if (follower.following()) follower.toEnd();
+    },
+  };
+}
