@@ -29,7 +29,7 @@ export function createAnswer(tools, late) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let rest;
   const body = element('div', { class: 'body' });
-  /** @type {{block: Block, node: HTMLElement}[]} */
+  /** @type {{block: Block, nodes: HTMLElement[]}[]} */
   let shown = [];
 
   body.addEventListener('click', async (event) => {
@@ -44,16 +44,16 @@ export function createAnswer(tools, late) {
       const node = element('div', { class: 'typed' });
       body.append(node);
       fill(node, block);
-      return node;
+      return [node];
     }
-    const node = read().render(block.token, t);
+    const nodes = read().render(block.token, t);
     let bubble = body.lastElementChild;
     if (!bubble?.classList.contains('bubble')) {
       bubble = element('div', { class: 'bubble', dir: 'auto' });
       body.append(bubble);
     }
-    bubble.append(node);
-    return node;
+    bubble.append(...nodes);
+    return nodes;
   }
 
   /** @param {HTMLElement} node @param {Block} block */
@@ -68,7 +68,7 @@ export function createAnswer(tools, late) {
       console.error('frontdesk: a block could not be shown', error);
     }
     // Whatever it was meant to be, it can still be read.
-    node.replaceChildren(element('div', { class: 'bubble' }, read().render(token, t)));
+    node.replaceChildren(element('div', { class: 'bubble' }, ...read().render(token, t)));
   }
 
   /** @param {HTMLElement} node */
@@ -93,25 +93,14 @@ export function createAnswer(tools, late) {
     const { blocks, same } = reader.read(source, growing);
     let from = same;
     const before = shown[from];
-    if (before && blocks[from] && extendList(before, blocks[from])) {
+    if (before && blocks[from] && !isTyped(before.block) && !isTyped(blocks[from]) && read().extend(before.nodes, before.block.token, blocks[from].token, t)) {
       before.block = blocks[from];
       from += 1;
     }
-    for (const { node } of shown.splice(from).reverse()) remove(node);
-    for (const block of blocks.slice(from)) shown.push({ block, node: place(block) });
+    for (const { nodes } of shown.splice(from).reverse()) nodes.forEach(remove);
+    for (const block of blocks.slice(from)) shown.push({ block, nodes: place(block) });
     const took = performance.now() - started;
     restUntil = took > DEAR_MS ? started + took * (1 + REST) : 0;
-  }
-
-  /** A list grows by its items, and those before the last stay. @param {{block: Block, node: HTMLElement}} shown @param {Block} next */
-  function extendList({ block: { token: before }, node }, { token: now }) {
-    if (before.type !== 'list' || now.type !== 'list' || before.ordered !== now.ordered || before.start !== now.start || before.loose !== now.loose) return false;
-    const [old = [], items = []] = [before.items, now.items];
-    let same = 0;
-    while (same < items.length && items[same].raw === old[same]?.raw) same += 1;
-    while (node.childElementCount > same) node.lastElementChild?.remove();
-    node.append(...items.slice(same).map((it) => read().item(it, t)));
-    return true;
   }
 
   /** Without a network there may be nothing to read it with: then it is shown as it was written. */
@@ -152,7 +141,7 @@ export function createAnswer(tools, late) {
     spoken(most) {
       let text = '';
       // Piece by piece: to lay out all of a long reply for this would hold everything up.
-      for (const { node } of shown) {
+      for (const node of shown.flatMap(({ nodes }) => nodes)) {
         if (text.length > most) break;
         text += `${node.innerText.trim()}\n`;
       }
@@ -160,10 +149,10 @@ export function createAnswer(tools, late) {
     },
 
     /** As it can be read elsewhere: as it was written, but for what only this chat can show. */
-    text: () => shown.map(({ block, node }) => (isTyped(block) ? `${node.innerText}\n\n` : `${block.token.raw.trimEnd()}\n\n`)).join('').trim(),
+    text: () => shown.map(({ block, nodes }) => (isTyped(block) ? `${nodes[0].innerText}\n\n` : `${block.token.raw.trimEnd()}\n\n`)).join('').trim(),
 
     html() {
-      const whole = element('div', {}, ...shown.filter(({ block }) => !isTyped(block)).map(({ block }) => read().render(block.token, t)));
+      const whole = element('div', {}, ...shown.filter(({ block }) => !isTyped(block)).flatMap(({ block }) => read().render(block.token, t)));
       for (const tool of whole.querySelectorAll('.code-head')) tool.remove();
       return new XMLSerializer().serializeToString(whole);
     },

@@ -5,7 +5,7 @@
  * The functions give a promise as long as it has to be waited for, and from then on the thing itself, so that nothing
  * flickers that needs no waiting.
  *
- * @typedef {Pick<typeof import('./markdown.js'), 'createReader'> & Pick<typeof import('./prose.js'), 'render' | 'item'>} Reading
+ * @typedef {Pick<typeof import('./markdown.js'), 'createReader'> & Pick<typeof import('./prose.js'), 'render'> & Pick<typeof import('./grow.js'), 'extend'>} Reading
  * @typedef {typeof import('./blocks.js')} Blocks
  * @typedef {typeof import('./talk.js')} Talk
  */
@@ -19,8 +19,8 @@ export const loadTalk = once(async () => {
 
 export const loadReading = once(async () => {
   // All named here, so that none is only found in another.
-  const [{ createReader }, { render, item }] = await Promise.all([import('./markdown.js'), import('./prose.js'), import('./mend.js'), import('../vendor/marked-18.2.1/marked.esm.js')]);
-  return /** @type {Reading} */ ({ createReader, render, item });
+  const [{ createReader }, { render }, { extend }] = await Promise.all([import('./markdown.js'), import('./prose.js'), import('./grow.js'), import('./long.js'), import('./mend.js'), import('../vendor/marked-18.2.1/marked.esm.js')]);
+  return /** @type {Reading} */ ({ createReader, render, extend });
 });
 
 export const loadBlocks = once(async () => {

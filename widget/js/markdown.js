@@ -17,12 +17,14 @@
  * @property {(Token & {tokens: Token[]})[]} [items]
  * @property {{tokens: Token[], align?: string | null}[]} [header]
  * @property {{tokens: Token[], align?: string | null}[][]} [rows]
+ * @property {boolean} [begins] a piece of a longer sentence, after another one
  *
  * @typedef {object} Block
  * @property {Token} token
  * @property {boolean} open it is code, and its end has not come yet
  */
 import { Lexer, Tokenizer, getDefaults } from '../vendor/marked-18.2.1/marked.esm.js';
+import { LONG_CHARS, cut, join } from './long.js';
 import { mend } from './mend.js';
 
 /** Deeper nesting is shown as plain text: a reply must not be able to exhaust the stack. */
@@ -77,7 +79,12 @@ class ChatLexer extends Lexer {
     try {
       for (let at = 0; at < source.length; ) {
         const end = endOfPiece(source, at);
-        super.inlineTokens(source.slice(at, end), tokens);
+        /** @type {Token[]} */
+        const piece = super.inlineTokens(source.slice(at, end));
+        if (at > 0 && piece[0]) piece[0].begins = true;
+        tokens.push(...piece);
+        // A link that is left open ends with its piece.
+        if (this.depth === 1) this.state.inLink = this.state.inRawBlock = false;
         at = end;
       }
     } finally {
@@ -99,15 +106,23 @@ function endOfPiece(source, at) {
   return end;
 }
 
+const lexer = () => new ChatLexer(/** @type {any} */ ({ ...getDefaults(), breaks: true, tokenizer: new ChatTokenizer() }));
+
 /** @param {string} source @returns {Token[]} the blocks of it, with what is in them */
 export function lex(source) {
-  const options = { ...getDefaults(), breaks: true, tokenizer: new ChatTokenizer() };
-  return /** @type {any} */ (new ChatLexer(/** @type {any} */ (options)).lex(source));
+  return /** @type {any} */ (lexer().lex(source));
+}
+
+/** @param {string} text @param {boolean} [goesOn] after another piece @returns {Token[]} what is in a paragraph of it */
+function inline(text, goesOn = false) {
+  const tokens = lexer().inlineTokens(text);
+  if (goesOn && tokens[0]) tokens[0].begins = true;
+  return tokens;
 }
 
 /**
  * Reads one reply again and again while it grows. What is settled is not read again: a block can only change until two
- * more have begun after it.
+ * more have begun after it, and of a long one only the end (long.js).
  */
 export function createReader() {
   /** @type {Block[]} */
@@ -115,6 +130,29 @@ export function createReader() {
   let settledSource = '';
   /** @type {Block[]} */
   let fresh = [];
+  /** Of the first block that is not settled. @type {import('./long.js').Long | undefined} */
+  let long;
+
+  /** @param {string} tail @param {boolean} growing @returns {{tokens: Token[], first?: Token}} `first`: as it was read, without what is settled of it */
+  function readTail(tail, growing) {
+    const ready = (/** @type {string} */ text) => (growing ? mend(text) : text);
+    if (long && tail.startsWith(long.settled.raw)) {
+      const [first, ...others] = lex(ready(long.context + tail.slice(long.settled.raw.length)));
+      const whole = first && join(long, first, inline);
+      if (whole) return { tokens: [whole, ...others], first };
+    }
+    long = undefined;
+    const tokens = lex(ready(tail));
+    return { tokens, first: tokens[0] };
+  }
+
+  /** @param {string} tail @param {Token | undefined} first of the block that is all of it */
+  function cutOff(tail, first) {
+    const found = first && cut(first, long?.context ?? '', endOfPiece);
+    const begun = found && join(long, found.part, inline);
+    // What was made up to close what is open must not be kept.
+    if (found && begun && tail.startsWith(begun.raw)) long = { settled: begun, context: found.context };
+  }
 
   return {
     /** @param {string} text @param {boolean} growing @returns {{blocks: Block[], same: number}} `same`: so many are as they were */
@@ -126,18 +164,25 @@ export function createReader() {
         settledSource = '';
       }
       const tail = source.slice(settledSource.length);
-      const tokens = lex(growing ? mend(tail) : tail);
+      const { tokens, first } = readTail(tail, growing);
       const last = tokens.at(-1);
       fresh = tokens.filter((it) => it.type !== 'space').map((token) => ({ token, open: growing && token === last && token.type === 'code' && !isClosed(token.raw) }));
       const blocks = [...settled, ...fresh];
       let same = settled.length;
       while (same < blocks.length && blocks[same].token.raw === before[same]?.token.raw && blocks[same].open === before[same].open) same += 1;
-      if (growing && fresh.length > 2) {
-        const unsettled = fresh[fresh.length - 2].token;
+      if (!growing) return { blocks, same };
+      const isLong = last !== undefined && last === fresh.at(-1)?.token && last.raw.length >= LONG_CHARS;
+      // Whatever is long has ended what was before it.
+      const kept = isLong ? 1 : 2;
+      if (fresh.length > kept) {
+        const unsettled = fresh[fresh.length - kept].token;
         const done = tokens.slice(0, tokens.indexOf(unsettled));
         settledSource += done.map((it) => it.raw).join('');
-        settled = blocks.slice(0, -2);
-        fresh = fresh.slice(-2);
+        settled = blocks.slice(0, -kept);
+        fresh = fresh.slice(-kept);
+        long = undefined;
+      } else if (isLong && tokens.length === 1) {
+        cutOff(tail, first);
       }
       return { blocks, same };
     },

@@ -13,26 +13,37 @@ import { icon } from './icons.js';
 import { safeHref } from './links.js';
 import { COPY } from './talk-icons.js';
 
+/** So many items, rows or lines are laid out together. */
+export const MANY = 40;
+/** So many characters of a paragraph, at least. */
+const LONG_CHARS = 3000;
+const ENDED = /[.!?。！？…:;]["'”’)»]?\s*$|\n$/u;
+
 const ENTITIES = /** @type {Record<string, string>} */ ({ amp: '&', lt: '<', gt: '>', quot: '"', apos: "'", nbsp: '\u00a0', ndash: '–', mdash: '—', hellip: '…', euro: '€', '#39': "'" });
 
-/** @param {Token} token a block @param {Say} t @returns {HTMLElement} */
+/**
+ * The nodes of a block. One of thousands of words is several, so that the browser need not lay out all of it at each word:
+ * those after the first are of the class `more`.
+ *
+ * @param {Token} token a block @param {Say} t @returns {HTMLElement[]}
+ */
 export function render(token, t) {
   switch (token.type) {
     case 'heading':
       // The chat's own title is the h1, and models begin at any level: only one below it is never a step left out.
-      return element('h2', (token.depth ?? 1) > 2 ? { class: 'minor' } : {}, ...spans(token.tokens, t));
+      return [element('h2', (token.depth ?? 1) > 2 ? { class: 'minor' } : {}, ...spans(token.tokens, t))];
     case 'code':
-      return code(token, t);
+      return [code(token, t)];
     case 'hr':
-      return element('hr');
+      return [element('hr')];
     case 'blockquote':
-      return element('blockquote', {}, ...parts(token.tokens, t));
+      return [element('blockquote', {}, ...parts(token.tokens, t))];
     case 'list':
-      return list(token, t);
+      return lists(token, t, 0);
     case 'table':
-      return table(token, t);
+      return [table(token, t)];
     default:
-      return element('p', {}, ...(token.tokens ? spans(token.tokens, t) : [token.text ?? token.raw]));
+      return token.tokens ? paragraphs(token.tokens, t) : [element('p', {}, token.text ?? token.raw)];
   }
 }
 
@@ -41,14 +52,64 @@ function code({ text = '', lang = '' }, t) {
   const copy = element('button', { type: 'button', class: 'tool copy-code', 'aria-label': t('copy_code'), title: t('copy_code') }, icon('copy', COPY));
   const head = element('div', { class: 'code-head' }, element('span', {}, (lang.split(/\s/)[0] ?? '').slice(0, 20)), copy);
   // It scrolls sideways, and must do so by keyboard too.
-  return element('div', { class: 'code', dir: 'ltr' }, head, element('pre', { tabindex: '0', role: 'group', 'aria-label': t('code') }, element('code', {}, text)));
+  return element('div', { class: 'code', dir: 'ltr' }, head, element('pre', { tabindex: '0', role: 'group', 'aria-label': t('code') }, element('code', {}, ...lines(text))));
 }
 
-/** @param {Token} token @param {Say} t */
-function list(token, t) {
-  const node = element(token.ordered ? 'ol' : 'ul', {}, ...(token.items ?? []).map((it) => item(it, t)));
-  if (token.ordered && token.start !== 1) node.setAttribute('start', String(token.start));
-  return node;
+/** @param {string} text of code @returns {(Node | string)[]} */
+export function lines(text) {
+  return grouped(text.split(/(?<=\n)/)).map((it, at) => (at === 0 ? it.join('') : element('span', { class: 'more' }, it.join(''))));
+}
+
+/** @template T @param {T[]} list @returns {T[][]} of `MANY` each, but for the last */
+function grouped(list) {
+  return Array.from({ length: Math.max(1, Math.ceil(list.length / MANY)) }, (_, at) => list.slice(at * MANY, (at + 1) * MANY));
+}
+
+/** @param {Token} token @param {Say} t @param {number} from which item on, the first of its group @returns {HTMLElement[]} */
+export function lists(token, t, from) {
+  const items = (token.items ?? []).slice(from);
+  return grouped(items).map((group, index) => {
+    const at = from + index * MANY;
+    const node = element(token.ordered ? 'ol' : 'ul', at > 0 ? { class: 'more' } : {}, ...group.map((it) => item(it, t)));
+    const start = Number(token.start) + at;
+    if (token.ordered && start !== 1) node.setAttribute('start', String(start));
+    return node;
+  });
+}
+
+/** How many nodes were made of what is in a paragraph. @type {WeakMap<Token, number>} */
+const counts = new WeakMap();
+
+/** @param {Token[]} tokens of which all have nodes */
+export const nodesOf = (tokens) => tokens.reduce((sum, it) => sum + (counts.get(it) ?? 0), 0);
+
+/** @param {Token[]} tokens @param {Say} t @returns {Node[]} */
+export function counted(tokens, t) {
+  return tokens.flatMap((token) => {
+    const made = span(token, t);
+    counts.set(token, made.length);
+    return made;
+  });
+}
+
+/** Where the paragraphs begin that a long one is shown as: only where a sentence has ended. @param {Token[]} tokens @returns {number[]} */
+export function beginnings(tokens) {
+  const found = [0];
+  let chars = 0;
+  tokens.forEach((token, at) => {
+    if (token.begins && chars >= LONG_CHARS && ENDED.test(tokens[at - 1].raw)) {
+      found.push(at);
+      chars = 0;
+    }
+    chars += token.raw.length;
+  });
+  return found;
+}
+
+/** @param {Token[]} tokens @param {Say} t @param {number} [from] which of them on, where one begins @returns {HTMLElement[]} */
+export function paragraphs(tokens, t, from = 0) {
+  const starts = beginnings(tokens).filter((at) => at >= from);
+  return starts.map((at, index) => element('p', at > 0 ? { class: 'more' } : {}, ...counted(tokens.slice(at, starts[index + 1]), t)));
 }
 
 /** @param {Token} token @param {Say} t */
@@ -60,16 +121,31 @@ export function item(token, t) {
 }
 
 /** @param {Token} token @param {Say} t */
-function table({ header = [], rows = [] }, t) {
-  const row = (/** @type {'th' | 'td'} */ tag, /** @type {{tokens: Token[], align?: string | null}[]} */ cells) =>
-    element('tr', {}, ...cells.map(({ tokens, align }) => element(tag, align === 'right' || align === 'center' ? { class: align } : {}, ...spans(tokens, t))));
-  const grid = element('table', {}, element('thead', {}, row('th', header)), element('tbody', {}, ...rows.map((cells) => row('td', cells))));
-  return element('div', { class: 'table', tabindex: '0', role: 'group', 'aria-label': t('table') }, grid);
+function table(token, t) {
+  return element('div', { class: 'table', tabindex: '0', role: 'group', 'aria-label': t('table') }, ...grids(token, t, 0));
+}
+
+/**
+ * One table, or of many rows several under one another, each with the head: it is shown once, and heard in each.
+ *
+ * @param {Token} token @param {Say} t @param {number} from which row on, the first of its group @returns {HTMLElement[]}
+ */
+export function grids({ header = [], rows = [] }, t, from) {
+  return grouped(rows.slice(from)).map((group, index) => {
+    const kind = [rows.length > MANY ? 'long' : '', from + index > 0 ? 'more' : ''].filter(Boolean).join(' ');
+    const columns = element('colgroup', {}, ...header.map(() => element('col')));
+    return element('table', kind ? { class: kind } : {}, columns, element('thead', {}, row('th', header, t)), element('tbody', {}, ...group.map((cells) => row('td', cells, t))));
+  });
+}
+
+/** @param {'th' | 'td'} tag @param {{tokens: Token[], align?: string | null}[]} cells @param {Say} t */
+export function row(tag, cells, t) {
+  return element('tr', {}, ...cells.map(({ tokens, align }) => element(tag, align === 'right' || align === 'center' ? { class: align } : {}, ...spans(tokens, t))));
 }
 
 /** What is inside a block: blocks, or text without a paragraph around it. @param {Token[] | undefined} tokens @param {Say} t @returns {Node[]} */
 function parts(tokens = [], t) {
-  return tokens.filter((it) => it.type !== 'space').flatMap((it) => (it.type === 'text' || it.type === 'checkbox' ? spans([it], t) : [render(it, t)]));
+  return tokens.filter((it) => it.type !== 'space').flatMap((it) => (it.type === 'text' || it.type === 'checkbox' ? spans([it], t) : render(it, t)));
 }
 
 /** @param {Token[] | undefined} tokens @param {Say} t @returns {Node[]} */

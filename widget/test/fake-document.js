@@ -5,10 +5,24 @@ class Text {
     this.text = text;
   }
 
+  get textContent() {
+    return this.text;
+  }
+
+  appendData(text) {
+    this.text += text;
+  }
+
+  remove() {
+    removeFrom(this.parent, this);
+  }
+
   get print() {
     return this.text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
   }
 }
+
+const removeFrom = (parent, node) => (parent.children = parent.children.filter((it) => it !== node));
 
 class Element {
   value = '';
@@ -23,6 +37,33 @@ class Element {
 
   append(...nodes) {
     this.children.push(...nodes.map((node) => (typeof node === 'string' ? new Text(node) : node)));
+    for (const node of this.children) node.parent = this;
+  }
+
+  after(...nodes) {
+    const { children } = this.parent;
+    children.splice(children.indexOf(this) + 1, 0, ...nodes);
+    for (const node of nodes) node.parent = this.parent;
+  }
+
+  remove() {
+    removeFrom(this.parent, this);
+  }
+
+  get childNodes() {
+    return this.children;
+  }
+
+  get lastChild() {
+    return this.children.at(-1);
+  }
+
+  get lastElementChild() {
+    return this.children.findLast((it) => it instanceof Element);
+  }
+
+  get textContent() {
+    return this.children.map((it) => it.textContent).join('');
   }
 
   replaceChildren(...nodes) {

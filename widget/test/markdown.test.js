@@ -11,9 +11,10 @@ globalThis.document = document;
 const t = (key) => key;
 
 const blocks = (markdown, growing = false) => createReader().read(markdown, growing).blocks;
+const printOf = (token) => render(token, t).map((node) => node.print).join('');
 const print = (markdown, growing = false) =>
   blocks(markdown, growing)
-    .map(({ token }) => render(token, t).print)
+    .flatMap(({ token }) => printOf(token))
     .join('');
 
 /** Without what is the same each time, so that the expectations below stay readable. */
@@ -22,6 +23,7 @@ const short = (html) =>
     .replace(/ title="[^"]*" target="_blank" rel="noopener noreferrer nofollow"/g, '')
     .replace(/<div class="code" dir="ltr"><div class="code-head"><span>([^<]*)<\/span><button .*?<\/button><\/div><pre [^>]*>(.*?)<\/pre><\/div>/gs, '<pre $1>$2</pre>')
     .replaceAll('<pre >', '<pre>')
+    .replace(/<colgroup>.*?<\/colgroup>/g, '')
     .replaceAll('<div class="table" tabindex="0" role="group" aria-label="table">', '<div>')
     .replace(/<(br|hr)><\/\1>/g, '<$1>');
 
@@ -131,7 +133,7 @@ test('however it is cut, a reply ends as if it had come at once', () => {
     const reader = createReader();
     for (let end = 1; end < whole.length; end += 1) reader.read(whole.slice(0, end), true);
     const { blocks: grown } = reader.read(whole, false);
-    assert.deepEqual(grown.map(({ token }) => render(token, t).print), lex(whole).filter((it) => it.type !== 'space').map((token) => render(token, t).print), whole);
+    assert.deepEqual(grown.map(({ token }) => printOf(token)), lex(whole).filter((it) => it.type !== 'space').map(printOf), whole);
   }
 });
 
@@ -179,7 +181,7 @@ test('only code without its end is open, and only while the reply grows', () => 
   assert.deepEqual(open('~~~~\n~~~\n', true), [true]);
 });
 
-const ALLOWED = new Set(['p', 'strong', 'em', 's', 'code', 'pre', 'a', 'ul', 'ol', 'li', 'br', 'hr', 'blockquote', 'div', 'span', 'button', 'svg', 'path', 'table', 'thead', 'tbody', 'tr', 'th', 'td', 'h2']);
+const ALLOWED = new Set(['p', 'strong', 'em', 's', 'code', 'pre', 'a', 'ul', 'ol', 'li', 'br', 'hr', 'blockquote', 'div', 'span', 'button', 'svg', 'path', 'table', 'thead', 'colgroup', 'col', 'tbody', 'tr', 'th', 'td', 'h2']);
 const ATTRIBUTES = new Set(['href', 'title', 'target', 'rel', 'class', 'start', 'dir', 'type', 'tabindex', 'role', 'aria-label', 'aria-hidden', 'viewBox', 'd']);
 const TARGETS = [
   'javascript:alert(1)',
@@ -247,7 +249,7 @@ test('nothing hostile becomes a link or an element', () => {
   for (const markdown of HOSTILE) {
     for (const growing of [false, true]) {
       for (const { token } of blocks(markdown, growing)) {
-        for (const node of render(token, t).all()) {
+        for (const node of render(token, t).flatMap((it) => [...it.all()])) {
           assert.ok(ALLOWED.has(node.name), `${node.name} from ${markdown}`);
           for (const name of node.attributes.keys()) assert.ok(ATTRIBUTES.has(name), `${name} from ${markdown}`);
           const href = node.attributes.get('href');
