@@ -34,7 +34,7 @@ pub(crate) async fn backup(asked: Backup) -> anyhow::Result<()> {
     let (copy, digest) = match &asked.url {
         Some(url) => fetch(&place, url, &asked).await?,
         None => {
-            let path = asked.database();
+            let path = asked.database.path().to_owned();
             let opened = task::spawn_blocking(move || open(&path)).await?;
             match opened {
                 Ok(store) => {
@@ -88,7 +88,7 @@ impl Place {
         let Backup { file, force, .. } = asked;
         let there = file.try_exists().with_context(|| file.display().to_string())?;
         anyhow::ensure!(*force || !there, "{} is there already; --force replaces it", file.display());
-        if let (Ok(file), Ok(database)) = (file.canonicalize(), asked.database().canonicalize()) {
+        if let (Ok(file), Ok(database)) = (file.canonicalize(), asked.database.path().canonicalize()) {
             anyhow::ensure!(file != database, "{} is the database itself", file.display());
         }
         anyhow::ensure!(file.file_name().is_some(), "{} names no file", file.display());
@@ -124,12 +124,6 @@ impl Place {
         sum.persist(sidecar(&self.file))?;
         File::open(&self.folder)?.sync_all()?;
         Ok(checked)
-    }
-}
-
-impl Backup {
-    fn database(&self) -> PathBuf {
-        self.analytics_db_path.clone().unwrap_or_else(|| analytics::DEFAULT_DB.into())
     }
 }
 

@@ -1,5 +1,7 @@
 //! What can be typed, and what stands in the environment. The doc comments are the help texts.
 
+use std::path::{Path, PathBuf};
+
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use runtime::{Secret, secret, settings::Logs};
 
@@ -100,7 +102,7 @@ pub(crate) enum AnalyticsCommand {
 #[derive(Args)]
 pub(crate) struct Backup {
     /// Where the copy goes; its SHA-256 goes to FILE.sha256.
-    pub(crate) file: std::path::PathBuf,
+    pub(crate) file: PathBuf,
     /// Replace a file that is already there.
     #[arg(long)]
     pub(crate) force: bool,
@@ -114,15 +116,14 @@ pub(crate) struct Backup {
     /// Analytics' address.
     #[arg(long, env = "ANALYTICS_ADDR", default_value_t = analytics::DEFAULT_ADDR)]
     pub(crate) analytics_addr: std::net::SocketAddr,
-    /// The database file. Default: frontdesk-analytics.redb in the current folder.
-    #[arg(long, env = "ANALYTICS_DB_PATH")]
-    pub(crate) analytics_db_path: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    pub(crate) database: Database,
 }
 
 #[derive(Args)]
 pub(crate) struct Check {
     /// What to check. It is not changed.
-    pub(crate) file: std::path::PathBuf,
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Args)]
@@ -146,9 +147,8 @@ pub(crate) struct Report {
     /// Analytics' address.
     #[arg(long, env = "ANALYTICS_ADDR", default_value_t = analytics::DEFAULT_ADDR)]
     pub(crate) analytics_addr: std::net::SocketAddr,
-    /// The database file. Default: frontdesk-analytics.redb in the current folder.
-    #[arg(long, env = "ANALYTICS_DB_PATH")]
-    pub(crate) analytics_db_path: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    pub(crate) database: Database,
 }
 
 #[derive(Args)]
@@ -162,9 +162,22 @@ pub(crate) struct Demo {
     /// The same seed makes the same data.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) database: Database,
+}
+
+/// Where the database is for a command.
+#[derive(Args)]
+pub(crate) struct Database {
     /// The database file. Default: frontdesk-analytics.redb in the current folder.
     #[arg(long, env = "ANALYTICS_DB_PATH")]
-    pub(crate) analytics_db_path: Option<std::path::PathBuf>,
+    analytics_db_path: Option<PathBuf>,
+}
+
+impl Database {
+    pub(crate) fn path(&self) -> &Path {
+        self.analytics_db_path.as_deref().unwrap_or(Path::new(analytics::DEFAULT_DB))
+    }
 }
 
 #[derive(Args)]
@@ -191,7 +204,7 @@ pub(crate) enum WidgetCommand {
 #[derive(Args)]
 pub(crate) struct WidgetCheck {
     /// What to check. It is not changed.
-    pub(crate) file: std::path::PathBuf,
+    pub(crate) file: PathBuf,
     /// For scripts: problems, notes and the configuration in our form, as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -210,7 +223,7 @@ pub(crate) struct WidgetSnippet {
     pub(crate) url: edge::Url,
     /// The sites' configurations, of which some stands on the tag.
     #[arg(long, env = "WIDGET_CONFIG_DIR")]
-    pub(crate) widget_config_dir: Option<std::path::PathBuf>,
+    pub(crate) widget_config_dir: Option<PathBuf>,
     /// For scripts: both tags as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -267,7 +280,7 @@ pub(crate) struct Healthcheck {
     pub(crate) api_port: u16,
     /// The edge's certificate: with it, the edge is asked over TLS.
     #[arg(long, env = "TLS_CERT")]
-    pub(crate) tls_cert: Option<std::path::PathBuf>,
+    pub(crate) tls_cert: Option<PathBuf>,
     /// The worker's address.
     #[arg(long, env = "WORKER_ADDR", default_value = "127.0.0.1:8001")]
     pub(crate) worker_addr: std::net::SocketAddr,

@@ -1,9 +1,6 @@
 //! Made-up data for analytics.
 
-use std::{
-    io::{self, IsTerminal as _},
-    path::PathBuf,
-};
+use std::io::{self, IsTerminal as _};
 
 use analytics::{Store, demo};
 use anyhow::Context as _;
@@ -12,9 +9,9 @@ use crate::cli::Demo;
 
 #[expect(clippy::print_stdout, reason = "what it did is what was asked for")]
 #[expect(clippy::print_stderr, reason = "the terminal of who waits; nothing that is kept")]
-pub(crate) fn fill(asked: Demo) -> anyhow::Result<()> {
-    let path = asked.analytics_db_path.unwrap_or_else(|| PathBuf::from(analytics::DEFAULT_DB));
-    let store = Store::open(&path)?;
+pub(crate) fn fill(asked: &Demo) -> anyhow::Result<()> {
+    let path = asked.database.path();
+    let store = Store::open(path)?;
     let (days, shown) = (asked.days, io::stderr().is_terminal());
     let demo = demo::Demo { days, sites: asked.sites, seed: asked.seed };
     let facts = demo.fill(&store, |done| {

@@ -42,7 +42,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 None => roles::analytics(*role).await,
                 Some(AnalyticsCommand::Backup(backup)) => backup::backup(backup).await,
                 Some(AnalyticsCommand::Check(check)) => backup::check(&check),
-                Some(AnalyticsCommand::Demo(demo)) => demo::fill(demo),
+                Some(AnalyticsCommand::Demo(demo)) => demo::fill(&demo),
                 Some(AnalyticsCommand::Report(asked)) => report::report(asked).await,
             },
             Some(Command::NatsSetup(setup)) => roles::nats_setup(*setup).await,

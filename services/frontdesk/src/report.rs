@@ -7,7 +7,6 @@ pub(crate) use text::plain;
 
 use std::{
     io::{self, IsTerminal as _},
-    path::PathBuf,
     time::Duration,
 };
 
@@ -39,11 +38,11 @@ pub(crate) async fn report(asked: Report) -> anyhow::Result<()> {
 
 /// The database, if it is there and nobody has it open; else whoever is at analytics' address.
 async fn read(what: Asked, asked: &Report) -> anyhow::Result<analytics::Report> {
-    let path = asked.database();
+    let path = asked.database.path();
     // A typing error in its name makes no new one.
     let there = path.try_exists().with_context(|| path.display().to_string())?;
     let direct = task::spawn_blocking({
-        let (what, path) = (what.clone(), path.clone());
+        let (what, path) = (what.clone(), path.to_owned());
         move || {
             let store = if there { Store::open_untouched(&path) } else { return Ok(None) };
             match store {
@@ -84,10 +83,4 @@ async fn fetch(url: &str, what: &Asked, asked: &Report) -> anyhow::Result<analyt
     let mut next = || documents.next().unwrap_or_default();
     let document = serde_json::json!({"summary": next(), "timeseries": next(), "pages": next()});
     serde_json::from_value(document).with_context(|| format!("{url} is of another version"))
-}
-
-impl Report {
-    fn database(&self) -> PathBuf {
-        self.analytics_db_path.clone().unwrap_or_else(|| analytics::DEFAULT_DB.into())
-    }
 }
