@@ -100,6 +100,13 @@ impl Config {
         format!("{:#}", Value::from(self.0.clone()))
     }
 
+    /// What a shop may wish for and doesn't get.
+    fn warnings(&self) -> Vec<Problem> {
+        let attach = self.at(&["features", "attach"]) == Some(&Value::Bool(true));
+        let what = "is true, and nothing is shown for it: no edge takes files yet".to_owned();
+        Vec::from_iter(attach.then(|| Problem { path: "features.attach".to_owned(), what }))
+    }
+
     /// Hosts of pictures.
     pub(crate) fn image_hosts(&self) -> impl Iterator<Item = &str> {
         self.at(&["image_hosts"]).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
@@ -125,6 +132,8 @@ pub struct Read {
     pub problems: Vec<Problem>,
     /// What became of each key of the predecessor.
     pub notes: Vec<Note>,
+    /// What is right and shows nothing yet.
+    pub warnings: Vec<Problem>,
 }
 
 impl Read {
@@ -134,6 +143,7 @@ impl Read {
             config: None,
             problems: vec![Problem { path: String::new(), what }],
             notes: Vec::new(),
+            warnings: Vec::new(),
         };
         // Windows editors write it, and no JSON reader takes it.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -152,7 +162,8 @@ impl Read {
             Value::Object(object) if problems.is_empty() => Some(Config(object)),
             _ => None,
         };
-        Self { config, problems, notes }
+        let warnings = config.as_ref().map(Config::warnings).unwrap_or_default();
+        Self { config, problems, notes, warnings }
     }
 
     /// Reads a file.
@@ -210,7 +221,10 @@ pub fn config_of(folder: Option<&Path>, site: Option<&str>) -> Result<Config, Er
 
 fn read_for_start(path: &Path) -> Result<Config, Error> {
     let file = path.display().to_string();
-    let Read { config, problems, notes } = Read::file(path)?;
+    let Read { config, problems, notes, warnings } = Read::file(path)?;
+    for warning in warnings {
+        tracing::warn!(file, %warning, "a part of a widget's configuration has no effect");
+    }
     if !notes.is_empty() {
         let nothing = notes.iter().filter(|note| note.became.is_none()).count();
         tracing::info!(

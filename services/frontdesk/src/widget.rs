@@ -29,7 +29,7 @@ fn check(asked: &WidgetCheck) -> ExitCode {
             return BAD.into();
         }
     };
-    let in_part = read.notes.iter().any(|note| note.became.is_none());
+    let in_part = !read.warnings.is_empty() || read.notes.iter().any(|note| note.became.is_none());
     let code = if read.config.is_none() {
         BAD
     } else if in_part {
@@ -42,7 +42,7 @@ fn check(asked: &WidgetCheck) -> ExitCode {
         let config: Option<serde_json::Value> = config;
         println!(
             "{:#}",
-            json!({"good": code != BAD, "problems": read.problems, "notes": read.notes, "config": config})
+            json!({"good": code != BAD, "problems": read.problems, "notes": read.notes, "warnings": read.warnings, "config": config})
         );
     } else if let (true, Some(config)) = (asked.print, &read.config) {
         println!("{}", config.pretty());
@@ -53,6 +53,9 @@ fn check(asked: &WidgetCheck) -> ExitCode {
         for note in &read.notes {
             println!("{file}: {note}");
         }
+        for warning in &read.warnings {
+            println!("{file}: {warning}");
+        }
         println!("{}", verdict(&read, code));
     }
     code.into()
@@ -60,12 +63,12 @@ fn check(asked: &WidgetCheck) -> ExitCode {
 
 /// The last line.
 fn verdict(read: &Read, code: u8) -> String {
-    let lost = read.notes.iter().filter(|note| note.became.is_none()).count();
+    let lost = read.warnings.len() + read.notes.iter().filter(|note| note.became.is_none()).count();
+    let lost = counted_with(lost, "key has", "keys have");
     match code {
         BAD => format!("bad: {} to be mended; an edge doesn't start with it", counted(read.problems.len(), "mistake")),
-        IN_PART => {
-            format!("good, and of the predecessor's form: {} no effect", counted_with(lost, "key has", "keys have"))
-        }
+        IN_PART if read.notes.is_empty() => format!("good, but {lost} no effect"),
+        IN_PART => format!("good, and of the predecessor's form: {lost} no effect"),
         _ if !read.notes.is_empty() => "good, and of the predecessor's form: all of it has its effect".to_owned(),
         _ => "good: all of it has its effect".to_owned(),
     }
@@ -84,7 +87,7 @@ fn counted_with(count: usize, one: &str, more: &str) -> String {
 fn tell(asked: &WidgetCheck, sentence: &str) {
     if asked.json {
         let problem = json!([{"path": "", "what": sentence}]);
-        println!("{:#}", json!({"good": false, "problems": problem, "notes": [], "config": null}));
+        println!("{:#}", json!({"good": false, "problems": problem, "notes": [], "warnings": [], "config": null}));
     } else {
         eprintln!("frontdesk: {sentence}");
     }

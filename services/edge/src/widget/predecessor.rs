@@ -114,8 +114,13 @@ fn note(file: &mut Map<String, Value>, schema: &Schema, path: String, fate: Fate
     // The whole file with this one key, so that the schema says of it what it would say of our own.
     let mut alone = Map::new();
     put(&mut alone, target, value.clone());
-    if let Some(problem) = schema.problems(&Value::Object(alone)).into_iter().next() {
+    let mut alone = Value::Object(alone);
+    if let Some(problem) = schema.problems(&alone).into_iter().next() {
         return nothing(path, format!("as `{}` it {}", problem.path, problem.what));
+    }
+    // Its sentences may have places for values that ours don't have: no reason for an edge not to start.
+    if let Some(problem) = rules::apply(&mut alone).into_iter().next() {
+        return nothing(path, format!("as `{became}` it {}; write a sentence of your own at `{became}`", problem.what));
     }
     if !put(file, target, value) {
         return nothing(path, format!("`{became}` is in the file, too"));

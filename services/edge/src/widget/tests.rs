@@ -91,6 +91,19 @@ fn a_mistake_is_told_with_what_was_found_and_what_is_allowed() {
     assert!(key.starts_with("`[31mred` is no key here"), "{key}");
 }
 
+/// What a file may say and nothing comes of yet is told, and stops nothing.
+#[test]
+fn a_wish_without_effect_is_told() {
+    let told = |config: Value| -> Vec<String> {
+        let read = read(&config);
+        assert!(read.config.is_some());
+        read.warnings.iter().map(Problem::to_string).collect()
+    };
+    let expected = "`features.attach` is true, and nothing is shown for it: no edge takes files yet";
+    assert_eq!(told(json!({"features": {"attach": true}})), [expected]);
+    assert!(told(json!({"features": {"attach": false, "copy": true}})).is_empty() && told(json!({})).is_empty());
+}
+
 #[test]
 fn what_is_no_json_is_told_with_its_place() {
     let check = |text: &str, expected: &str| {
@@ -254,6 +267,13 @@ fn values_of_the_predecessor_that_do_not_fit_are_left_out_and_said() {
         json!({}),
     );
     check(json!({"api": 7}), "api", "`api` has no effect: there is no such thing here", json!({}));
+    check(
+        json!({"texts": {"messages": {"errorMessage": "Sorry, {code} happened."}}}),
+        "texts.messages.errorMessage",
+        "`texts.messages.errorMessage` has no effect: as `texts.error` it has {code}, for which there is no value; there is \
+         none; write a sentence of your own at `texts.error`",
+        json!({}),
+    );
 }
 
 /// Whatever has a key of the predecessor in it: never a panic, never a file that our own check would refuse.

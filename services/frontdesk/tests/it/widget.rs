@@ -36,6 +36,7 @@ fn a_configuration_is_checked() {
         ("good.json", json!({"name": "Lamps"})),
         ("old.json", json!({"texts": {"header": {"title": "Lamps"}}})),
         ("part.json", json!({"texts": {"header": {"title": "Lamps"}}, "api": {"baseUrl": "https://api.example"}})),
+        ("wish.json", json!({"features": {"attach": true}})),
         ("bad.json", json!({"titel": "Lamps", "theme": {"mode": "drak"}})),
     ]);
     let check = |args: &[&str], code: i32, expected: &str| {
@@ -56,6 +57,12 @@ fn a_configuration_is_checked() {
          good, and of the predecessor's form: 1 key has no effect\n",
     );
     check(
+        &["wish.json"],
+        1,
+        "wish.json: `features.attach` is true, and nothing is shown for it: no edge takes files yet\n\
+         good, but 1 key has no effect\n",
+    );
+    check(
         &["bad.json"],
         2,
         "bad.json: `theme.mode` is \"drak\", and must be auto, light or dark (did you mean dark?)\n\
@@ -68,6 +75,9 @@ fn a_configuration_is_checked() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&report["good"], &report["config"]), (&json!(true), &json!({"name": "Lamps"})));
     assert_eq!(report["notes"][1], json!({"path": "texts.header.title", "became": "name"}));
+    let output = frontdesk(&["widget", "check", "wish.json", "--json"], folder.path(), &[]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["good"], &report["warnings"][0]["path"]), (&json!(true), &json!("features.attach")));
     let output = frontdesk(&["widget", "check", "bad.json", "--json"], folder.path(), &[]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&report["good"], &report["problems"][1]["path"]), (&json!(false), &json!("titel")));
