@@ -78,6 +78,11 @@ pub struct Config {
     /// How long a session can be refreshed, from its beginning.
     #[arg(long, env = "SESSION_MAX_AGE", default_value = "24h", value_parser = some_time)]
     pub session_max_age: Duration,
+    /// How long after a token has expired it still ends its session, and does nothing else: a visitor who comes back later
+    /// can have deleted what is left of it. Only for sessions that are bound to a key, whose proof says who asks. 0s = not
+    /// at all.
+    #[arg(long, env = "SESSION_END_WITHIN", default_value = "30d", value_parser = duration)]
+    pub session_end_within: Duration,
     /// How long a ticket opens new streams.
     #[arg(long, env = "TICKET_TTL", default_value = "60s", value_parser = some_time)]
     pub ticket_ttl: Duration,

@@ -23,7 +23,14 @@ use bus::{Bus, Cancel, Ending, PutError, Read};
 use protocol::{Fact, FactKind, Record, SessionId};
 use tokio::sync::watch;
 
-use crate::{chat::away, openapi, problem::ApiError, state::State, time, visitor::Visitor};
+use crate::{
+    chat::away,
+    openapi,
+    problem::ApiError,
+    state::State,
+    time,
+    visitor::{Leaver, Visitor},
+};
 
 /// Ended sessions that are kept: about 30 MB. As many as the bus remembers, unless it was told to remember more.
 const MAX: usize = 1_000_000;
@@ -135,12 +142,13 @@ fn key(session: &SessionId) -> Key {
     (session.began(), random.unwrap_or(0))
 }
 
-/// End the session, everywhere.
+/// End the session, everywhere. With a token that expired up to `SESSION_END_WITHIN` ago as well, if the session is bound
+/// to a key.
 #[utoipa::path(delete, path = "/api/v1/session", tag = "Sessions", security(("token" = [])),
     params(openapi::Fingerprint),
     responses((status = 204, description = "It is over: its token and tickets are refused, its replies are gone"),
         openapi::Unproved, openapi::Refused))]
-pub(crate) async fn end(state: State, visitor: Visitor) -> Result<Response, ApiError> {
+pub(crate) async fn end(state: State, Leaver(visitor): Leaver) -> Result<Response, ApiError> {
     // A task of its own: who ends a conversation closes the page, and half an end would be none.
     let ending = end_now(state.clone(), visitor);
     state.tasks.spawn(ending).await.unwrap_or(Err(ApiError::Internal))?;

@@ -147,6 +147,7 @@ pub(crate) struct Tokens {
     ttl: Duration,
     ticket_ttl: Duration,
     max_age: Duration,
+    end_within: Duration,
 }
 
 struct Key {
@@ -199,6 +200,7 @@ impl Tokens {
             ttl: config.session_ttl,
             ticket_ttl: config.ticket_ttl,
             max_age: config.session_max_age,
+            end_within: config.session_end_within,
         }
     }
 
@@ -227,8 +229,32 @@ impl Tokens {
 
     /// Reads a session token that was shown with `fingerprint`.
     pub(crate) fn verify(&self, token: &str, fingerprint: Option<&str>, now: Duration) -> Result<Claims, Refused> {
+        self.verified(token, fingerprint, |claims| self.still_good(&claims.sub, claims.exp, now))
+    }
+
+    /// The same for who only wants the session to end: a token that is bound to a key may have expired lately.
+    pub(crate) fn verify_to_end(
+        &self,
+        token: &str,
+        fingerprint: Option<&str>,
+        now: Duration,
+    ) -> Result<Claims, Refused> {
+        self.verified(token, fingerprint, |claims| {
+            let until = claims.exp.saturating_add(self.end_within.as_secs());
+            let by_proof = claims.key().is_some() && now.as_secs() < until;
+            self.still_good(&claims.sub, claims.exp, now)
+                .or_else(|refused| if by_proof { Ok(()) } else { Err(refused) })
+        })
+    }
+
+    fn verified(
+        &self,
+        token: &str,
+        fingerprint: Option<&str>,
+        in_time: impl FnOnce(&Claims) -> Result<(), Refused>,
+    ) -> Result<Claims, Refused> {
         let (claims, key): (Claims, _) = self.read(token, &self.session)?;
-        self.still_good(&claims.sub, claims.exp, now)?;
+        in_time(&claims)?;
         let shown = fingerprint.map(|shown| hash(&key.fingerprints, &claims.sub, shown)).unwrap_or_default();
         let same: bool = shown.as_bytes().ct_eq(claims.fph.as_bytes()).into();
         // Empty is what a token without a fingerprint would have; none is made, and none may count.
@@ -436,6 +462,30 @@ mod tests {
         assert_eq!(tokens().verify_ticket(&ticket, false, at(2)).ok().unwrap().key(), Some(key));
         let (renewed, _) = tokens().mint(claims.into(), FINGERPRINT, at(2));
         assert_eq!(claims_of(&renewed)["cnf"]["jkt"], key);
+    }
+
+    /// An expired token is good for the end of its session, for a while, and only if a proof will have to show whose it is.
+    #[test]
+    fn an_expired_token_ends_its_session_for_a_while() {
+        const DAY: u64 = 24 * 3600;
+        let bound = || tokens().mint(Grant { key: Some("thumbprint".into()), ..grant() }, FINGERPRINT, at(0)).0;
+        let check = |token: &str, fingerprint: Option<&str>, seconds: u64, expected: Option<Refused>| {
+            let read = tokens().verify_to_end(token, fingerprint, at(seconds));
+            assert_eq!(read.err(), expected, "{fingerprint:?} {seconds}");
+        };
+        let (mine, over) = (Some(FINGERPRINT), 3600 + 30 * DAY);
+        for seconds in [1, 3600, DAY, over - 1] {
+            check(&bound(), mine, seconds, None);
+            check(&bound(), Some("fedcba9876543210"), seconds, Some(Refused::Fingerprint));
+            check(&bound(), None, seconds, Some(Refused::Fingerprint));
+        }
+        check(&bound(), mine, over, Some(Refused::Ended));
+        check(&mint(), mine, 3599, None);
+        check(&mint(), mine, 3600, Some(Refused::Expired));
+        check(&mint(), mine, DAY, Some(Refused::Ended));
+        check(&format!("{}x", bound()), mine, 1, Some(Refused::Invalid));
+        let claims = tokens().verify(&bound(), mine, at(1)).unwrap();
+        check(&tokens().ticket(&claims, at(1)).0, mine, 1, Some(Refused::Invalid));
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! Who a request comes from, proved. A handler that names [`Visitor`], [`FromVisitor`] or [`Listener`] runs only for one.
+//! Who a request comes from, proved. A handler that names [`Visitor`], [`FromVisitor`], [`Leaver`] or [`Listener`] runs only
+//! for one.
 //!
 //! The order: token and fingerprint, then whether the session is over, then where the page is from, then the proof of a
 //! session that is bound to a key; last the bus says whether the proof is fresh. A proof also covers the body, so that
 //! the head of a request proves only half: what it proved is a [`Half`], and there is no [`Visitor`] before the body was
-//! read and compared. That is why all three take the whole request, and stand last among a handler's arguments.
+//! read and compared. That is why all of them take the whole request, and stand last among a handler's arguments.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{FromRequest, FromRequestParts as _, Request},
@@ -29,7 +30,7 @@ use crate::{
     sse::LastEvent,
     state::State,
     time,
-    token::{Claims, Refused},
+    token::{Claims, Refused, Tokens},
 };
 
 /// Longest `User-Agent` that is passed on, in bytes.
@@ -48,6 +49,10 @@ pub(crate) struct Visitor {
 
 /// A visitor, and what they sent as JSON.
 pub(crate) struct FromVisitor<T>(pub(crate) Visitor, pub(crate) T);
+
+/// A visitor who ends the session. Whose session is bound to a key may also show a token that expired lately: the proof
+/// says who asks, and nothing but this is done for it.
+pub(crate) struct Leaver(pub(crate) Visitor);
 
 /// A visitor who may read the session's stream: with a token, or with a ticket in the query. A ticket says all that the
 /// token said.
@@ -88,6 +93,9 @@ impl Visitor {
     }
 }
 
+/// [`Tokens::verify`], or its like.
+type Verify = fn(&Tokens, &str, Option<&str>, Duration) -> Result<Claims, Refused>;
+
 /// What the head of a request proved.
 struct Half {
     visitor: Visitor,
@@ -97,10 +105,14 @@ struct Half {
 
 impl Half {
     async fn by_token(state: &State, parts: &mut Parts) -> Result<Self, ApiError> {
+        Self::by(state, parts, Tokens::verify).await
+    }
+
+    async fn by(state: &State, parts: &mut Parts, verify: Verify) -> Result<Self, ApiError> {
         let call = Arc::<Call>::from_request_parts(parts, state).await?;
         let (scheme, token) = authorization(&parts.headers)?;
         let fingerprint = header(&parts.headers, "x-fingerprint");
-        let claims = state.tokens.verify(token, fingerprint, time::now())?;
+        let claims = verify(&state.tokens, token, fingerprint, time::now())?;
         let visitor = Visitor::new(state, parts, call, claims).await?;
         let proof = match (visitor.claims.key(), scheme) {
             (None, Scheme::Bearer) => None,
@@ -166,6 +178,16 @@ impl FromRequest<State> for Visitor {
         let (mut parts, body) = request.into_parts();
         let half = Half::by_token(state, &mut parts).await?;
         half.with_unread(state, Request::from_parts(parts, body)).await
+    }
+}
+
+impl FromRequest<State> for Leaver {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &State) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let half = Half::by(state, &mut parts, Tokens::verify_to_end).await?;
+        half.with_unread(state, Request::from_parts(parts, body)).await.map(Self)
     }
 }
 

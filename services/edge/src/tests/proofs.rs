@@ -1,7 +1,9 @@
 //! Sessions that are bound to a key.
 
+use std::time::Duration;
+
 use super::*;
-use crate::proof::tests::Browser;
+use crate::{proof::tests::Browser, token::Grant};
 
 const BASE: &str = "http://chat.example";
 const VALIDATE: &str = "/api/v1/session/validate";
@@ -99,6 +101,61 @@ async fn a_renewed_session_is_bound_to_the_same_key() {
     assert_eq!(bound.signed("GET", VALIDATE, "").await.status, 200);
     let for_old = bound.browser.proof("GET", &format!("{BASE}{VALIDATE}"), &old, "");
     is(&bound.validate(&[&for_old]).await, "proof_invalid");
+}
+
+/// Who comes back when the token has expired can have deleted what is left of the session, and nothing else is done for
+/// them.
+#[tokio::test]
+async fn an_expired_token_ends_its_session_and_does_nothing_else() {
+    const HOUR: u64 = 3600;
+    const END: &str = "/api/v1/session";
+    /// A session that is as old as that, with the token it began with.
+    fn aged(mut bound: Bound, hours: u64) -> Bound {
+        let tokens = &bound.edge.state.tokens;
+        let claims = tokens.verify(&bound.token, Some(FINGERPRINT), time::now()).unwrap();
+        let then = time::now() - Duration::from_secs(hours * HOUR);
+        let session = SessionId::mint(then.as_secs(), 7);
+        let (token, _) = tokens.mint(Grant { session, ..claims.into() }, FINGERPRINT, then);
+        bound.token = token;
+        bound
+    }
+    let check = async |args: &[&str], hours: u64, expected: (u16, &str)| {
+        let bound = aged(Bound::new(args).await, hours);
+        let other = bound.signed("POST", "/api/v1/session/refresh", "").await;
+        assert_eq!(other.code().1, if hours < 24 { "token_expired" } else { "session_ended" }, "{hours}");
+        let ended = bound.signed("DELETE", END, "").await;
+        if expected.0 == 204 {
+            assert_eq!(ended.status, 204, "{hours}: {ended:?}");
+            let told = bound.edge.state.bus.facts().next_batch(9).await.facts;
+            let end = told.iter().find(|fact| fact.kind == protocol::FactKind::SessionEnded).unwrap();
+            let age = time::now().as_secs() - end.session.as_ref().unwrap().began();
+            assert!((hours * HOUR..hours * HOUR + 60).contains(&age), "{age}");
+        } else {
+            assert_eq!(ended.code(), (expected.0, expected.1.to_owned()), "{hours}");
+        }
+    };
+    check(&[], 2, (204, "")).await;
+    check(&[], 29 * 24, (204, "")).await;
+    check(&[], 31 * 24, (410, "session_ended")).await;
+    check(&["--session-end-within", "0s"], 2, (401, "token_expired")).await;
+
+    let bound = aged(Bound::new(&["--rate-limit-per-minute", "0"]).await, 2);
+    let end = async |proofs: &[&str]| bound.edge.send(bound.shown(request("DELETE", END, &[], ""), proofs)).await;
+    is(&end(&[]).await, "proof_required");
+    let thief = Browser::new(8).proof("DELETE", &format!("{BASE}{END}"), &bound.token, "");
+    is(&end(&[&thief]).await, "proof_invalid");
+    let good = bound.proof("DELETE", END, "");
+    assert_eq!(end(&[&good]).await.status, 204);
+    assert_eq!(end(&[&bound.proof("DELETE", END, "")]).await.code(), (410, "session_ended".into()));
+
+    // Of a session without a key a token is all there is, and it may have been anybody's for long.
+    let edge = Edge::new(&[]);
+    let (_, token) = edge.begin().await;
+    let claims = edge.state.tokens.verify(&token, Some(FINGERPRINT), time::now()).unwrap();
+    let then = time::now() - Duration::from_secs(2 * HOUR);
+    let (token, _) = edge.state.tokens.mint(claims.into(), FINGERPRINT, then);
+    let refused = edge.send(by(request("DELETE", END, &[("origin", SHOP)], ""), &token)).await;
+    assert_eq!(refused.code(), (401, "token_expired".into()));
 }
 
 #[tokio::test]
