@@ -148,7 +148,7 @@ impl Source {
             );
             if dice.below(12) == 0 {
                 let rating = if dice.below(4) == 0 { Rating::Down } else { Rating::Up };
-                tell(at + 2_000, FactKind::ReplyRated { message_id, rating });
+                tell(at + 2_000, FactKind::ReplyRated { message_id, rating, comment: None });
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! - `access`: tokens, who calls, and how often one may guess; `scope`: of which site.
 //! - `params`: ranges, cursors and all else that stands in a query; `problem`: what can go wrong for a caller.
-//! - `figures`, `sessions`, `export`, `admin`: the routes. `csv`: tables for spreadsheets.
+//! - `figures`, `sessions`, `comments`, `export`, `admin`: the routes. `csv`: tables for spreadsheets.
 //! - `dashboard`: the page and its files; `openapi`: the description.
 //!
 //! # Promises
@@ -14,6 +14,7 @@
 
 mod access;
 mod admin;
+mod comments;
 mod csv;
 mod dashboard;
 mod export;
@@ -119,6 +120,7 @@ fn router(state: State, ops: Router) -> Router {
         .route("/sessions", get(sessions::list))
         .route("/sessions/{id}", get(sessions::detail).delete(sessions::erase))
         .route("/sessions/{id}/export", get(sessions::export))
+        .route("/comments", get(comments::list))
         .route("/customers", delete(sessions::erase_customer))
         .route("/customers/export", get(sessions::export_customer))
         .route("/export", get(export::export))

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use protocol::{
-    BotClass, Device, Fact, FactId, FactKind, FailureCode, FinishReason, MessageId, Millis, Rating, SessionId, SiteId,
-    Visit,
+    BotClass, Comment, Device, Fact, FactId, FactKind, FailureCode, FinishReason, MessageId, Millis, Rating, SessionId,
+    SiteId, Visit,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
@@ -43,6 +43,23 @@ const HOUR: i64 = 3_600_000;
 const SESSIONS: f64 = 170.0;
 /// Facts in one transaction, at most: the days of many shops are several.
 const BATCH: usize = 5_000;
+
+const PRAISE: [&str; 6] = [
+    "Exactly what I needed, thank you!",
+    "Quicker than any phone call.",
+    "Found my order at once.",
+    "Very clear, also about the return.",
+    "The size table helped a lot.",
+    "Good to know before I buy.",
+];
+const BLAME: [&str; 6] = [
+    "It did not answer what I asked about the warranty.",
+    "The link leads to a page that is not there.",
+    "I wanted to speak with a person.",
+    "The delivery date was wrong.",
+    "Too long, I only wanted the price.",
+    "It took ages to answer.",
+];
 
 /// Ago: the afternoon on which the workflow is down, and the night of the programs.
 const OUTAGE: u32 = 9;
@@ -169,6 +186,16 @@ impl Demo {
         facts.sort_by_key(|fact| fact.at);
         facts
     }
+}
+
+/// What some of those write who rate a reply. By its time and not by chance, so that all else stays as it is.
+fn comment(rating: Rating, at: Millis) -> Option<Comment> {
+    let comments = match rating {
+        Rating::Up => &PRAISE,
+        Rating::Down => &BLAME,
+    };
+    let at = usize::try_from(at.0).unwrap_or(0);
+    at.is_multiple_of(5).then(|| Comment(comments[at / 5 % comments.len()].to_owned()))
 }
 
 fn site(number: u32) -> SiteId {
@@ -300,7 +327,7 @@ impl Shop<'_> {
             let pleased = self.dice.random_bool(if trouble.slower > 1.5 { 0.45 } else { 0.83 });
             let rating = if pleased { Rating::Up } else { Rating::Down };
             let at = Millis(over.0 + self.spread(6_000.0, 0.7));
-            self.tell(session, at, FactKind::ReplyRated { message_id, rating });
+            self.tell(session, at, FactKind::ReplyRated { message_id, rating, comment: comment(rating, at) });
         }
         (over, !cancelled)
     }

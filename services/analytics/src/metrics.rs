@@ -66,8 +66,10 @@ impl Metrics {
         self.batch_seconds.observe(took.as_secs_f64());
     }
 
-    pub(crate) fn left_out(&self, LeftOut { happenings, pages, times, sites }: LeftOut) {
-        for (what, count) in [("happening", happenings), ("page", pages), ("time", times), ("site", sites)] {
+    pub(crate) fn left_out(&self, LeftOut { happenings, pages, times, sites, comments }: LeftOut) {
+        let counts =
+            [("happening", happenings), ("page", pages), ("time", times), ("site", sites), ("comment", comments)];
+        for (what, count) in counts {
             self.left_out.get_or_create(&What { what }).inc_by(count);
         }
     }
@@ -77,7 +79,7 @@ impl Metrics {
         analytics.register("facts", "Facts by kind and by what became of them", self.facts.clone());
         analytics.register(
             "left_out",
-            "What was not kept as told: happenings and pages beyond their bounds, times that can't be, facts of sites too many",
+            "What was not kept as told: happenings, pages and comments beyond their bounds, times that can't be, facts of sites too many",
             self.left_out.clone(),
         );
         analytics.register("store_errors", "Batches that could not be stored, each attempt", self.store_errors.clone());

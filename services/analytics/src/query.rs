@@ -200,6 +200,52 @@ pub struct Place {
     pub session: SessionId,
 }
 
+/// One page of a list, newest comment first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommentPage {
+    /// Comments by when they were said, newest first.
+    pub comments: Vec<CommentRow>,
+    /// Where the next page begins; `None` at the end. As of [`SessionPage`].
+    pub next: Option<CommentPlace>,
+}
+
+/// A place in the list of comments: behind this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommentPlace {
+    /// The comment's site.
+    pub site: SiteId,
+    /// When it was said.
+    pub at: Millis,
+    /// In which session.
+    pub session: SessionId,
+    /// Of which message.
+    pub message_id: MessageId,
+}
+
+/// What a visitor wrote with a rating.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CommentRow {
+    /// Whose.
+    #[schema(value_type = String)]
+    pub site: SiteId,
+    /// In which session.
+    #[schema(value_type = String)]
+    pub session: SessionId,
+    /// Of the reply to which message.
+    #[schema(value_type = String)]
+    pub message_id: MessageId,
+    /// When, Unix ms.
+    #[schema(value_type = i64)]
+    pub at: Millis,
+    /// `up` or `down`.
+    #[schema(value_type = String)]
+    pub rating: protocol::Rating,
+    /// The visitor's words, as plain text.
+    pub comment: String,
+    /// The path of the shop's page on which the session began.
+    pub page_path: Option<String>,
+}
+
 /// What is known of one session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SessionRow {
@@ -279,6 +325,9 @@ pub struct Happening {
     /// Characters of the message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chars: Option<u64>,
+    /// What the visitor wrote with a rating.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
 }
 
 /// One session with all that is kept of it.

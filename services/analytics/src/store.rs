@@ -2,6 +2,7 @@
 //!
 //! - `tables`: the tables of the file and their keys; `bytes`, `row`, `timeline`, `figures`, `histogram`: what
 //!   stands in them.
+//! - `comments`: what visitors wrote with their ratings.
 //! - `apply`: a batch of facts; `forget`: what goes by its age; `migrate`: files of older forms.
 //! - `ask`, `list`: questions; `limits`: what edges counted against limits.
 //! - `care`: what goes on request or by its age; `copy`: a copy to keep, or in the place of the file; `check`: whether one
@@ -27,6 +28,7 @@ mod ask;
 mod bytes;
 mod care;
 mod check;
+mod comments;
 mod copy;
 mod figures;
 mod forget;
@@ -55,7 +57,8 @@ use redb::{
 };
 
 use crate::query::{
-    Bucket, BusyHours, Filter, Metric, Pages, Place, Range, SessionDetail, SessionPage, Summary, Timeseries,
+    Bucket, BusyHours, CommentPage, CommentPlace, Filter, Metric, Pages, Place, Range, SessionDetail, SessionPage,
+    Summary, Timeseries,
 };
 pub(crate) use apply::LeftOut;
 pub(crate) use care::EXPIRED_WAITS;
@@ -259,6 +262,7 @@ impl Store {
         all.pages += left_out.pages;
         all.times += left_out.times;
         all.sites += left_out.sites;
+        all.comments += left_out.comments;
         Ok(outcomes)
     }
 
@@ -310,6 +314,19 @@ impl Store {
     /// What is known of a session.
     pub fn session(&self, site: &SiteId, id: &SessionId) -> Result<Option<SessionDetail>, Error> {
         self.read(|reader| list::session(reader, site, id))
+    }
+
+    /// What visitors wrote with ratings of a range, `limit` at most, newest first. Reads [5,000](list::MAX_READ) rows at
+    /// most.
+    pub fn comments(
+        &self,
+        site: Option<&SiteId>,
+        range: Range,
+        rating: Option<protocol::Rating>,
+        after: Option<&CommentPlace>,
+        limit: usize,
+    ) -> Result<CommentPage, Error> {
+        self.read(|reader| comments::list(reader, site, range, rating, after, limit))
     }
 
     /// The sessions of a customer, by what [`runtime::customer::hash`] makes of them, the oldest first.
@@ -459,14 +476,17 @@ fn prepare(database: &Database) -> Result<(), Error> {
     let is_older = {
         let mut meta = transaction.open_table(META)?;
         let found = meta.get(SCHEMA_KEY)?.map(|found| found.value());
-        match found {
-            Some(SCHEMA) if meta.get(MIGRATING_KEY)?.is_none() => return Ok(()),
-            Some(SCHEMA | migrate::FROM) => true,
-            Some(found) => return Err(Error::Newer { found }),
-            None => {
+        let migrating = meta.get(MIGRATING_KEY)?.is_some();
+        match (found, migrating) {
+            (Some(SCHEMA), false) => return Ok(()),
+            (Some(migrate::FROM), _) | (Some(SCHEMA | migrate::WITHOUT_COMMENTS), true) => true,
+            // Only the table of comments is missing. The number says that an older version must not take such a file:
+            // it would copy it without them, and erase sessions but not what was said in them.
+            (None | Some(migrate::WITHOUT_COMMENTS), _) => {
                 meta.insert(SCHEMA_KEY, SCHEMA)?;
                 false
             }
+            (Some(found), _) => return Err(Error::Newer { found }),
         }
     };
     if is_older {

@@ -107,6 +107,10 @@ pub struct Config {
     /// Longest message, in characters after cleaning.
     #[arg(long, env = "MESSAGE_MAX_CHARS", default_value_t = 4000, value_parser = clap::value_parser!(u32).range(1..))]
     pub message_max_chars: u32,
+    /// Longest comment that a visitor may write to the shop with a rating, in characters after cleaning. It is the one text
+    /// of visitors that is kept. 0 = none is taken, and the widget asks for none; 2000 at most.
+    #[arg(long, env = "FEEDBACK_COMMENT_MAX", default_value_t = 500, value_parser = clap::value_parser!(u32).range(..=2_000))]
+    pub feedback_comment_max: u32,
     /// Turns of the browser's history that go to n8n; older ones are cut.
     #[arg(long, env = "HISTORY_MAX_MESSAGES", default_value_t = 20)]
     pub history_max_messages: u32,

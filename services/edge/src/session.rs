@@ -135,6 +135,9 @@ pub(crate) struct SessionLimits {
     /// 0 = no limit.
     #[schema(example = 20)]
     messages_per_minute: u32,
+    /// Of a comment with a rating; 0 = none is taken.
+    #[schema(example = 500)]
+    comment_max_chars: u32,
 }
 
 /// A good token's session.
@@ -258,6 +261,7 @@ fn answer(
             message_max_chars: site.message_max_chars,
             history_max_messages: site.history_max_messages,
             messages_per_minute: site.messages_per_minute,
+            comment_max_chars: state.config.feedback_comment_max,
         },
     })
 }

@@ -173,7 +173,7 @@ async fn a_session_is_created_asked_about_and_renewed() {
     assert!(body.as_object().unwrap().contains_key("identity") && body["identity"].is_null());
     assert_eq!(body["identity_error"], "not_configured");
     assert_eq!(body["stream_url"], format!("/api/v1/chat/stream/{session}"));
-    let limits = json!({"message_max_chars": 4000, "history_max_messages": 20, "messages_per_minute": 20});
+    let limits = json!({"message_max_chars": 4000, "history_max_messages": 20, "messages_per_minute": 20, "comment_max_chars": 500});
     assert_eq!(body["limits"], limits);
     let expires: jiff::Timestamp = body["expires_at"].as_str().unwrap().parse().unwrap();
     assert_eq!(expires.as_second() - i64::try_from(session.began()).unwrap(), 3600);

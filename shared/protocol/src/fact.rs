@@ -1,4 +1,7 @@
-//! What happened, for analytics. A fact never holds text of a visitor, an address, a token or a fingerprint.
+//! What happened, for analytics. A fact never holds text of the chat, an address, a token or a fingerprint. The one text
+//! of a visitor in it is the [`Comment`] that they write to the shop with a rating.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +75,9 @@ pub enum FactKind {
         message_id: MessageId,
         /// What it was worth.
         rating: Rating,
+        /// What the visitor wrote to the shop about it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        comment: Option<Comment>,
     },
     /// Calls to a site that were refused since the last such fact: one fact for many calls, because a flood of them must
     /// not become a flood of facts. Of no session.
@@ -144,6 +150,17 @@ pub enum Rating {
     Up,
     /// Not.
     Down,
+}
+
+/// What a visitor wrote to the shop with a rating, cleaned and bounded by an edge. Its `Debug` form shows no text.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Comment(pub String);
+
+impl fmt::Debug for Comment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Comment({} bytes)", self.0.len())
+    }
 }
 
 impl FactKind {

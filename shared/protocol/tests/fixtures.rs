@@ -29,8 +29,10 @@ fn every_fixture_is_read_and_written_back_unchanged() {
 fn debug_forms_show_no_text() {
     let message: Message = serde_json::from_str(include_str!("../fixtures/message.json")).expect("a message");
     let record: Record = serde_json::from_str(include_str!("../fixtures/record.json")).expect("a record");
-    let shown = format!("{message:?} {:?} {record:?}", message.history);
-    for secret in ["parcel", "eyJ", "Hello", "there", "Mozilla", "cart", "plan", "c-17", "Ada"] {
+    let facts = include_str!("../fixtures/facts.jsonl").lines();
+    let facts: Vec<Fact> = facts.map(|fact| serde_json::from_str(fact).expect("a fact")).collect();
+    let shown = format!("{message:?} {:?} {record:?} {facts:?}", message.history);
+    for secret in ["parcel", "eyJ", "Hello", "there", "Mozilla", "cart", "plan", "c-17", "Ada", "Half of it"] {
         assert!(!shown.contains(secret), "{secret} in {shown}");
     }
 }

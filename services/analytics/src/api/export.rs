@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use futures_util::{StreamExt as _, stream};
-use protocol::Millis;
+use protocol::{Millis, Rating};
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
@@ -17,7 +17,10 @@ use utoipa::ToSchema;
 use super::{
     State, access::Caller, csv::Csv, figures, openapi, params::Query, problem::ApiError, scope::Scope, sessions::MOST,
 };
-use crate::query::{Filter, Place, Range, SessionRow, Timeseries};
+use crate::query::{CommentPlace, CommentRow, Filter, Place, Range, SessionRow, Timeseries};
+
+/// The words of [`What`].
+const WHAT: &str = "sessions, timeseries or comments";
 
 /// What an export is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
@@ -27,6 +30,8 @@ pub(super) enum What {
     Sessions,
     /// One row a step.
     Timeseries,
+    /// One row a comment; of the conditions, `rating` alone.
+    Comments,
 }
 
 /// How it is written.
@@ -39,7 +44,7 @@ pub(super) enum Format {
     Json,
 }
 
-/// A table as a file: all sessions that `sessions` would list page by page, or what `timeseries` answers.
+/// A table as a file: all that `sessions` or `comments` would list page by page, or what `timeseries` answers.
 #[utoipa::path(get, path = "/api/v1/analytics/export", tag = "Files", security(("token" = [])),
     params(openapi::Site, openapi::Within, openapi::Steps, openapi::Conditions,
         ("what" = What, Query, description = "Which table"),
@@ -49,8 +54,8 @@ pub(super) enum Format {
 pub(super) async fn export(state: State, caller: Caller, mut query: Query) -> Result<Response, ApiError> {
     let now = Millis::now();
     let (scope, range) = (Scope::of(&caller, &mut query)?, query.range(now)?);
-    let what = query.word("what", "sessions or timeseries")?;
-    let what = what.ok_or_else(|| ApiError::field("what", "is needed: sessions or timeseries"))?;
+    let what = query.word("what", WHAT)?;
+    let what = what.ok_or_else(|| ApiError::field("what", format!("is needed: {WHAT}")))?;
     let format = query.word("format", "csv or json")?.unwrap_or(Format::Csv);
     let body = match what {
         What::Timeseries => {
@@ -62,12 +67,14 @@ pub(super) async fn export(state: State, caller: Caller, mut query: Query) -> Re
                 Format::Json => json(&series)?,
             })
         }
-        What::Sessions => {
-            let filter = query.filter()?;
+        What::Sessions | What::Comments => {
+            let rows = match what {
+                What::Comments => Rows::Comments { rating: query.rating()?, after: None },
+                _ => Rows::Sessions { filter: query.filter()?, after: None },
+            };
             query.end()?;
             let place = state.stream(&caller)?;
-            let mut table =
-                Sessions { state, scope, range, filter, format, after: None, begun: false, over: false, place };
+            let mut table = Table { state, scope, range, rows, format, begun: false, over: false, place };
             // Before the answer begins, so that what is wrong can still be told.
             let first = table.piece().await?;
             let rest = stream::try_unfold(table, async |mut table| match table.over {
@@ -90,6 +97,7 @@ pub(super) async fn export(state: State, caller: Caller, mut query: Query) -> Re
     let name = match what {
         What::Sessions => "sessions",
         What::Timeseries => "timeseries",
+        What::Comments => "comments",
     };
     let disposition = format!("attachment; filename=\"frontdesk-{name}.{end}\"");
     let mut response = ([(header::CONTENT_TYPE, kind)], body).into_response();
@@ -98,59 +106,94 @@ pub(super) async fn export(state: State, caller: Caller, mut query: Query) -> Re
     Ok(response)
 }
 
-/// A table of sessions that is being sent.
-struct Sessions {
+/// Of what a table that is being sent is, and how far it is.
+enum Rows {
+    Sessions { filter: Filter, after: Option<Place> },
+    Comments { rating: Option<Rating>, after: Option<CommentPlace> },
+}
+
+/// A table that is being sent.
+struct Table {
     state: State,
     scope: Scope,
     range: Range,
-    filter: Filter,
+    rows: Rows,
     format: Format,
-    after: Option<Place>,
     begun: bool,
     over: bool,
     #[expect(dead_code, reason = "held while it is sent")]
     place: OwnedSemaphorePermit,
 }
 
-impl Sessions {
+impl Table {
     /// The next rows. Together the pieces are the file.
     async fn piece(&mut self) -> Result<String, ApiError> {
-        let (scope, range, filter) = (self.scope.clone(), self.range, self.filter.clone());
-        let after = self.after.take();
-        let page = self
-            .state
-            .ask((), move |store| Ok(store.sessions(scope.check(store)?, range, &filter, after.as_ref(), MOST)?));
-        let page = page.await?;
-        self.over = page.next.is_none();
-        self.after = page.next;
-        match self.format {
-            Format::Csv => Ok(self.csv(&page.sessions)),
-            Format::Json => self.json(&page.sessions),
+        let (scope, range) = (self.scope.clone(), self.range);
+        match &mut self.rows {
+            Rows::Sessions { filter, after } => {
+                let (filter, from) = (filter.clone(), after.take());
+                let page = self.state.ask((), move |store| {
+                    Ok(store.sessions(scope.check(store)?, range, &filter, from.as_ref(), MOST)?)
+                });
+                let page = page.await?;
+                self.over = page.next.is_none();
+                *after = page.next;
+                self.write("sessions", &page.sessions, &COLUMNS, session_csv)
+            }
+            Rows::Comments { rating, after } => {
+                let (rating, from) = (*rating, after.take());
+                let page = self.state.ask((), move |store| {
+                    Ok(store.comments(scope.check(store)?, range, rating, from.as_ref(), MOST)?)
+                });
+                let page = page.await?;
+                self.over = page.next.is_none();
+                *after = page.next;
+                self.write("comments", &page.comments, &COMMENT_COLUMNS, comment_csv)
+            }
         }
     }
 
-    fn csv(&mut self, rows: &[SessionRow]) -> String {
+    fn write<T: serde::Serialize>(
+        &mut self,
+        name: &str,
+        rows: &[T],
+        columns: &[&str],
+        cells: impl Fn(&mut Csv, &T),
+    ) -> Result<String, ApiError> {
+        match self.format {
+            Format::Csv => Ok(self.csv(rows, columns, cells)),
+            Format::Json => self.json(name, rows),
+        }
+    }
+
+    fn csv<T>(&mut self, rows: &[T], columns: &[&str], cells: impl Fn(&mut Csv, &T)) -> String {
         let mut csv = Csv::default();
         if !std::mem::replace(&mut self.begun, true) {
-            for name in COLUMNS {
+            for name in columns {
                 csv.own(name);
             }
             csv.end();
         }
         for row in rows {
-            session_csv(&mut csv, row);
+            cells(&mut csv, row);
         }
         csv.done()
     }
 
-    fn json(&mut self, rows: &[SessionRow]) -> Result<String, ApiError> {
+    fn json<T: serde::Serialize>(&mut self, name: &str, rows: &[T]) -> Result<String, ApiError> {
         let mut text = String::new();
         for row in rows {
-            text.push_str(if std::mem::replace(&mut self.begun, true) { ",\n" } else { "{\"sessions\":[\n" });
+            match std::mem::replace(&mut self.begun, true) {
+                true => text.push_str(",\n"),
+                false => text.push_str(&format!("{{\"{name}\":[\n")),
+            }
             text.push_str(&json(row)?);
         }
         if self.over {
-            text.push_str(if self.begun { "\n]}\n" } else { "{\"sessions\":[]}\n" });
+            match self.begun {
+                true => text.push_str("\n]}\n"),
+                false => text.push_str(&format!("{{\"{name}\":[]}}\n")),
+            }
         }
         Ok(text)
     }
@@ -207,6 +250,19 @@ fn session_csv(csv: &mut Csv, row: &SessionRow) {
         .own(row.rated_down)
         .maybe(row.first_chunk_ms)
         .maybe(row.duration_ms)
+        .end();
+}
+
+const COMMENT_COLUMNS: [&str; 7] = ["at", "site", "session", "message_id", "rating", "page_path", "comment"];
+
+fn comment_csv(csv: &mut Csv, row: &CommentRow) {
+    csv.own(rfc3339(row.at.0))
+        .own(&row.site)
+        .own(&row.session)
+        .text(row.message_id.as_str())
+        .own(name(row.rating))
+        .text(row.page_path.as_deref().unwrap_or_default())
+        .text(&row.comment)
         .end();
 }
 

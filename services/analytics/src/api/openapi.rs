@@ -12,13 +12,14 @@ use utoipa::{
     openapi::security::{Http, HttpAuthScheme, SecurityScheme},
 };
 
-use super::{admin, export, figures, sessions};
+use super::{admin, comments, export, figures, sessions};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Frontdesk analytics",
-        description = "How a shop's chat is used: figures and sessions, without any text.\n\nErrors are RFC 9457 problem \
+        description = "How a shop's chat is used: figures and sessions, without any text of the chat. What \
+                       visitors wrote with a rating is in `comments`, and in the details of a session.\n\nErrors are RFC 9457 problem \
                        documents with a stable `code`. Times go in as RFC 3339 and come out as Unix milliseconds; the \
                        steps of series as Unix seconds. A parameter that a route does not know is refused.",
         license(name = "MIT OR Apache-2.0")
@@ -38,6 +39,7 @@ use super::{admin, export, figures, sessions};
         sessions::export,
         sessions::export_customer,
         sessions::erase_customer,
+        comments::list,
         export::export,
         admin::backup,
         admin::rewrite,
@@ -207,6 +209,15 @@ pub(super) struct Conditions {
 }
 
 #[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes a query")]
+pub(super) struct Rated {
+    /// With this rating: `up` or `down`.
+    #[param(pattern = "^(up|down)$")]
+    rating: Option<String>,
+}
+
+#[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 #[expect(dead_code, reason = "describes a path")]
 pub(super) struct Session {
@@ -236,6 +247,8 @@ pub(super) struct Erased {
     sessions: Vec<String>,
     /// What was known to have happened in them.
     happenings: u64,
+    /// What was written with ratings in them.
+    comments: u64,
     /// Entries of indexes.
     index_entries: u64,
     /// When the file is rewritten at the latest, Unix ms, if there is room for that: then nothing of them is left in its

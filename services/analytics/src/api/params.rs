@@ -7,14 +7,14 @@ use std::{
 };
 
 use axum::{extract::FromRequestParts, http::request::Parts};
-use base64::Engine as _;
-use protocol::{Millis, SessionId, SiteId};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use protocol::{MessageId, Millis, Rating, SessionId, SiteId};
 use serde::de::DeserializeOwned;
 use url::form_urlencoded;
 
 use super::problem::ApiError;
 use crate::{
-    query::{Bucket, Filter, Metric, Place, Range},
+    query::{Bucket, CommentPlace, Filter, Metric, Place, Range},
     store::{HOURS_KEPT, MINUTES_KEPT},
 };
 
@@ -153,15 +153,34 @@ impl Query {
             page: self.with("page", "a path, or the beginning of one", path)?,
             device: self.with("device", "phone, tablet, desktop or other", device)?,
             country: self.with("country", "two capital letters (ISO 3166-1)", country)?,
-            rating: self.word("rating", "up or down")?,
+            rating: self.rating()?,
         })
     }
 
-    /// Where a list goes on. Whoever made it up gets no other rows than by `site`.
+    /// What a visitor thought of a reply.
+    pub(super) fn rating(&mut self) -> Result<Option<Rating>, ApiError> {
+        self.word("rating", "up or down")
+    }
+
+    /// Where a list of sessions goes on. Whoever made it up gets no other rows than by `site`.
     pub(super) fn cursor(&mut self, site: Option<&SiteId>) -> Result<Option<Place>, ApiError> {
-        let place = self.with("cursor", "the `next` of an answer, unchanged", place)?;
+        self.place_of(site, place, |place| &place.site)
+    }
+
+    /// Where a list of comments goes on.
+    pub(super) fn comment_cursor(&mut self, site: Option<&SiteId>) -> Result<Option<CommentPlace>, ApiError> {
+        self.place_of(site, comment_place, |place| &place.site)
+    }
+
+    fn place_of<T>(
+        &mut self,
+        site: Option<&SiteId>,
+        read: impl FnOnce(&str) -> Option<T>,
+        its: impl Fn(&T) -> &SiteId,
+    ) -> Result<Option<T>, ApiError> {
+        let place = self.with("cursor", "the `next` of an answer, unchanged", read)?;
         match (&place, site) {
-            (Some(place), Some(site)) if place.site != *site => {
+            (Some(place), Some(site)) if its(place) != site => {
                 Err(ApiError::field("cursor", "is of another site's list"))
             }
             _ => Ok(place),
@@ -179,18 +198,37 @@ impl<S: Sync> FromRequestParts<S> for Query {
 
 /// A place as callers see it.
 pub(super) fn cursor(place: &Place) -> String {
-    let text = format!("{CURSOR}{}/{}", place.site, place.session);
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text)
+    URL_SAFE_NO_PAD.encode(format!("{CURSOR}{}/{}", place.site, place.session))
 }
 
-/// The form of a cursor, so that one of another form is refused and not misread.
+/// The same in a list of comments.
+pub(super) fn comment_cursor(CommentPlace { site, at, session, message_id }: &CommentPlace) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{COMMENT_CURSOR}{site}/{}/{session}/{message_id}", at.0))
+}
+
+/// The form of a cursor, so that one of another form, or of another list, is refused and not misread.
 const CURSOR: &str = "1/";
+const COMMENT_CURSOR: &str = "c1/";
 
 fn place(cursor: &str) -> Option<Place> {
-    let text = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(cursor).ok()?;
-    let (site, session) = std::str::from_utf8(&text).ok()?.strip_prefix(CURSOR)?.split_once('/')?;
-    let session = SessionId::new(session).ok()?;
-    Some(Place { site: SiteId::new(site).ok()?, began: session.began(), session })
+    let [site, session] = parts(cursor, CURSOR)?;
+    let session = SessionId::new(&session).ok()?;
+    Some(Place { site: SiteId::new(&site).ok()?, began: session.began(), session })
+}
+
+fn comment_place(cursor: &str) -> Option<CommentPlace> {
+    let [site, at, session, message_id] = parts(cursor, COMMENT_CURSOR)?;
+    Some(CommentPlace {
+        site: SiteId::new(&site).ok()?,
+        at: Millis(at.parse().ok()?),
+        session: SessionId::new(&session).ok()?,
+        message_id: MessageId::new(&message_id).ok()?,
+    })
+}
+
+fn parts<const N: usize>(cursor: &str, form: &str) -> Option<[String; N]> {
+    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+    text.strip_prefix(form)?.split('/').map(str::to_owned).collect::<Vec<_>>().try_into().ok()
 }
 
 fn instant(text: &str) -> Option<Millis> {
@@ -340,6 +378,28 @@ mod tests {
         assert_eq!(query("limit=500").limit(50, 500).unwrap(), 500);
         for bad in ["limit=0", "limit=501", "limit=-1", "limit=ten", "limit=99999999999999999999"] {
             assert_eq!(field(query(bad).limit(50, 500)), "limit");
+        }
+    }
+
+    #[test]
+    fn a_cursor_of_comments_leads_back_and_is_none_of_sessions() {
+        let place = CommentPlace {
+            site: SiteId::new("shoes").unwrap(),
+            at: Millis(1_767_168_909_005),
+            session: SessionId::mint(1_767_168_909, 7),
+            message_id: MessageId::new("message_-7").unwrap(),
+        };
+        let text = comment_cursor(&place);
+        let read = |text: &str, site: Option<&str>| {
+            query(&format!("cursor={text}")).comment_cursor(site.map(|site| SiteId::new(site).unwrap()).as_ref())
+        };
+        assert_eq!(read(&text, None).unwrap(), Some(place.clone()));
+        assert_eq!(read(&text, Some("shoes")).unwrap(), Some(place.clone()));
+        assert_eq!(field(read(&text, Some("hats"))), "cursor");
+        assert_eq!(field(query(&format!("cursor={text}")).cursor(None)), "cursor");
+        let session = cursor(&Place { site: place.site, began: 1_767_168_909, session: place.session });
+        for bad in [&session, "", "x", &text[..text.len() - 12], &format!("{text}{text}")] {
+            assert_eq!(field(read(bad, None)), "cursor", "{bad}");
         }
     }
 

@@ -177,6 +177,7 @@ async fn the_description_and_the_router_know_the_same_routes() {
         ("GET", "sessions/{id}"),
         ("DELETE", "sessions/{id}"),
         ("GET", "sessions/{id}/export"),
+        ("GET", "comments"),
         ("GET", "customers/export"),
         ("DELETE", "customers"),
         ("GET", "export"),
@@ -349,7 +350,7 @@ async fn figures_are_what_was_told() {
         code: FailureCode::QueueTimeout,
         duration_ms: 7,
     };
-    let rated = FactKind::ReplyRated { message_id, rating: Rating::Up };
+    let rated = FactKind::ReplyRated { message_id, rating: Rating::Up, comment: None };
     api.apply(&[Fact::now(&shoes, &id, failed), Fact::now(&shoes, &id, rated)]);
     let refused = FactKind::CallsRefused { reason: "limit_session_minute".into(), count: 4 };
     api.apply(&[Fact::of_site(&shoes, "refusals-1".parse().unwrap(), refused)]);
@@ -383,6 +384,66 @@ async fn figures_are_what_was_told() {
     assert_eq!(file.header("content-disposition"), format!("attachment; filename=\"frontdesk-{id}.json\""));
 }
 
+/// What visitors wrote is shown to whoever may see their sites, as a list, as a file, and with its session.
+#[tokio::test]
+async fn what_visitors_wrote_is_told() {
+    let api = Api::new();
+    for (n, (of, rating, text)) in [
+        ("shoes", Rating::Up, "Good, \"really\""),
+        ("hats", Rating::Down, "=1+1"),
+        ("shoes", Rating::Down, "Too\nlong"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (of, id) = (site(of), session(n as u64, 600 - 60 * n as u64));
+        api.apply(&talk(&of, &id, "/page"));
+        let message_id = MessageId::new("message-1").unwrap();
+        let comment = Some(protocol::Comment(text.to_owned()));
+        let at = Millis(Millis::now().0 - 10 + n as i64);
+        api.apply(&[Fact::at(&of, &id, at, FactKind::ReplyRated { message_id, rating, comment })]);
+    }
+    let texts = |list: &Value| -> Vec<String> {
+        list["comments"].as_array().unwrap().iter().map(|it| it["comment"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = api.get("comments?range=1h").await.json();
+    assert_eq!(texts(&all), ["Too\nlong", "=1+1", "Good, \"really\""]);
+    assert_eq!(all["next"], Value::Null);
+    let one = &all["comments"][0];
+    assert_eq!((&one["rating"], &one["page_path"], &one["site"]), (&json!("down"), &json!("/page"), &json!("shoes")));
+    assert_eq!((&one["message_id"], one["at"].is_i64()), (&json!("message-1"), true));
+    assert_eq!(texts(&api.get("comments?rating=down").await.json()), ["Too\nlong", "=1+1"]);
+    let first = api.get("comments?limit=2").await.json();
+    let rest = api.get(&format!("comments?limit=2&cursor={}", first["next"].as_str().unwrap())).await.json();
+    assert_eq!((texts(&rest), &rest["next"]), (vec!["Good, \"really\"".to_owned()], &Value::Null));
+
+    let own = api.get_as(SHOES, "comments").await.json();
+    assert_eq!(texts(&own), ["Too\nlong", "Good, \"really\""]);
+    assert_eq!(api.get_as(SHOES, "comments?site=hats").await.code(), (403, "site_forbidden".into()));
+    let foreign = format!("comments?cursor={}", first["next"].as_str().unwrap());
+    assert_eq!(api.get_as(SHOES, &foreign).await.code(), (400, "invalid_request".into()));
+
+    let file = api.get("export?what=comments").await;
+    assert_eq!(file.header("content-disposition"), "attachment; filename=\"frontdesk-comments.csv\"");
+    let text = String::from_utf8(file.body).unwrap();
+    let mut rows = text.split("\r\n");
+    assert_eq!(rows.next(), Some("at,site,session,message_id,rating,page_path,comment"));
+    assert!(rows.next().unwrap().ends_with(",message-1,down,/page,\"Too\nlong\""), "{text}");
+    assert!(rows.next().unwrap().ends_with(",\"'=1+1\""), "no formula: {text}");
+    assert!(rows.next().unwrap().ends_with(",\"Good, \"\"really\"\"\""), "{text}");
+    let json = api.get("export?what=comments&format=json&rating=up&site=shoes").await.json();
+    assert_eq!(texts(&json), ["Good, \"really\""]);
+    let none = api.get("export?what=comments&format=json&rating=up&site=hats").await.json();
+    assert_eq!(none, json!({"comments": []}));
+    let id = one["session"].as_str().unwrap();
+    let detail = api.get(&format!("sessions/{id}")).await.json();
+    let rated = detail["timeline"].as_array().unwrap().iter().find(|it| it["kind"] == "reply_rated").unwrap();
+    assert_eq!(rated["comment"], "Too\nlong");
+    let erased = api.send("DELETE", &format!("{API}/sessions/{id}"), Some(ADMIN)).await.json();
+    assert_eq!(erased["comments"], 1);
+    assert_eq!(texts(&api.get("comments").await.json()), ["=1+1", "Good, \"really\""]);
+}
+
 /// Each answer names the parameter that is wrong; none is overlooked.
 #[tokio::test]
 async fn what_can_not_be_used_is_named() {
@@ -404,7 +465,7 @@ async fn what_can_not_be_used_is_named() {
             "{path}"
         );
     }
-    for route in ["summary", "timeseries", "busy-hours", "pages", "outcomes", "refusals", "sessions"] {
+    for route in ["summary", "timeseries", "busy-hours", "pages", "outcomes", "refusals", "sessions", "comments"] {
         check(&format!("{route}?range=1y"), "range").await;
         check(&format!("{route}?from=2026-01-31T00:00:00Z&until=2026-01-01T00:00:00Z"), "until").await;
         check(&format!("{route}?from=2000-01-31T00:00:00Z"), "from").await;
@@ -418,6 +479,11 @@ async fn what_can_not_be_used_is_named() {
     check("busy-hours?tz_offset=-721", "tz_offset").await;
     check("pages?limit=201", "limit").await;
     check("sessions?limit=0", "limit").await;
+    check("comments?limit=501", "limit").await;
+    check("comments?rating=sideways", "rating").await;
+    check("comments?outcome=failed", "outcome").await;
+    check("comments?cursor=x", "cursor").await;
+    check("export?what=comments&device=phone", "device").await;
     check("sessions?cursor=abc", "cursor").await;
     check("sessions?device=toaster", "device").await;
     check("export", "what").await;

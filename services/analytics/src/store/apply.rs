@@ -12,6 +12,7 @@ use super::{
     Error, Outcome, begin,
     bytes::{Reader, Writer},
     care::{ERASED_WAITS, rewrite_by},
+    comments,
     figures::{Figures, add, count_word},
     forget::{forget, kept_from, live_from, pages_kept_from},
     row::{Known, MAX_PATH, Session, began_ms, cut_text},
@@ -76,6 +77,8 @@ pub(crate) struct LeftOut {
     pub(crate) times: u64,
     /// Facts of sites for which there is no room; nothing of them was applied.
     pub(crate) sites: u64,
+    /// Comments of a session that has too many; their ratings count.
+    pub(crate) comments: u64,
 }
 
 /// The rows that a batch touches, each read and written once.
@@ -88,6 +91,8 @@ pub(super) struct Batch<'a, 't> {
     sessions: BTreeMap<SessionKey, Held>,
     figures: BTreeMap<BucketKey, Figures>,
     pages: BTreeMap<Vec<u8>, i64>,
+    /// Rows of comments; `None` for one that is gone.
+    comments: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     left_out: LeftOut,
 }
 
@@ -129,6 +134,7 @@ impl<'a, 't> Batch<'a, 't> {
             sessions: BTreeMap::new(),
             figures: BTreeMap::new(),
             pages: BTreeMap::new(),
+            comments: BTreeMap::new(),
             left_out: LeftOut::default(),
         })
     }
@@ -197,8 +203,32 @@ impl<'a, 't> Batch<'a, 't> {
         let (mut word, mut gone, mut kept) = (Word::First, None, None);
         if let Some(held) = self.sessions.get_mut(&key) {
             match &mut held.now {
-                now if *kind == FactKind::SessionEnded => gone = now.take().map(|session| session.known),
-                Some(session) => word = session.apply(kind, at, acceptances),
+                now if *kind == FactKind::SessionEnded => {
+                    if let Some(session) = now.take() {
+                        // Also those that this very batch told of.
+                        for (at, message) in session.comments() {
+                            self.comments.insert(comments::key(&key, at, message), None);
+                        }
+                        gone = Some(session.known);
+                    }
+                }
+                Some(session) => {
+                    let before = comment_at(session, kind);
+                    word = session.apply(kind, at, acceptances);
+                    let after = comment_at(session, kind);
+                    if let FactKind::ReplyRated { message_id, rating, comment } = kind
+                        && !matches!(word, Word::TooLate | Word::LeftOut)
+                    {
+                        if let Some(at) = before {
+                            self.comments.insert(comments::key(&key, at, message_id), None);
+                        }
+                        if let (Some(at), Some(comment)) = (after, comment) {
+                            let row = comments::write(*rating, &comment.0);
+                            self.comments.insert(comments::key(&key, at, message_id), Some(row));
+                        }
+                        self.left_out.comments += u64::from(comment.is_some() && after.is_none());
+                    }
+                }
                 None => {}
             }
             kept = held.now.as_ref().map(|held| page_time(session.began(), &held.known));
@@ -366,12 +396,19 @@ impl<'a, 't> Batch<'a, 't> {
 
     /// Writes all rows.
     pub(super) fn write(self) -> Result<LeftOut, Error> {
-        let Self { tables, now, sessions, figures, pages, mut left_out, .. } = self;
+        let Self { tables, now, sessions, figures, pages, comments, mut left_out, .. } = self;
         for (key, held) in sessions {
             write_session(tables, &key, held, now)?;
         }
         for (key, mut figures) in figures {
             tables.buckets.insert(&key, figures.write().as_slice())?;
+        }
+        // Behind the sessions: of one that went, what was stored before went with its row.
+        for (key, row) in comments {
+            match row {
+                Some(row) => drop(tables.comments.insert(key.as_slice(), row.as_slice())?),
+                None => drop(tables.comments.remove(key.as_slice())?),
+            }
         }
         // Of the four rows of a page, one says it.
         let all_sites = page_key(Span::Day, ALL_SITES, 0, OTHERS);
@@ -383,6 +420,12 @@ impl<'a, 't> Batch<'a, 't> {
         }
         Ok(left_out)
     }
+}
+
+/// When the rating that a fact tells of was said, if a comment is kept with it.
+fn comment_at(session: &Session, fact: &FactKind) -> Option<Millis> {
+    let FactKind::ReplyRated { message_id, .. } = fact else { return None };
+    session.comments().find(|(_, message)| *message == message_id).map(|(at, _)| at)
 }
 
 fn rated(figures: &mut Figures, rating: Rating) -> &mut u64 {
@@ -418,10 +461,13 @@ fn write_session(tables: &mut Tables<'_>, key: &SessionKey, held: Held, now: Mil
 /// Takes a session out of all tables but the sums. Whether it was there.
 pub(crate) fn remove_session(tables: &mut Tables<'_>, key: &SessionKey, now: Millis) -> Result<bool, Error> {
     let began = session_of(key).began();
-    let Some(row) = tables.sessions.remove(key)?.map(|row| Known::of_row(began, row.value())).transpose()? else {
+    let Some(row) = tables.sessions.remove(key)?.map(|row| Session::read(began, row.value())).transpose()? else {
         return Ok(false);
     };
-    index(tables, key, Some(Indexed::of(&row)), None, now)?;
+    for (at, message) in row.comments() {
+        tables.comments.remove(comments::key(key, at, message).as_slice())?;
+    }
+    index(tables, key, Some(Indexed::of(&row.known)), None, now)?;
     Ok(true)
 }
 

@@ -1,8 +1,8 @@
 //! What goes on request or by its age: sessions, with all that is known of them, and nothing that was counted.
 //!
 //! # Promises
-//! - Of a session that was erased, also by its visitor, no table has a row: not its row with the timeline, not the indexes,
-//!   and not the page on which it began: it counts among those of the other pages.
+//! - Of a session that was erased, also by its visitor, no table has a row: not its row with the timeline, not what was
+//!   written with its ratings, not the indexes, and not the page on which it began: it counts among those of the other pages.
 //! - A fact of it that comes late, or again, brings nothing back: its end is among the applied facts, as if its visitor had
 //!   ended it. Those are named by a hash, so nothing there says whose they are ([`tables`]).
 //! - What was erased may still stand in bytes of the file that are free now. The file says by when it is to be
@@ -51,6 +51,9 @@ pub struct Erased {
     pub sessions: Vec<SessionId>,
     /// What was known to have happened in them: the entries of their timelines.
     pub happenings: u64,
+    /// What was written with ratings in them.
+    #[serde(default)]
+    pub comments: u64,
     /// Entries of indexes: by customer, and by when they were last seen.
     pub index_entries: u64,
     /// When the file is rewritten at the latest, Unix ms, if there is room for that: then nothing of them is left in its
@@ -203,7 +206,7 @@ impl Store {
 impl Erased {
     fn nothing(site: &SiteId) -> Self {
         let (site, at) = (site.clone(), Millis::now());
-        Self { site, at, sessions: Vec::new(), happenings: 0, index_entries: 0, rewritten_by: None }
+        Self { site, at, sessions: Vec::new(), happenings: 0, comments: 0, index_entries: 0, rewritten_by: None }
     }
 }
 
@@ -215,6 +218,7 @@ fn erase(tables: &mut Tables<'_>, site: u32, session: &SessionId, erased: &mut E
     let Some(row) = row else { return Ok(()) };
     erased.sessions.push(session.clone());
     erased.happenings += row.happenings() as u64;
+    erased.comments += row.comments().count() as u64;
     let known = row.known;
     let minute = step_at(Bucket::Minute, Millis(known.last_seen));
     let live = tables.live.get(&live_key(minute, &key))?.is_some();

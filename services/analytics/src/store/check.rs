@@ -23,12 +23,13 @@ use serde::{Deserialize, Serialize};
 use super::{
     CACHE_BYTES, Copied, Error,
     apply::read_page,
+    comments,
     copy::digest,
     figures::Figures,
     row::Session,
     tables::{
-        self, ALL_SITES, APPLIED, BUCKETS, CUSTOMERS, META, MIGRATING_KEY, PAGES, SCHEMA, SCHEMA_KEY, SESSIONS, SITES,
-        customer_key, each_table, session_of, step_of,
+        self, ALL_SITES, APPLIED, BUCKETS, COMMENTS, CUSTOMERS, META, MIGRATING_KEY, PAGES, SCHEMA, SCHEMA_KEY,
+        SESSIONS, SITES, customer_key, each_table, session_of, step_of,
     },
     when_free,
 };
@@ -159,15 +160,24 @@ fn rows_of(reader: &ReadTransaction, rows: &mut BTreeMap<String, u64>) -> Result
     Ok(())
 }
 
-/// Each session is of a site that has a name, and each identified one is in the index, which has no other.
+/// Each session is of a site that has a name, each identified one is in the index, which has no other, and each comment
+/// is one of a session's.
 fn sessions(reader: &ReadTransaction) -> Result<(), Error> {
     let sites: HashSet<u32> =
         tables::sites(&reader.open_table(SITES)?)?.into_iter().map(|(_, number)| number).collect();
     let (customers, mut identified) = (reader.open_table(CUSTOMERS)?, 0);
+    let (written, mut commented) = (reader.open_table(COMMENTS)?, 0);
     for row in reader.open_table(SESSIONS)?.iter()? {
         let (key, row) = row?;
         let key = key.value();
-        let known = Session::read(session_of(key).began(), row.value())?.known;
+        let session = Session::read(session_of(key).began(), row.value())?;
+        for (at, message) in session.comments() {
+            commented += 1;
+            let row = written.get(comments::key(key, at, message).as_slice())?;
+            let row = row.ok_or_else(|| Error::Unsound("a comment of a session is not there".to_owned()))?;
+            comments::read(row.value())?;
+        }
+        let known = session.known;
         if !sites.contains(&u32::from_be_bytes([key[0], key[1], key[2], key[3]])) {
             return Err(Error::Unsound("a session is of no site".to_owned()));
         }
@@ -177,6 +187,9 @@ fn sessions(reader: &ReadTransaction) -> Result<(), Error> {
                 return Err(Error::Unsound("a customer's session is not in the index".to_owned()));
             }
         }
+    }
+    if written.len()? != commented {
+        return Err(Error::Unsound("there are comments of no session".to_owned()));
     }
     if customers.len()? != identified {
         return Err(Error::Unsound("the index of customers has sessions that are not there".to_owned()));

@@ -6,7 +6,7 @@ use protocol::{SessionId, SiteId};
 use redb::ReadTransaction;
 
 use super::{
-    Error,
+    Error, comments,
     row::{Known, Session, customer_hash},
     tables::{
         self, CUSTOMERS, SESSIONS, SITES, SessionKey, customer_key, session_key, session_of, session_of_customer,
@@ -80,7 +80,9 @@ pub(super) fn session(reader: &ReadTransaction, site: &SiteId, id: &SessionId) -
     let Some(number) = tables::number(&reader.open_table(SITES)?, Some(site))? else { return Ok(None) };
     let row = reader.open_table(SESSIONS)?.get(&session_key(number, id))?;
     let Some(row) = row else { return Ok(None) };
-    Ok(Some(Session::read(id.began(), row.value())?.detail(site.clone(), id.clone())))
+    let mut detail = Session::read(id.began(), row.value())?.detail(site.clone(), id.clone());
+    comments::tell(reader, &session_key(number, id), &mut detail)?;
+    Ok(Some(detail))
 }
 
 /// The sessions of a customer, by their hash, the oldest first.

@@ -33,6 +33,8 @@ use crate::query::Bucket;
 
 /// The form that this brings to the present one.
 pub(super) const FROM: u64 = 1;
+/// The form that had all but the table of comments, which is made when the file is opened.
+pub(super) const WITHOUT_COMMENTS: u64 = 2;
 
 /// Rows in one step: some 10 ms, some MB.
 const STEP: usize = if cfg!(test) { 50 } else { 2_000 };

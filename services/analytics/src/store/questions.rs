@@ -83,7 +83,7 @@ fn ended(n: usize, first_chunk_ms: u64, duration_ms: u64) -> FactKind {
 }
 
 fn rated(n: usize, rating: Rating) -> FactKind {
-    FactKind::ReplyRated { message_id: message(n), rating }
+    FactKind::ReplyRated { message_id: message(n), rating, comment: None }
 }
 
 fn refused(site: &SiteId, at: i64, n: usize, reason: &str, count: u64) -> Fact {

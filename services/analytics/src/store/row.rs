@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{BotClass, Device, FactKind, FinishReason, Millis, Rating, SessionId, SiteId, Visit};
+use protocol::{BotClass, Device, FactKind, FinishReason, MessageId, Millis, Rating, SessionId, SiteId, Visit};
 
 use super::{
     bytes::{Malformed, Reader, Writer},
@@ -86,6 +86,11 @@ impl Session {
             _ => {}
         }
         word
+    }
+
+    /// With which of its ratings comments are kept.
+    pub(crate) fn comments(&self) -> impl Iterator<Item = (Millis, &MessageId)> {
+        self.timeline.comments()
     }
 
     /// Entries of its timeline.
@@ -357,7 +362,7 @@ mod tests {
     }
 
     fn rated(n: usize, rating: Rating) -> FactKind {
-        FactKind::ReplyRated { message_id: message_id(n), rating }
+        FactKind::ReplyRated { message_id: message_id(n), rating, comment: None }
     }
 
     #[test]
@@ -400,7 +405,7 @@ mod tests {
             (250, started()),
             (9_000, FactKind::MessageAccepted { message_id: first.clone(), chars: 31 }),
             (12_400, ended(first.clone(), FinishReason::Stop, Some(410))),
-            (14_000, FactKind::ReplyRated { message_id: first, rating: Rating::Down }),
+            (14_000, FactKind::ReplyRated { message_id: first, rating: Rating::Down, comment: None }),
             (30_000, FactKind::MessageAccepted { message_id: second.clone(), chars: 5 }),
             (31_000, ended(second, FinishReason::Cancelled, None)),
             (40_000, FactKind::MessageAccepted { message_id: third.clone(), chars: 5 }),

@@ -14,7 +14,7 @@ use crate::query::Bucket;
 /// The key in [`META`] of the form of the tables.
 pub(super) const SCHEMA_KEY: &str = "schema";
 /// The form of the tables below.
-pub(super) const SCHEMA: u64 = 2;
+pub(super) const SCHEMA: u64 = 3;
 /// The key in [`META`] of the form from which the file is being brought to this one; none when that is done.
 pub(super) const MIGRATING_KEY: &str = "migrating_from";
 /// The key in [`META`] that says that the file holds made-up data.
@@ -40,6 +40,8 @@ pub(crate) const BUCKETS: TableDefinition<'_, &BucketKey, &[u8]> = TableDefiniti
 /// By [`page_key`]: how many sessions began on a page. The row of no page has two numbers: the sessions on pages that
 /// have no row because there are too many, and how many have one.
 pub(crate) const PAGES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pages");
+/// What visitors wrote with their ratings, by the key of `comments`.
+pub(crate) const COMMENTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("comments");
 /// Facts that were applied, by [`fact_key`], and when: see [`Applied`].
 pub(crate) const APPLIED: TableDefinition<'_, &FactKey, u32> = TableDefinition::new("facts");
 /// What callers used of limits, by the limit's name and the number of a block: see `limits`.
@@ -48,7 +50,7 @@ pub(crate) const LIMITS: TableDefinition<'_, (&str, u32), &[u8]> = TableDefiniti
 /// Does the same with every table. A table that is not here is neither made, copied nor backed up.
 macro_rules! each_table {
     (|$table:ident| $body:expr) => {
-        $crate::store::tables::each_table!(@ $table $body; META SITES SESSIONS CUSTOMERS LIVE BUCKETS PAGES APPLIED LIMITS)
+        $crate::store::tables::each_table!(@ $table $body; META SITES SESSIONS CUSTOMERS LIVE BUCKETS PAGES COMMENTS APPLIED LIMITS)
     };
     (@ $table:ident $body:expr; $($name:ident)*) => {{
         $({
@@ -72,6 +74,7 @@ pub(crate) struct Tables<'t> {
     pub(crate) live: Table<'t, &'static [u8; 21], ()>,
     pub(crate) buckets: Table<'t, &'static BucketKey, &'static [u8]>,
     pub(crate) pages: Table<'t, &'static [u8], &'static [u8]>,
+    pub(crate) comments: Table<'t, &'static [u8], &'static [u8]>,
     pub(crate) applied: Table<'t, &'static FactKey, u32>,
 }
 
@@ -85,6 +88,7 @@ impl<'t> Tables<'t> {
             live: transaction.open_table(LIVE)?,
             buckets: transaction.open_table(BUCKETS)?,
             pages: transaction.open_table(PAGES)?,
+            comments: transaction.open_table(COMMENTS)?,
             applied: transaction.open_table(APPLIED)?,
         })
     }

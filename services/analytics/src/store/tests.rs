@@ -396,7 +396,7 @@ fn what_is_not_ours_is_refused_and_left_alone() {
     let refused = Store::open(&newer).err().unwrap();
     assert_eq!(
         refused.to_string(),
-        "the database has form 3, this version knows forms up to 2; start a newer Frontdesk, or another file"
+        "the database has form 4, this version knows forms up to 3; start a newer Frontdesk, or another file"
     );
 
     let text = folder.path().join("notes.txt");

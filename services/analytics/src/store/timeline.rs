@@ -11,6 +11,8 @@ use crate::query::Happening;
 pub(crate) const MAX_HAPPENINGS: usize = 200;
 /// See [`MAX_HAPPENINGS`].
 pub(crate) const MAX_RATINGS: usize = 200;
+/// Ratings of a session that keep their comments. More is no word to the shop; the rating itself counts all the same.
+pub(crate) const MAX_COMMENTS: usize = 20;
 
 /// What happened in a session, as far as it is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,10 +34,22 @@ struct Moment {
 enum What {
     Started,
     Accepted(u64, u64),
-    Ended { message: u64, cancelled: bool, chunks: u64, first_chunk_ms: Option<u64>, duration_ms: u64 },
-    Failed { message: u64, code: String, chunks: u64, duration_ms: u64 },
+    Ended {
+        message: u64,
+        cancelled: bool,
+        chunks: u64,
+        first_chunk_ms: Option<u64>,
+        duration_ms: u64,
+    },
+    Failed {
+        message: u64,
+        code: String,
+        chunks: u64,
+        duration_ms: u64,
+    },
     Pushed(u64, u64),
-    Rated(u64, Rating),
+    /// And whether a comment is kept with it, in a table of its own.
+    Rated(u64, Rating, bool),
 }
 
 /// What became of a fact in its session's timeline.
@@ -59,7 +73,9 @@ impl Timeline {
     /// Keeps a fact, if there is room.
     pub(super) fn tell(&mut self, fact: &FactKind, at: Millis) -> Word {
         let what = match fact {
-            FactKind::ReplyRated { message_id, rating } => return self.rate(message_id, at.0, *rating),
+            FactKind::ReplyRated { message_id, rating, comment } => {
+                return self.rate(message_id, at.0, *rating, comment.is_some());
+            }
             FactKind::CallsRefused { .. } | FactKind::SessionEnded => return Word::First,
             _ if self.is_full() => return Word::LeftOut,
             FactKind::SessionStarted(_) => What::Started,
@@ -85,25 +101,39 @@ impl Timeline {
         Word::First
     }
 
-    /// The latest word of a message counts, in whatever order they come.
-    fn rate(&mut self, message_id: &MessageId, at: i64, rating: Rating) -> Word {
+    /// The latest word of a message counts, in whatever order they come, with its comment or without one.
+    fn rate(&mut self, message_id: &MessageId, at: i64, rating: Rating, with_comment: bool) -> Word {
         let known = self.messages.iter().position(|known| known == message_id).map(|place| place as u64);
-        let before = self.moments.iter_mut().find_map(|moment| match &mut moment.what {
-            What::Rated(message, before) if Some(*message) == known => Some((&mut moment.at, before)),
-            _ => None,
-        });
-        if let Some((told, before)) = before {
-            if *told >= at {
+        let is_it = |what: &What| matches!(what, What::Rated(message, ..) if Some(*message) == known);
+        let others = self.moments.iter().filter(|it| !is_it(&it.what) && matches!(it.what, What::Rated(.., true)));
+        let commented = with_comment && others.count() < MAX_COMMENTS;
+        if let Some(moment) = self.moments.iter_mut().find(|moment| is_it(&moment.what)) {
+            if moment.at >= at {
                 return Word::TooLate;
             }
-            return Word::Instead(Millis(std::mem::replace(told, at)), std::mem::replace(before, rating));
+            let told = Millis(std::mem::replace(&mut moment.at, at));
+            if let What::Rated(_, before, with) = &mut moment.what {
+                *with = commented;
+                return Word::Instead(told, std::mem::replace(before, rating));
+            }
         }
         if self.ratings() >= MAX_RATINGS {
             return Word::LeftOut;
         }
-        let what = What::Rated(self.place(message_id), rating);
+        let what = What::Rated(self.place(message_id), rating, commented);
         self.moments.push(Moment { at, what });
         Word::First
+    }
+
+    /// With which ratings comments are kept.
+    pub(super) fn comments(&self) -> impl Iterator<Item = (Millis, &MessageId)> {
+        self.moments.iter().filter_map(|moment| match &moment.what {
+            What::Rated(message, _, true) => {
+                let message = usize::try_from(*message).ok().and_then(|place| self.messages.get(place))?;
+                Some((Millis(moment.at), message))
+            }
+            _ => None,
+        })
     }
 
     fn ratings(&self) -> usize {
@@ -168,7 +198,9 @@ impl Moment {
             }
             What::Failed { message, .. } => (3, Some(message)),
             What::Pushed(message, _) => (4, Some(message)),
-            What::Rated(message, rating) => (5 | u8::from(*rating == Rating::Up) << 3, Some(message)),
+            What::Rated(message, rating, commented) => {
+                (5 | u8::from(*rating == Rating::Up) << 3 | u8::from(*commented) << 4, Some(message))
+            }
         };
         row.byte(kind);
         row.signed(self.at.wrapping_sub(last));
@@ -219,7 +251,10 @@ impl Moment {
                 What::Failed { message, code, chunks: row.number()?, duration_ms: row.number()? }
             }
             4 => What::Pushed(message, row.number()?),
-            5 => What::Rated(message, if kind >> 3 & 1 == 1 { Rating::Up } else { Rating::Down }),
+            5 => {
+                let rating = if kind >> 3 & 1 == 1 { Rating::Up } else { Rating::Down };
+                What::Rated(message, rating, kind >> 4 & 1 == 1)
+            }
             _ => return Err(Malformed),
         };
         Ok(Self { at, what })
@@ -236,6 +271,7 @@ impl Moment {
             duration_ms: None,
             chunks: None,
             chars: None,
+            comment: None,
         };
         let said = |kind: &str, message: u64, chars: u64| Happening {
             kind: kind.to_owned(),
@@ -264,7 +300,7 @@ impl Moment {
                 chunks: Some(chunks),
                 ..none
             },
-            What::Rated(message, rating) => Happening {
+            What::Rated(message, rating, _) => Happening {
                 kind: "reply_rated".to_owned(),
                 message_id: id(message),
                 outcome: Some(if rating == Rating::Up { "up" } else { "down" }.to_owned()),

@@ -89,13 +89,14 @@ async fn a_rating_is_told_and_limited() {
     let (session, token) = edge.begin().await;
     edge.facts().await;
     let rate = async |body: Value| edge.send(by(post("/api/v1/chat/feedback", &body), &token)).await;
-    let told = rate(json!({"message_id": "message-1", "rating": "up", "comment": "zebra", "more": [1]})).await;
+    let told = rate(json!({"message_id": "message-1", "rating": "up", "more": [1]})).await;
     assert_eq!((told.status, told.json()), (202, json!({"message_id": "message-1", "rating": "up"})));
     assert_eq!((told.header("cache-control"), told.header("access-control-allow-origin")), ("no-store", SHOP));
     assert_eq!(rate(json!({"message_id": "message-1", "rating": "down"})).await.status, 202);
     let facts = edge.facts().await;
     assert!(facts.iter().all(|fact| fact.session.as_ref().unwrap().as_str() == session));
-    let rated = |rating| FactKind::ReplyRated { message_id: MessageId::new("message-1").unwrap(), rating };
+    let rated =
+        |rating| FactKind::ReplyRated { message_id: MessageId::new("message-1").unwrap(), rating, comment: None };
     assert_eq!(facts.into_iter().map(|fact| fact.kind).collect::<Vec<_>>(), [rated(Rating::Up), rated(Rating::Down)]);
 
     let check = async |body: Value, field: &str| {
@@ -114,6 +115,42 @@ async fn a_rating_is_told_and_limited() {
     assert_eq!(rate(good.clone()).await.status, 202);
     let fourth = rate(good).await;
     assert_eq!((fourth.code(), &fourth.json()["scope"]), ((429, "rate_limited".into()), &json!("session")));
+}
+
+/// What a visitor writes with a rating is cleaned like a message, and no longer than the shop wants it.
+#[tokio::test]
+async fn a_comment_is_cleaned_and_bounded() {
+    let check = async |max: &str, comment: Value, expected: Result<Option<&str>, &str>| {
+        let edge = Edge::new(&["--feedback-comment-max", max]);
+        let (_, token) = edge.begin().await;
+        edge.facts().await;
+        let body = json!({"message_id": "message-1", "rating": "down", "comment": comment});
+        let answer = edge.send(by(post("/api/v1/chat/feedback", &body), &token)).await;
+        let told: Vec<FactKind> = edge.facts().await.into_iter().map(|fact| fact.kind).collect();
+        match expected {
+            Ok(text) => {
+                assert_eq!(answer.json(), json!({"message_id": "message-1", "rating": "down"}), "{comment}");
+                let comment = text.map(|text| protocol::Comment(text.to_owned()));
+                let message_id = MessageId::new("message-1").unwrap();
+                assert_eq!(told, [FactKind::ReplyRated { message_id, rating: Rating::Down, comment }]);
+            }
+            Err(word) => {
+                let problem = answer.json();
+                assert_eq!((answer.code(), &problem["field"]), ((400, "invalid_request".into()), &json!("comment")));
+                assert!(problem["detail"].as_str().unwrap().contains(word), "{problem}");
+                let rated = told.iter().any(|kind| matches!(kind, FactKind::ReplyRated { .. }));
+                assert!(!problem.to_string().contains("zebra") && !rated, "{problem} {told:?}");
+            }
+        }
+    };
+    check("500", json!("  <b>Too</b>\r\nlong \u{202e}"), Ok(Some("Too\nlong"))).await;
+    check("500", json!(" <p></p>\u{200b}"), Ok(None)).await;
+    check("500", Value::Null, Ok(None)).await;
+    check("5", json!("<i>zebra</i>"), Ok(Some("zebra"))).await;
+    check("5", json!("zebras"), Err("may have 5 characters")).await;
+    check("0", json!("zebra"), Err("turned off")).await;
+    check("0", json!(""), Ok(None)).await;
+    check("500", json!(["zebra"]), Err("expected a string")).await;
 }
 
 /// Each refused call counts for its site, for one reason, and all of a reason are one fact.

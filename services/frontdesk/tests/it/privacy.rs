@@ -20,6 +20,8 @@ const API_KEY: &str = "zebra-api-key";
 const METRICS_TOKEN: &str = "zebra-metrics-token";
 /// A path of the shop is kept: that shows where the rest would be found.
 const PATH: &str = "/kept-path";
+/// So is what the visitor writes to the shop, in analytics' file and nowhere else.
+const COMMENT: &str = "kept-comment";
 const ADMIN_TOKEN: &str = "zebra-admin-Vp8sDf5hQn2wKx7rTb4mZc9jLg3yUe6a";
 const ADDRESS: &str = "203.0.113.77";
 const SIXTH: &str = "2001:db8:77::77";
@@ -124,7 +126,7 @@ async fn visit(desk: &Desk, url: &str, output: &mut Output) -> Vec<String> {
         let told = say(&format!("message-1{number:03}"), TEXT).await;
         assert!(told.contains("event: failed") || told.contains("event: end"), "{number}: {told}");
     }
-    let rating = json!({"message_id": "message-0001", "rating": "down", "comment": "zebra-comment"});
+    let rating = json!({"message_id": "message-0001", "rating": "down", "comment": COMMENT});
     let rated = signed(post("/api/v1/chat/feedback", rating.to_string())).send().await.expect("the edge answers");
     assert_eq!(rated.status(), 202);
     // By GET, with the message in the address.
@@ -163,6 +165,14 @@ async fn visit(desk: &Desk, url: &str, output: &mut Output) -> Vec<String> {
         signed(post("/api/v1/chat/cancel", r#"{"message_id":"zebra!"}"#.into())),
         signed(post("/api/v1/chat/feedback", r#"{"message_id":"message-0001","rating":"zebra"}"#.into())),
         signed(post("/api/v1/chat/feedback", r#"{"message_id":"zebra!","rating":"up"}"#.into())),
+        signed(post(
+            "/api/v1/chat/feedback",
+            r#"{"message_id":"message-0001","rating":"up","comment":["zebra"]}"#.into(),
+        )),
+        signed(post(
+            "/api/v1/chat/feedback",
+            json!({"message_id": "message-0001", "rating": "up", "comment": "zebra".repeat(101)}).to_string(),
+        )),
         post("/api/v1/chat/message", message("message-3001", TEXT).to_string()).header("authorization", "zebra"),
         post("/api/v1/chat/message", message("message-3001", TEXT).to_string()).bearer_auth("zebra.zebra.zebra"),
         post("/api/v1/chat/message", TEXT.into())
@@ -223,9 +233,10 @@ async fn nothing_is_told(mut desk: Desk) {
         assert!(log.contains("TRACE") || log.contains("DEBUG") || log.contains("INFO"), "it logs at all: {log}");
         output.add(format!("the log of {}", process.url), log);
     }
+    output.has_none_of(&[COMMENT]);
     let kept = std::fs::read(desk.database()).expect("analytics has a file");
     let kept = String::from_utf8_lossy(&kept).into_owned();
-    assert!(kept.contains(PATH), "what may be kept is there");
+    assert!(kept.contains(PATH) && kept.contains(COMMENT), "what may be kept is there");
     output.add("the file of analytics", kept);
     // Signed parts, and what they hold, whole or not.
     let parts: Vec<String> = secrets.iter().flat_map(|secret| secret.split('.').skip(1).map(str::to_owned)).collect();

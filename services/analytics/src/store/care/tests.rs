@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use protocol::{Device, FactKind, FinishReason, MessageId, Rating, Visit};
+use protocol::{Comment, Device, FactKind, FinishReason, MessageId, Rating, Visit};
 
 use super::{
     super::{Outcome, REMEMBERED},
@@ -31,6 +31,10 @@ fn path(n: u64) -> String {
 
 fn message(n: u64) -> MessageId {
     MessageId::new(&format!("unheard-of-message-{n}")).unwrap()
+}
+
+fn comment(n: u64) -> Comment {
+    Comment(format!("A word to the shop, number {n}."))
 }
 
 fn at(session: &SessionId, kind: FactKind) -> Fact {
@@ -67,7 +71,7 @@ fn story(session: &SessionId, n: u64) -> Vec<Fact> {
         started(session, n),
         at(session, FactKind::MessageAccepted { message_id: message(n), chars: 3 }),
         ended(session, n),
-        at(session, FactKind::ReplyRated { message_id: message(n), rating: Rating::Up }),
+        at(session, FactKind::ReplyRated { message_id: message(n), rating: Rating::Up, comment: Some(comment(n)) }),
     ]
 }
 
@@ -101,6 +105,7 @@ fn traces(session: &SessionId, n: u64) -> Vec<Vec<u8>> {
         path(n).into(),
         "unheard-of".into(),
         message(n).as_str().into(),
+        comment(n).0.into(),
         hash().into(),
         customer.to_be_bytes().into(),
         "rm-CH".into(),
@@ -133,6 +138,7 @@ fn nothing_of_an_erased_session_is_left_in_the_file() {
         erase(&store, &gone);
         assert_eq!(store.session(&site(), &gone).unwrap(), None, "{how}");
         assert!(store.customer_sessions(&site(), &hash()).unwrap().is_empty(), "{how}");
+        assert!(store.comments(None, all(), None, None, 9).unwrap().comments.is_empty(), "{how}");
         assert!(store.kept().unwrap().rewrite_by.is_some(), "{how}");
         store.rewrite().unwrap();
         assert_eq!(found(&file, &traces), Vec::<String>::new(), "{how}");
@@ -149,7 +155,7 @@ fn nothing_of_an_erased_session_is_left_in_the_file() {
     };
     check("the session", &|store, session| {
         let erased = store.erase_session(&site(), session).unwrap();
-        assert_eq!((&erased.sessions, erased.happenings), (&vec![session.clone()], 4));
+        assert_eq!((&erased.sessions, erased.happenings, erased.comments), (&vec![session.clone()], 4, 1));
         assert_eq!(erased.index_entries, 1, "not live any more");
         assert!(erased.rewritten_by.unwrap() <= Millis::now().after(ERASED_WAITS));
         let again = store.erase_session(&site(), session).unwrap();
@@ -158,6 +164,7 @@ fn nothing_of_an_erased_session_is_left_in_the_file() {
     check("the customer", &|store, session| {
         let exported = store.export_customer(&site(), &hash()).unwrap();
         assert_eq!((&exported[0].row.id, exported[0].timeline.len(), exported.len()), (session, 4, 1));
+        assert_eq!(exported[0].timeline[3].comment, Some(comment(1).0));
         assert_eq!(store.erase_customer(&site(), &hash()).unwrap().sessions, std::slice::from_ref(session));
         assert!(store.erase_customer(&site(), "nobody").unwrap().sessions.is_empty());
     });
