@@ -1,5 +1,5 @@
 /** What the visitor, or the page around, can do. The views call these and nothing else. */
-import { randomId } from './fingerprint.js';
+import { randomId } from './ids.js';
 import { busy, isClosed, isRunning, running, secondsToWait } from './state.js';
 
 /** A cancelled reply ends within moments. If that never arrives, the visitor still gets the field back. */

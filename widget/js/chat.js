@@ -6,7 +6,7 @@
  * @typedef {import('./state.js').State} State
  * @typedef {ReturnType<typeof import('./engine.js').createEngine>} Engine
  */
-import { randomId } from './fingerprint.js';
+import { randomId } from './ids.js';
 import { changesBetween, isWhole, listsOf, soundSession } from './keep.js';
 import { apply, initialState, isRunning, secondsToWait } from './state.js';
 import { createStore } from './store.js';

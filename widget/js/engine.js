@@ -4,8 +4,9 @@
  */
 import { Unreachable, createApi } from './api.js';
 import { createEndings } from './endings.js';
-import { fingerprint, randomId } from './fingerprint.js';
+import { fingerprint } from './fingerprint.js';
 import { history } from './history.js';
+import { randomId } from './ids.js';
 import { listsOf } from './keep.js';
 import { createSigner, makeKeys } from './proof.js';
 import { createRelay } from './relay.js';

@@ -3,6 +3,7 @@
  *
  * Left out on purpose: versions (an update would end every conversation) and canvas, fonts and audio (prying).
  */
+import { hex } from './ids.js';
 
 /**
  * @param {string} salt 32 hex digits of this browser's own, so that what is sent says nothing to another shop
@@ -16,11 +17,6 @@ export async function fingerprint(salt) {
     // No secure context; and some browsers show `subtle` and then refuse to use it.
     return salt;
   }
-}
-
-/** 128 random bits: message ids too are made with it. */
-export function randomId() {
-  return hex(crypto.getRandomValues(new Uint8Array(16)));
 }
 
 function traits() {
@@ -37,9 +33,4 @@ function traits() {
     maxTouchPoints > 0 ? 'touch' : 'no touch',
     agent?.platform ?? /Android|iPhone|iPad|Macintosh|Windows|Linux/.exec(navigator.userAgent)?.[0] ?? '',
   ];
-}
-
-/** @param {Uint8Array} bytes */
-function hex(bytes) {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
