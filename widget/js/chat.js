@@ -273,9 +273,9 @@ export function createChat({ site, base, describe, about, onChange, openDisk }) 
       dispatch({ type: 'deleted conversation', id, fresh: randomId() }, true);
     },
 
-    /** The next message of each conversation is said by who the visitor is now. What is being answered goes on. */
+    /** The next message of each conversation is said by who the visitor is now. What is being answered goes on, and the sessions before end by their age: the shop's figures keep them. */
     renew() {
-      for (const id of store.withSession()) if (!listsOf(state).get(id)?.some(isRunning)) store.end(id);
+      for (const id of store.withSession()) if (!listsOf(state).get(id)?.some(isRunning)) store.slot(id).keepSession(null);
       update();
     },
 

@@ -1,16 +1,30 @@
 /**
  * Tells the edge of sessions that are over here, so that nothing is left there of what the visitor has deleted. Without a
- * network, or where the edge is busy, they are kept and told of later: when there is a network, or when the page is loaded next.
+ * network, or where the edge is busy, they are kept and told of later: when there is a network, after a while, or when the
+ * page is loaded next.
  *
  * @typedef {{session: import('./api.js').Session, keys?: CryptoKeyPair}} Ending with the key the session is bound to, if any
  */
 import { Problem, createApi } from './api.js';
 import { createSigner } from './proof.js';
 
-/** @param {{base: URL, store: Pick<ReturnType<typeof import('./store.js').createStore>, 'get' | 'set'>}} options */
-export function createEndings({ base, store }) {
+/** At once: who deletes everything may have had many sessions. */
+const TOGETHER = 8;
+const AGAIN_MS = 15_000;
+const MOST_AGAIN_MS = 5 * 60_000;
+
+/**
+ * @param {object} options
+ * @param {URL} options.base
+ * @param {Pick<ReturnType<typeof import('./store.js').createStore>, 'get' | 'set'>} options.store
+ * @param {(left: number) => void} [options.onLeft] how many the edge could not be told of yet, whenever that was tried
+ */
+export function createEndings({ base, store, onLeft = () => {} }) {
   /** @type {Set<Ending>} */
   const tried = new Set();
+  let wait = AGAIN_MS;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let again;
 
   /** @returns {Ending[]} */
   const all = () => store.get('endings') ?? [];
@@ -23,7 +37,7 @@ export function createEndings({ base, store }) {
       await createApi({ base, store: slot, fingerprint: async () => it.session.fingerprint, signer: createSigner(keys), describe: () => ({}) }).end();
       return true;
     } catch (error) {
-      // Else it is over already, or its token expired.
+      // Else it is over already, or so long ago that nothing shows any more whose it was.
       return error instanceof Problem && error.status !== 429 && error.status < 500;
     }
   }
@@ -33,14 +47,34 @@ export function createEndings({ base, store }) {
     if (fresh.length === 0) return;
     for (const it of fresh) tried.add(it);
     const over = new Set();
-    await Promise.all(fresh.map(async (it) => (await tell(it)) && over.add(it)));
+    for (let from = 0; from < fresh.length; from += TOGETHER) {
+      const told = await Promise.all(fresh.slice(from, from + TOGETHER).map(async (it) => (await tell(it)) && over.add(it)));
+      // The others would fare no better.
+      if (!told.every(Boolean)) break;
+    }
     // Once, when all is known: where nothing is left to be told, nothing is written after everything was erased.
     store.set('endings', all().filter((it) => !over.has(it)));
+    const left = all().filter((it) => tried.has(it)).length;
+    clearTimeout(again);
+    if (left === 0) wait = AGAIN_MS;
+    else later();
+    onLeft(left);
+  }
+
+  function later() {
+    again = setTimeout(retry, wait);
+    wait = Math.min(wait * 2, MOST_AGAIN_MS);
+  }
+
+  function retry() {
+    clearTimeout(again);
+    tried.clear();
+    update();
   }
 
   addEventListener('online', () => {
-    tried.clear();
-    update();
+    wait = AGAIN_MS;
+    retry();
   });
 
   return { update };

@@ -32,7 +32,7 @@ const LOOK_AGAIN_MS = 60_000;
  */
 export function createEngine({ base, store, tabs, tell, state, isOurs, dispatch, describe, about }) {
   const relay = createRelay(TELL_EVERY_MS, (changes) => tell({ type: 'changes', ...changes }));
-  const endings = createEndings({ base, store });
+  const endings = createEndings({ base, store, onLeft: (left) => dispatch({ type: 'undeleted', left }) });
   const signer = createSigner(() => store.once('keys', makeKeys));
   /** @type {Map<string, ReturnType<typeof createApi>>} */
   const apis = new Map();

@@ -61,7 +61,10 @@ export function notice(state, texts) {
     return { tone: 'plain', icon: 'offline', title: t('status_offline'), text, actions: [], seconds: 0, key: `offline ${text}` };
   }
   const last = state.exchanges.at(-1);
-  if (last?.phase !== 'failed' || !last.trouble) return null;
+  if (last?.phase !== 'failed' || !last.trouble) {
+    // Of least weight: nothing waits for it.
+    return state.undeleted ? { tone: 'plain', icon: 'warn', title: t('deleted'), text: t('deleted_later'), actions: [], seconds: 0, key: 'undeleted' } : null;
+  }
   const { code, sentence, retryable, maxChars } = last.trouble;
   if (isClosed(state)) return { tone: 'plain', icon: 'lock', title: t('closed_title'), text: t('closed_text'), actions: [['new', t('new_chat')]], seconds: 0, key: 'closed' };
   const seconds = secondsToWait(state);

@@ -45,7 +45,7 @@ export async function openShelf(site, flags, open = () => openDisk(`frontdesk:${
   return {
     async read() {
       const { meta, conversations } = await use((it) => it.read());
-      return { meta, conversations: conversations.map((it) => ({ ...it, session: soundSession(it.session) })) };
+      return { meta, conversations: conversations.map((it) => ({ ...it, session: soundSession(it.session), past: (it.past ?? []).filter(soundSession) })) };
     },
 
     /** @param {string} key */

@@ -18,7 +18,7 @@ import { countOf, fit, merged, newestFirst, titleOf } from './keep.js';
 /** @param {string} [conversation] @returns {State} */
 export function initialState(conversation = '') {
   const shown = { conversation, exchanges: [], background: {}, conversations: [], unread: 0, attending: false };
-  return { ...shown, consent: 'unasked', keeping: 'memory', sound: false, online: true, now: 0, delay: null, editing: '', draft: null };
+  return { ...shown, consent: 'unasked', keeping: 'memory', sound: false, online: true, now: 0, delay: null, editing: '', undeleted: 0, draft: null };
 }
 
 /** @param {State} state @param {Event} event @returns {State} */
@@ -130,6 +130,8 @@ function step(state, event) {
       return { ...state, exchanges: state.exchanges.map((it) => (it.id === event.id ? { ...it, rating: event.rating } : it)) };
     case 'delayed':
       return { ...state, delay: event.why && { why: event.why } };
+    case 'undeleted':
+      return event.left === state.undeleted ? state : { ...state, undeleted: event.left };
     case 'online':
       return { ...state, online: event.online };
     case 'time':

@@ -7,7 +7,7 @@
  * @typedef {import('./state.js').Consent} Consent
  * @typedef {import('./api.js').Session} Session
  * @typedef {import('./keep.js').Changes} Changes
- * @typedef {import('./state.js').Summary & {session: Session | null}} Conversation
+ * @typedef {import('./state.js').Summary & {session: Session | null, past?: Session[]}} Conversation `past`: sessions before this one
  * @typedef {import('./shelf.js').Disk} Disk
  * @typedef {import('./shelf.js').Shelf} Shelf
  */
@@ -16,6 +16,8 @@ import { fitConversations, merged } from './keep.js';
 
 /** A growing answer is written down this often; other changes at once. */
 const WRITE_EVERY_MS = 400;
+/** One a day, for as long as a conversation is kept. */
+const MAX_PAST = 31;
 
 /**
  * @param {string} site the conversations of two shops on one desk don't mix
@@ -187,7 +189,7 @@ export function createStore(site, { openDisk, flags = createFlags(site), onKeepi
     },
 
     /** Newest first. @returns {import('./state.js').Summary[]} */
-    summaries: () => fitConversations([...conversations.values()], Date.now()).map(({ session: _, ...it }) => it),
+    summaries: () => fitConversations([...conversations.values()], Date.now()).map(({ session: _, past: __, ...it }) => it),
 
     /** In their order; none that is too old. @param {string} id @returns {Promise<Exchange[] | null>} null for none that is kept, or that can be read */
     async exchanges(id) {
@@ -245,7 +247,7 @@ export function createStore(site, { openDisk, flags = createFlags(site), onKeepi
     /** @param {string} conversation @param {Session | null} session */
     takeSession(conversation, session) {
       const it = conversations.get(conversation);
-      if (it) conversations.set(conversation, { ...it, session });
+      if (it) conversations.set(conversation, { ...it, session, past: pastOf(it, session) });
     },
 
     /** The place of one conversation's session. @param {string} conversation */
@@ -260,7 +262,7 @@ export function createStore(site, { openDisk, flags = createFlags(site), onKeepi
           // Deleted meanwhile.
           if (!it) return;
           store.takeSession(conversation, session);
-          batch.conversations.set(conversation, { ...it, session });
+          batch.conversations.set(conversation, /** @type {Conversation} */ (conversations.get(conversation)));
           schedule();
           onSession(conversation, session);
         },
@@ -274,15 +276,17 @@ export function createStore(site, { openDisk, flags = createFlags(site), onKeepi
       };
     },
 
-    /** @returns {string[]} conversations with a session */
-    withSession: () => [...conversations.values()].filter((it) => it.session).map((it) => it.id),
+    /** @returns {string[]} conversations that have, or had, a session */
+    withSession: () => [...conversations.values()].filter((it) => it.session || it.past?.length).map((it) => it.id),
 
-    /** The session is over here; the edge is to be told, with its own key, until it has heard it. @param {string} conversation */
+    /** Its sessions are over here; the edge is to be told, with their own key, until it has heard it. @param {string} conversation */
     end(conversation) {
-      const session = conversations.get(conversation)?.session;
-      if (!session) return;
+      // Then it is one of those before.
       store.slot(conversation).keepSession(null);
-      store.set('endings', [...(meta.get('endings') ?? []), { session, keys: meta.get('keys') }]);
+      const it = conversations.get(conversation);
+      if (!it?.past?.length) return;
+      store.set('endings', [...(meta.get('endings') ?? []), ...it.past.map((session) => ({ session, keys: meta.get('keys') }))]);
+      it.past = [];
     },
 
     /** @param {string} key @returns {Promise<any>} as another tab may have changed it */
@@ -346,6 +350,11 @@ export function createStore(site, { openDisk, flags = createFlags(site), onKeepi
     },
   };
   return store;
+}
+
+/** The edge is told of them, too, when the conversation is deleted. @param {Conversation} it @param {Session | null} next @returns {Session[]} */
+function pastOf({ session, past = [] }, next) {
+  return [...past, ...(session ? [session] : [])].filter((one) => one.session_id !== next?.session_id).slice(-MAX_PAST);
 }
 
 /** @returns {import('./disk.js').Batch} */

@@ -96,6 +96,8 @@ export interface State {
   editing: string;
   /** Text to put back into the field. */
   draft: {text: string} | null;
+  /** Sessions of deleted conversations that the edge could not be told of yet. */
+  undeleted: number;
 }
 
 /** What changes it. */
@@ -128,7 +130,8 @@ export type Event =
   | {type: 'taken back', id: string}
   | {type: 'editing', id: string}
   | {type: 'prefilled', text: string}
-  | {type: 'rated', id: string, rating: 'up' | 'down'}
+  | {type: 'rated', id: string, rating: 'up' | 'down', commented?: boolean}
+  | {type: 'undeleted', left: number}
   | {type: 'online', online: boolean}
   | {type: 'time', now: number};
 

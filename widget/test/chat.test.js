@@ -189,15 +189,57 @@ test('an ending that the edge refuses is not told again and again', async () => 
   assert.deepEqual([did('DELETE session').length, it.chat.store.get('endings')], [1, []]);
 });
 
-test('the session of a visitor who signs in is over on the edge too', async () => {
-  const { open, did } = visitor();
+/** What was anonymous is a visit of its own: the shop goes on counting it, and it goes when the chat is deleted. */
+test('the session before a sign-in is kept for the figures, and deleted with the chat', async () => {
+  const { open, did, disk } = visitor();
   const it = await open();
   await it.ask('of nobody');
   await it.identity.is({ id: 'ada', token: 'signed' });
   await settled();
-  assert.deepEqual(did('DELETE session').map(({ token }) => token), ['t1']);
+  assert.deepEqual(did('DELETE session'), []);
   await it.ask('of ada');
   assert.equal(did('POST chat/message').at(-1).token, 't2');
+  assert.deepEqual([...disk.kept.conversations.values()].map(({ session, past }) => [session.token, past.map((one) => one.token)]), [['t2', ['t1']]]);
+  // Also after a reload.
+  const next = await open();
+  next.on.clear();
+  await settled();
+  assert.deepEqual(did('DELETE session').map(({ token }) => token).sort(), ['t1', 't2']);
+});
+
+test('a session that was replaced because it was over is deleted with the chat', async () => {
+  const { open, desk, did } = visitor(summary('c1', { session: session('t0'), exchanges: [exchange('m1')] }));
+  const it = await open();
+  desk.refuse = async ({ token, did }) => (token === 't0' && did.startsWith('POST') ? Response.json({ code: 'session_ended' }, { status: 410 }) : undefined);
+  await it.ask('are you there?');
+  it.on.clear();
+  await settled();
+  assert.deepEqual(did('DELETE session').map(({ token }) => token).sort(), ['t0', 't1']);
+});
+
+/** The sentence about it stays until it is done, and it is done without the visitor. */
+test('a deletion that our side could not do is told, tried again, and told no more', async (t) => {
+  const settle = async () => {
+    for (let n = 0; n < 50; n += 1) await new Promise((resolve) => setImmediate(resolve));
+  };
+  const { open, desk, did } = visitor(summary('c1', { session: session('t0'), exchanges: [exchange('m1')] }));
+  const it = await open();
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  desk.refuse = async () => Response.json({ code: 'overloaded' }, { status: 503 });
+  it.on.clear();
+  await settle();
+  assert.deepEqual([it.chat.state().undeleted, did('DELETE session').length], [1, 1]);
+  t.mock.timers.tick(15_000);
+  await settle();
+  assert.deepEqual([it.chat.state().undeleted, did('DELETE session').length], [1, 2]);
+  desk.refuse = async () => undefined;
+  // Twice as long as before.
+  t.mock.timers.tick(29_000);
+  await settle();
+  assert.equal(did('DELETE session').length, 2);
+  t.mock.timers.tick(1_000);
+  await settle();
+  assert.deepEqual([it.chat.state().undeleted, did('DELETE session').length, it.chat.store.get('endings')], [0, 3, []]);
 });
 
 test('one answer about keeping, for all tabs', async () => {

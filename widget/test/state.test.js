@@ -100,3 +100,11 @@ test('events of the wire', () => {
   assert.equal(wire('something_new', { message_id: 'm1' }), undefined);
   assert.equal(understand({ event: 'chunk', data: '{', id: '', retry: undefined }, 'm1'), undefined);
 });
+
+test('a deletion that is still to be done is told where nothing is of more weight', () => {
+  const left = after({ type: 'undeleted', left: 2 });
+  assert.deepEqual([notice(left, TEXTS).title, notice(left, TEXTS).text], ['Deleted', 'On this device. Our side could not do it yet, and tries again by itself.']);
+  assert.equal(notice(apply(left, { type: 'undeleted', left: 0 }), TEXTS), null);
+  assert.equal(notice(apply(left, { type: 'online', online: false }), TEXTS).icon, 'offline');
+  assert.equal(apply(left, { type: 'undeleted', left: 2 }), left);
+});

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, describe } from 'node:test';
+import { axe } from './access.js';
 import { browser, endAll, frontdesk, scriptedN8n, until } from './processes.js';
 import { storyteller } from './story.js';
 
@@ -176,6 +177,27 @@ describe('the menu', { concurrency: 3, timeout: 180_000 }, () => {
     await until('nothing is kept', async () => !/secret|One\.|Two\.|Three\./.test(await kept(chat)));
     await chat.page.reload();
     await chat.chat.locator('#welcome').waitFor();
+  });
+
+  story('tells what our side could not delete yet, until it did', async (arrives) => {
+    const { ada, chat } = await opens(arrives);
+    await converses(chat, 'delete me later', 'Later.');
+    let refuses = true;
+    const statuses = [];
+    await ada.context.route('**/api/v1/session', (route) => (refuses && route.request().method() === 'DELETE' ? route.fulfill({ status: 503, json: { code: 'overloaded' } }) : route.continue()));
+    ada.context.on('response', (response) => response.request().method() === 'DELETE' && statuses.push(response.status()));
+    await opensMenu(chat, 'Delete this chat');
+    await chat.button('Delete').click();
+    await chat.chat.locator('#welcome').waitFor();
+    await chat.sees('On this device. Our side could not do it yet, and tries again by itself.', chat.notice);
+    await axe(chat, 'a deletion that waits');
+    await chat.shot('deletion waits');
+    // Also after a reload.
+    await chat.page.reload();
+    await chat.sees('Our side could not do it yet', chat.notice);
+    refuses = false;
+    await until('it is told no more', async () => !(await chat.notice.isVisible()), 25_000);
+    assert.equal(statuses.at(-1), 204);
   });
 
   for (const [entry, form] of [['Save as text', 'txt'], ['Save as JSON', 'json']]) {
