@@ -248,6 +248,7 @@ step "Widget on pages of shops" test_in_browser widget widget/test/browser/embed
 step "Theme studio in a browser" test_in_browser widget widget/test/browser/studio.test.js
 step "Dashboard in a browser" test_in_browser dashboard
 step "Menu of the widget" test_in_browser widget widget/test/browser/menu.test.js
+step "Comments in the widget" test_in_browser widget widget/test/browser/comments.test.js
 step "Widget for everybody" test_in_browser widget widget/test/browser/access.test.js
 step "Attacks" attack
 if [ -n "$WITH_N8N" ]; then step "Real n8n" real_n8n; else echo "real n8n: not run (--no-n8n)"; fi

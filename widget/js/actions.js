@@ -104,16 +104,19 @@ export function createActions({ chat, bridge, words }) {
       save(state().exchanges, form, words());
     },
 
-    /** @param {string} id @param {'up' | 'down'} rating */
-    async rate(id, rating) {
+    /** @param {string} id @param {'up' | 'down'} rating @param {string} [comment] for the shop @returns {Promise<unknown>} why it was not taken */
+    async rate(id, rating, comment) {
       const it = state().exchanges.find((one) => one.id === id);
-      if (!it || it.rating === rating) return;
-      dispatch({ type: 'rated', id, rating });
+      if (!it || (it.rating === rating && !comment)) return;
+      const rated = () => dispatch({ type: 'rated', id, rating, commented: !!comment });
+      // A word for the shop's figures: not worth a word to the visitor when it is lost, but for what they wrote.
+      if (!comment) rated();
       try {
-        await (await chat.api(state().conversation)).rate(id, rating, it.session);
-      } catch {
-        // A word for the shop's figures: not worth a word to the visitor when it is lost.
+        await (await chat.api(state().conversation)).rate(id, rating, it.session, comment);
+      } catch (error) {
+        return error;
       }
+      if (comment) rated();
     },
 
     /** @param {boolean} sound */

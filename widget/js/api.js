@@ -11,7 +11,7 @@
  * @property {string} fingerprint the one it was made with: every later call must send the same
  * @property {number} [expires_in] seconds that the token was good for when it came
  * @property {number} [expires_at] until when that is, in milliseconds by this browser's own clock
- * @property {{message_max_chars?: number, history_max_messages?: number}} [limits]
+ * @property {{message_max_chars?: number, history_max_messages?: number, comment_max_chars?: number}} [limits]
  *
  * @typedef {object} Slot where the session is kept
  * @property {() => Session | null} session
@@ -261,9 +261,9 @@ export function createApi({ base, store, fingerprint, signer, describe }) {
       return call(() => ({ path, init: { method: 'GET', headers, signal } }), session.session_id, false);
     },
 
-    /** What a reply was worth. @param {string} messageId @param {'up' | 'down'} rating @param {string} sessionId */
-    async rate(messageId, rating, sessionId) {
-      await call(() => ({ path: 'api/v1/chat/feedback', init: { method: 'POST', body: { message_id: messageId, rating } } }), sessionId);
+    /** What a reply was worth. @param {string} messageId @param {'up' | 'down'} rating @param {string} sessionId @param {string} [comment] for the shop */
+    async rate(messageId, rating, sessionId, comment) {
+      await call(() => ({ path: 'api/v1/chat/feedback', init: { method: 'POST', body: { message_id: messageId, rating, comment } } }), sessionId);
     },
 
     /** Stops a reply, even if the page is left now. @param {string} messageId @param {string} [sessionId] */

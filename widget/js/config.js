@@ -8,7 +8,7 @@
 /** A chat without the shop's words is better than one that waits. */
 const WITHIN_MS = 5000;
 
-const FEATURES = { feedback: true, copy: true, history: true, search: true, export: true, sound: true, attach: false };
+const FEATURES = { feedback: true, comments: true, copy: true, history: true, search: true, export: true, sound: true, attach: false };
 
 /** @returns {Config} */
 export const defaults = () => ({ greeting: {}, topics: [], texts: {}, theme: {}, side: 'end', size: 'normal', features: { ...FEATURES }, consent: 'none', image_hosts: [] });

@@ -1,6 +1,6 @@
 /**
- * What an empty chat does without, loaded when it is first needed: what shows a conversation, what reads replies, and what
- * shows a workflow's blocks.
+ * What an empty chat does without, loaded when it is first needed: what reads replies, what shows a workflow's blocks, and
+ * what asks for a comment.
  *
  * The functions give a promise as long as it has to be waited for, and from then on the thing itself, so that nothing
  * flickers that needs no waiting.
@@ -26,6 +26,11 @@ export const loadReading = once(async () => {
 export const loadBlocks = once(async () => {
   const [blocks] = await Promise.all([import('./blocks.js'), import('./block-checks.js'), loadStyle('../blocks.css')]);
   return /** @type {Blocks} */ (blocks);
+});
+
+export const loadComment = once(async () => {
+  const [{ askForComment }] = await Promise.all([import('./comment.js'), loadStyle('../comment.css')]);
+  return askForComment;
 });
 
 /** @template T @param {() => Promise<T>} load @returns {() => T | Promise<T>} */

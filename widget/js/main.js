@@ -54,6 +54,8 @@ const on = createActions({ chat, bridge, words: () => words });
 const identity = createIdentity(chat);
 
 const maxChars = () => chat.store.slot(chat.state().conversation).session()?.limits?.message_max_chars ?? 4000;
+/** A session of before says nothing of it, until its token is renewed. */
+const maxComment = () => chat.store.slot(chat.state().conversation).session()?.limits?.comment_max_chars ?? 0;
 
 function paint() {
   if (paintDue) return;
@@ -133,7 +135,7 @@ async function start(told) {
   page = told.page;
   const texts = await loadTexts([config.locale, ...navigator.languages], config.texts);
   words = { name: config.name ?? say(texts, 'chat'), texts, theme: config.theme };
-  view = createView({ config, texts, framed: bridge.framed, maxChars, on });
+  view = createView({ config, texts, framed: bridge.framed, maxChars, maxComment, on });
   extras = createExtras({ config: { ...config, name: words.name }, texts, framed: bridge.framed, focusChat: view.focus, on });
   // Where there was a conversation there most likely still is one.
   const talk = chat.store.flags.get('current') ? view.bringTalk() : undefined;

@@ -127,7 +127,7 @@ function step(state, event) {
     case 'prefilled':
       return { ...state, editing: '', draft: { text: event.text } };
     case 'rated':
-      return { ...state, exchanges: state.exchanges.map((it) => (it.id === event.id ? { ...it, rating: event.rating } : it)) };
+      return { ...state, exchanges: state.exchanges.map((it) => (it.id === event.id ? { ...it, rating: event.rating, commented: event.commented } : it)) };
     case 'delayed':
       return { ...state, delay: event.why && { why: event.why } };
     case 'undeleted':

@@ -58,6 +58,7 @@ export const SECTIONS = [
     title: 'Features',
     fields: [
       { path: 'features.feedback', label: 'Thumbs up and down', kind: 'switch', on: true },
+      { path: 'features.comments', label: 'A comment after them', kind: 'switch', on: true },
       { path: 'features.copy', label: 'Copy an answer', kind: 'switch', on: true },
       { path: 'features.history', label: 'Earlier conversations', kind: 'switch', on: true },
       { path: 'features.search', label: 'Search', kind: 'switch', on: true },

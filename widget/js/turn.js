@@ -1,8 +1,8 @@
 /**
  * The nodes of one exchange: the day where it changes, what the visitor said and what became of it, and the reply.
  *
- * @typedef {import('./state.js').Exchange & {kind?: 'push', rating?: 'up' | 'down'}} Exchange
- * @typedef {import('./blocks.js').Tools & {features: Partial<import('./config.js').Config['features']>}} Tools
+ * @typedef {import('./state.js').Exchange & {kind?: 'push', rating?: 'up' | 'down', commented?: boolean}} Exchange
+ * @typedef {import('./blocks.js').Tools & {features: Partial<import('./config.js').Config['features']>, maxComment?: () => number}} Tools
  * @typedef {object} Place where it stands among the others
  * @property {boolean} last
  * @property {boolean} tools it is the newest reply that is over
@@ -15,12 +15,13 @@ import { confirmCopy, copy, createAnswer } from './answer.js';
 import { element, name, set } from './dom.js';
 import { sayClock } from './i18n.js';
 import { icon } from './icons.js';
+import { loadComment } from './later.js';
 import { isRunning } from './state.js';
 import { COPY, DOWN, PEN, UP } from './talk-icons.js';
 
 /** @param {Exchange} first @param {Tools} tools */
 export function createTurn(first, tools) {
-  const { t, on, texts, features } = tools;
+  const { t, on, texts, features, maxComment = () => 0 } = tools;
   const push = first.kind === 'push';
   const answer = createAnswer(tools, () => painted && paintState(painted));
   const { body } = answer;
@@ -53,7 +54,14 @@ export function createTurn(first, tools) {
   copyAll.addEventListener('click', async () => {
     if (await copy({ 'text/plain': answer.text(), 'text/html': answer.html() })) confirmCopy(copyAll, t('copy'), t('copied'));
   });
-  for (const rating of /** @type {const} */ (['up', 'down'])) thumbs[rating].addEventListener('click', () => on.rate?.(first.id, rating));
+  for (const rating of /** @type {const} */ (['up', 'down'])) {
+    thumbs[rating].addEventListener('click', () => {
+      const said = painted?.commented && painted.rating === rating;
+      on.rate?.(first.id, rating);
+      // Without a network there is nobody to tell more.
+      if (!said && features.comments !== false && maxComment() > 0) Promise.resolve(loadComment()).then((ask) => ask({ below: meta, thumb: thumbs[rating], t, on, id: first.id, rating, max: maxComment() }), () => {});
+    });
+  }
 
   /** @param {Exchange} it */
   function paintState(it) {

@@ -39,6 +39,8 @@ export interface Exchange {
   stopping?: boolean;
   /** What the visitor thinks of the answer. */
   rating?: 'up' | 'down';
+  /** The shop was told why. */
+  commented?: boolean;
   /** Why it failed. */
   trouble?: Trouble;
 }
@@ -94,10 +96,10 @@ export interface State {
   delay: {why: 'reconnecting' | 'busy'} | null;
   /** The exchange that the next message takes the place of. */
   editing: string;
-  /** Text to put back into the field. */
-  draft: {text: string} | null;
   /** Sessions of deleted conversations that the edge could not be told of yet. */
   undeleted: number;
+  /** Text to put back into the field. */
+  draft: {text: string} | null;
 }
 
 /** What changes it. */
@@ -145,7 +147,8 @@ export interface Actions {
   close(): void;
   clear(): void;
   newConversation(): void;
-  rate?(id: string, rating: 'up' | 'down'): void;
+  /** Why it was not taken. */
+  rate?(id: string, rating: 'up' | 'down', comment?: string): unknown;
   attach?(): void;
   hostEvent?(name: string, detail: Record<string, unknown>): void;
   /** Whether the page around goes there. */
@@ -166,7 +169,7 @@ export interface Config {
   theme: import('./theme.js').Theme;
   side: 'start' | 'end';
   size: 'compact' | 'normal' | 'large';
-  features: {feedback: boolean, copy: boolean, history: boolean, search: boolean, export: boolean, sound: boolean, attach: boolean};
+  features: {feedback: boolean, comments: boolean, copy: boolean, history: boolean, search: boolean, export: boolean, sound: boolean, attach: boolean};
   consent: 'none' | 'ask';
   image_hosts: string[];
   proactive?: {text: string, after_seconds?: number, pages?: string[]};

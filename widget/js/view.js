@@ -24,14 +24,15 @@ const SLOW_MS = 600;
  * @param {import('./i18n.js').Texts} options.texts
  * @param {boolean} options.framed
  * @param {() => number} options.maxChars
+ * @param {() => number} [options.maxComment] 0: none is asked for
  * @param {Actions} options.on
  */
-export function createView({ config, texts, framed, maxChars, on }) {
+export function createView({ config, texts, framed, maxChars, maxComment, on }) {
   const t = (/** @type {string} */ key, /** @type {Record<string, string | number>} */ values = {}) => say(texts, key, values);
   const find = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
   const features = config.features ?? {};
   const shop = config.name ?? t('chat');
-  const tools = { t, texts, imageHosts: config.image_hosts ?? [], features, on };
+  const tools = { t, texts, imageHosts: config.image_hosts ?? [], features, maxComment, on };
 
   const log = find('log');
   const status = find('status');

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { afterEach, mock, test } from 'node:test';
 import { createActions } from '../js/actions.js';
 import { createChat } from '../js/chat.js';
+import { sentenceFor } from '../js/comment.js';
 import { createIdentity } from '../js/identity.js';
 import { install } from './fake-browser.js';
 import { fakeDisk } from './fake-disk.js';
@@ -240,6 +241,28 @@ test('a deletion that our side could not do is told, tried again, and told no mo
   t.mock.timers.tick(1_000);
   await settle();
   assert.deepEqual([it.chat.state().undeleted, did('DELETE session').length, it.chat.store.get('endings')], [0, 3, []]);
+});
+
+test('a comment is told with its rating, and what keeps it from arriving is said', async () => {
+  const { open, desk, did } = visitor();
+  const it = await open();
+  await it.ask('hello');
+  const { id } = it.chat.state().exchanges[0];
+  desk.refuse = async ({ did }) => (did.endsWith('feedback') ? Response.json({}, { status: 202 }) : undefined);
+  await it.on.rate(id, 'down');
+  assert.equal(await it.on.rate(id, 'down', 'Half of it'), undefined);
+  assert.deepEqual(did('POST chat/feedback').map(({ said }) => said), [{ message_id: id, rating: 'down' }, { message_id: id, rating: 'down', comment: 'Half of it' }]);
+  assert.equal(it.chat.state().exchanges[0].commented, true);
+  // Another rating is another word, of which nothing was written yet.
+  await it.on.rate(id, 'up');
+  assert.deepEqual([it.chat.state().exchanges[0].rating, it.chat.state().exchanges[0].commented], ['up', false]);
+  for (const [status, sentence] of [[400, 'rejected'], [429, 'limited_title'], [403, 'error']]) {
+    desk.refuse = async () => Response.json({ code: 'x' }, { status });
+    assert.equal(sentenceFor(await it.on.rate(id, 'up', 'x')), sentence);
+  }
+  desk.refuse = () => Promise.reject(new TypeError('no network'));
+  assert.equal(sentenceFor(await it.on.rate(id, 'up', 'x')), 'unreachable');
+  assert.equal(it.chat.state().exchanges[0].commented, false);
 });
 
 test('one answer about keeping, for all tabs', async () => {
