@@ -78,6 +78,8 @@ export function createApi(token) {
     pages: (site, span, signal) => read('pages', { site, ...within(span), limit: 8 }, signal),
     /** @param {string | null} site @param {Span} span @param {Record<string, string>} filter @param {{cursor?: string, limit: number}} place @param {AbortSignal} [signal] */
     sessions: (site, span, filter, place, signal) => read('sessions', { site, ...within(span), ...filter, ...place }, signal),
+    /** @param {string | null} site @param {Span} span @param {number} limit @param {AbortSignal} [signal] @returns {Promise<{comments: import('./comments.js').Comment[], next: string | null}>} */
+    comments: (site, span, limit, signal) => read('comments', { site, ...within(span), limit }, signal),
     /** @param {string} site @param {string} id */
     session: (site, id) => read(`sessions/${encodeURIComponent(id)}`, { site }),
     /** A file to keep. @param {string | null} site @param {Span} span @param {Record<string, string>} what @param {AbortSignal} signal @returns {Promise<Blob>} */

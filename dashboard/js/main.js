@@ -16,6 +16,7 @@
 import { Away, Problem, createApi } from './api.js';
 import { busy } from './busy.js';
 import { card, keep } from './card.js';
+import { comments } from './comments.js';
 import { h, icon, say } from './dom.js';
 import { nobodyNow, nobodyYet, trouble, waiting } from './empty.js';
 import { sum } from './figures.js';
@@ -93,6 +94,7 @@ function desk(api, sites) {
   });
   const sheet = sessionSheet({ api, format });
   const list = sessions({ api, format, query, onOpen: (row) => void sheet.open(row), onError: (error) => failed(error) });
+  const words = comments({ api, format, query, onOpen: (visit) => void sheet.open(visit), onError: (error) => failed(error) });
   const look = glance(format, (kind) => {
     const it = { failing: ends.node, slow: first.node, unhelpful: list.node, limited: turned.node }[kind];
     if (kind === 'unhelpful') return list.filter({ rating: 'down' });
@@ -139,7 +141,7 @@ function desk(api, sites) {
   const demo = h('p.banner.demo', { hidden: true }, icon('spark'), h('b', {}, texts.banner.demo), ' ', texts.banner.demoWhy);
   const alarmText = h('span');
   const alarm = h('div.banner.alarm', { role: 'alert', hidden: true }, icon('warn'), alarmText, h('button', { type: 'button', onclick: () => void refresh.go() }, texts.banner.again));
-  const grid = h('div.grid', {}, traffic.node, ends.node, first.node, turned.node, week.node, places.node, list.node);
+  const grid = h('div.grid', {}, traffic.node, ends.node, first.node, turned.node, week.node, places.node, words.node, list.node);
   const inside = h('div.content', {}, look.node, figures.node, grid);
   const place = h('div.place', {}, waiting());
   const main = h('main', { id: 'figures', tabindex: -1 }, demo, alarm, place);
@@ -160,6 +162,7 @@ function desk(api, sites) {
   function change(wanted) {
     Object.assign(state, wanted);
     list.restart();
+    words.restart();
     place.setAttribute('aria-busy', 'true');
     void refresh.go();
   }
@@ -182,6 +185,7 @@ function desk(api, sites) {
         Promise.all((hours ? byOffset(hours) : []).map(({ offset, ...piece }) => api.busy(site, piece, offset, signal))),
         api.pages(site, here, signal),
         list.load(signal),
+        words.load(signal),
       ]);
       const nobody = summary.sessions === 0 && summary.messages === 0 && sum(summary.refused) === 0;
       const ever = nobody && choice !== '365d' ? await api.summary(site, latest('365d', now), signal) : summary;

@@ -12,6 +12,7 @@ import { texts } from './texts.js';
  * @property {number} [first_chunk_ms]
  * @property {number} [duration_ms]
  * @property {number} [chars]
+ * @property {string} [comment] the visitor's own words
  */
 
 /**
@@ -77,7 +78,7 @@ export function sessionSheet({ api, format }) {
       case 'message_pushed':
         return { kind: 'pushed', sign: 'send', title: words.pushed };
       case 'reply_rated':
-        return it.outcome === 'down' ? { kind: 'down', sign: 'down_thumb', title: words.down } : { kind: 'up', sign: 'thumb', title: words.up };
+        return it.outcome === 'down' ? { kind: 'down', sign: 'down_thumb', title: words.down, more: it.comment } : { kind: 'up', sign: 'thumb', title: words.up, more: it.comment };
       default:
         return { kind: 'other', sign: 'spark', title: words.other(it.kind) };
     }
@@ -85,7 +86,7 @@ export function sessionSheet({ api, format }) {
 
   return {
     node,
-    /** @param {Row} row */
+    /** @param {{site: string, id: string}} row */
     async open(row) {
       asked = row.id;
       body.replaceChildren(h('p.nothing', {}, words.loading));

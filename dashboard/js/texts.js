@@ -204,9 +204,19 @@ const EN = {
     times: (/** @type {string} */ n) => `${n}×`,
   },
 
+  comments: {
+    title: 'What visitors said',
+    hint: 'What they wrote to you with a rating, newest first. Click a time to see the visit.',
+    none: 'Nobody wrote anything in this time. After a thumb, the chat asks for a few words.',
+    up: 'Helpful',
+    down: 'Not helpful',
+    more: 'Show more',
+    file: 'frontdesk-comments',
+  },
+
   sessions: {
     title: 'Latest visitors',
-    hint: 'Newest first. Click one to see what happened. Frontdesk keeps no texts.',
+    hint: 'Newest first. Click one to see what happened. What was written in the chat is not kept.',
     began: 'Began',
     page: 'Page',
     visitor: 'Visitor',
@@ -266,7 +276,7 @@ const EN = {
     program: 'Program?',
     programs: { clear: 'No sign of it', doubtful: 'Some signs', likely: 'Likely' },
     lasted: 'Lasted',
-    privacy: 'What was written is not here: Frontdesk keeps no texts.',
+    privacy: 'What was written in the chat is not here: Frontdesk does not keep it.',
     cut: 'More happened than is kept.',
     later: (/** @type {string} */ time) => `+${time}`,
     started: 'Opened the chat',

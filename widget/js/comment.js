@@ -62,13 +62,16 @@ export function askForComment({ below, thumb, t, id, rating, max, on }) {
     event.preventDefault();
     const text = field.value.trim();
     if (field.readOnly || text === '') return;
+    // A disabled button loses the focus.
+    const held = root.contains(document.activeElement);
     field.readOnly = true;
     look();
     set(status, '');
     const wrong = await on.rate?.(id, rating, text);
-    if (!wrong) leave();
+    if (!wrong) form.remove();
     field.readOnly = false;
     look();
+    if (held && document.activeElement === document.body) (wrong ? go : thumb).focus();
     set(status, t(wrong ? sentenceFor(wrong) : 'comment_thanks'));
     status.classList.toggle('wrong', wrong !== undefined);
   });

@@ -1,6 +1,6 @@
 /**
- * What an empty chat does without, loaded when it is first needed: what reads replies, what shows a workflow's blocks, and
- * what asks for a comment.
+ * What an empty chat does without, loaded when it is first needed: what shows a conversation, what reads replies, what shows
+ * a workflow's blocks, and what asks for a comment.
  *
  * The functions give a promise as long as it has to be waited for, and from then on the thing itself, so that nothing
  * flickers that needs no waiting.

@@ -335,6 +335,34 @@ describe('the dashboard in a browser', { concurrency: 3, timeout: 240_000 }, () 
     await ada.isUnharmed({ hosts: [hostOf(shops)] });
   });
 
+  story('shows what visitors said, as they wrote it, and leads to the visit', async (arrives) => {
+    const ada = await arrives({ viewport: { width: 1380, height: 900 } });
+    const here = await enters(ada);
+    await here.range('30 d');
+    const said = here.card('What visitors said');
+    const { comments } = await asked('comments?range=30d&limit=40');
+    assert.ok(comments.length > 12, 'some were made up');
+    const shown = () => said.locator('li p').allInnerTexts();
+    await until('the newest are shown', async () => (await shown()).join() === comments.slice(0, 6).map(({ comment }) => comment).join());
+    await said.getByRole('button', { name: 'Show more' }).click();
+    await until('more are shown', async () => (await shown()).length === 18);
+    // Whatever it is, it is text.
+    const wild = '<img src=x onerror=attacked()>\n=1+1 \u202eabc';
+    await here.page.route('**/comments?*', async (route) => {
+      const response = await route.fetch();
+      const list = await response.json();
+      await route.fulfill({ response, json: { ...list, comments: [{ ...list.comments[0], at: list.comments[0].at + 1, comment: wild }, ...list.comments] } });
+    });
+    await here.page.getByRole('button', { name: 'Refresh now' }).click();
+    await here.sees('<img src=x onerror=attacked()>', said);
+    await here.isAccessible('what visitors said');
+    await here.shot('comments', { whole: true });
+    await said.locator('li').nth(1).getByRole('button').click();
+    await here.sees(comments[0].comment, here.sheet);
+    await here.shot('comment in a visit');
+    await ada.isUnharmed({ hosts: [hostOf(shops)] });
+  });
+
   story('gives files to keep', async (arrives) => {
     const ada = await arrives();
     const here = await enters(ada);
