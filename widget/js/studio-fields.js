@@ -105,9 +105,23 @@ export function mistakeIn(rules, text) {
   return fits ? '' : `must be a whole number from ${rules.minimum} to ${rules.maximum}`;
 }
 
-/** The tag for a shop's pages, as `frontdesk widget snippet` writes it. @param {any} config @param {string | null} site @param {string} base @returns {string} */
-export function tagOf(config, site, base) {
+/** What the launcher says before anything is loaded, and which sentence it is. Its own words are the English ones. */
+const SPOKEN = /** @type {const} */ ([
+  ['label', 'chat', 'Chat'],
+  ['dismiss', 'dismiss', 'Dismiss'],
+  ['failed', 'not_loaded', 'The chat did not load.'],
+]);
+
+/**
+ * The tag for a shop's pages, as `frontdesk widget snippet` writes it.
+ * @param {any} config @param {string | null} site @param {string} base
+ * @param {import('./i18n.js').Sentences} sentences of the shop's language, with its own among them
+ * @returns {string}
+ */
+export function tagOf(config, site, base, sentences) {
   const { theme = {}, proactive = {} } = config;
+  // A link follows what could not be loaded.
+  const said = SPOKEN.map(([name, key, english]) => [name, sentences[key] === english ? undefined : `${sentences[key]}${name === 'failed' ? ' ' : ''}`]);
   const known = {
     site,
     color: theme.accent,
@@ -118,6 +132,7 @@ export function tagOf(config, site, base) {
     greeting: proactive.text,
     'greeting-delay': proactive.after_seconds,
     'greeting-pages': proactive.pages?.join(' '),
+    ...Object.fromEntries(said),
   };
   const quoted = (/** @type {unknown} */ text) => String(text).replaceAll('&', '&amp;').replaceAll('"', '&quot;').replaceAll('<', '&lt;');
   const data = Object.entries(known).filter(([, value]) => value !== undefined && value !== null && value !== '');

@@ -1,5 +1,5 @@
 /** The theme studio: a form on the left, the chat as it becomes on the right, and below what to take along. Development only. */
-import { LOCALES } from './i18n.js';
+import { LOCALES, loadTexts } from './i18n.js';
 import { SECTIONS, mistakeIn, rulesOf, tagOf, valueAt, withValue } from './studio-fields.js';
 import { createTopics } from './studio-topics.js';
 import { createStage } from './studio-stage.js';
@@ -12,6 +12,8 @@ const find = (/** @type {string} */ id) => /** @type {any} */ (document.getEleme
 const schema = await (await fetch('widget-config.schema.json')).json();
 /** @type {any} */
 let config = await (await fetch(site ? `widget-config.json?site=${encodeURIComponent(site)}` : 'widget-config.json')).json();
+/** Of the shop's language: what the launcher says stands on the tag. */
+let texts = await loadTexts([config.locale], config.texts);
 /** Brings a field's control up to date. @type {(() => void)[]} */
 const refreshers = [];
 
@@ -25,6 +27,16 @@ function make(tag, more = {}, ...children) {
 /** @param {string} path @param {unknown} value */
 function change(path, value) {
   config = withValue(config, path, value);
+  show();
+  if (path === 'locale' || path.startsWith('texts')) void speak();
+}
+
+/** Reads the sentences of the language that stands in the form now. */
+async function speak() {
+  const { locale, texts: own } = config;
+  const read = await loadTexts([locale], own);
+  if (config.locale !== locale || config.texts !== own) return;
+  texts = read;
   show();
 }
 
@@ -111,7 +123,7 @@ const text = () => JSON.stringify(ordered(whole(config)), null, 2);
 function show() {
   const value = (/** @type {string} */ id) => find(id).value;
   stage.show({ config: whole(config), state: value('state') || 'welcome', light: value('light'), locale: value('locale'), direction: value('direction') }, { phone: value('screen') === 'phone', all: find('all').checked });
-  find('tag').textContent = tagOf(whole(config), site, base);
+  find('tag').textContent = tagOf(whole(config), site, base, texts.sentences);
   find('file').textContent = text();
 }
 
@@ -119,6 +131,7 @@ function begin() {
   for (const refresh of refreshers) refresh();
   topics.refresh();
   show();
+  void speak();
 }
 
 /** @param {string} sentence */

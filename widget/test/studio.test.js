@@ -4,13 +4,14 @@ import { test } from 'node:test';
 import { SECTIONS, mistakeIn, rulesOf, tagOf, valueAt, withValue } from '../js/studio-fields.js';
 
 const json = (/** @type {string} */ name) => JSON.parse(readFileSync(new URL(name, import.meta.url), 'utf8'));
+const sentencesOf = (/** @type {string} */ locale) => json(`../locales/${locale}.json`);
 const schema = json('../widget-config.schema.json');
 const fields = SECTIONS.flatMap((section) => section.fields);
 
 test('the studio writes the tag that `frontdesk widget snippet` does', () => {
   const { tags } = json('widget-configs.json');
   assert.ok(tags.length > 3);
-  for (const { config, site, base, tag } of tags) assert.equal(tagOf(config, site ?? null, base), tag);
+  for (const { config, site, base, tag } of tags) assert.equal(tagOf(config, site ?? null, base, { ...sentencesOf(config.locale ?? 'en'), ...config.texts }), tag);
 });
 
 test('every key of the schema has a field, and no field another', () => {

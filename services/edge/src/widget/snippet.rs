@@ -6,8 +6,8 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256, Sha384};
 use url::Url;
 
-use super::Config;
-use crate::assets::served;
+use super::{Config, embedded};
+use crate::assets::Folder;
 
 const SCRIPT: &str = "embed.js";
 
@@ -40,6 +40,9 @@ impl Snippet {
             ("greeting-delay", delay.as_deref()),
             ("greeting-pages", pages.as_deref().filter(|pages| !pages.is_empty())),
         ];
+        let said = launcher_says(config);
+        let said = said.iter().map(|(name, text)| (*name, Some(text.as_str())));
+        let known: Vec<(&str, Option<&str>)> = known.into_iter().chain(said).collect();
         let written = known.iter().filter_map(|(name, value)| value.map(|value| (name, attribute(value))));
         let data: String = written.map(|(name, value)| format!(" data-{name}=\"{value}\"")).collect();
         let script = served(SCRIPT).unwrap_or_default();
@@ -54,6 +57,25 @@ impl Snippet {
             ),
         }
     }
+}
+
+/// What the launcher says before anything is loaded, by its attribute, where that is not its own English.
+fn launcher_says(config: &Config) -> Vec<(&'static str, String)> {
+    let language = config.text(&["locale"]).and_then(|locale| locale.split('-').next()).unwrap_or("en");
+    let (sentences, english) = (sentences_of(language), sentences_of("en"));
+    // A link follows what could not be loaded.
+    let words = [("label", "chat", ""), ("dismiss", "dismiss", ""), ("failed", "not_loaded", " ")];
+    let said = words.iter().filter_map(|(name, key, end)| {
+        let text = config.text(&["texts", key]).or_else(|| sentences.get(key)?.as_str())?;
+        let own = english.get(key).and_then(Value::as_str);
+        (own != Some(text)).then(|| (*name, format!("{text}{end}")))
+    });
+    said.collect()
+}
+
+/// Of a language that the widget speaks, which the check of a configuration has made sure of.
+fn sentences_of(language: &str) -> Value {
+    embedded(&format!("locales/{}.json", language.to_ascii_lowercase()))
 }
 
 /// A text between quotes in HTML.
