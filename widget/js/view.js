@@ -77,16 +77,12 @@ export function createView({ config, texts, framed, maxChars, maxComment, on }) 
     find('captcha').dataset.title = t('captcha');
     log.setAttribute('aria-label', t('conversation'));
     const close = find('close');
-    const fresh = find('new');
     name(close, t('close'), icon('down'));
-    name(fresh, t('new_chat'), icon('new'));
     close.hidden = !framed;
     document.documentElement.classList.toggle('framed', framed);
     paintTheme(document.documentElement, config.theme);
 
     close.addEventListener('click', on.close);
-    // Where there are several conversations, beginning another deletes none.
-    fresh.addEventListener('click', on.newConversation);
     document.addEventListener('keydown', (event) => {
       if (event.key !== 'Escape' || event.isComposing || event.defaultPrevented) return;
       on.close();
@@ -110,7 +106,6 @@ export function createView({ config, texts, framed, maxChars, maxComment, on }) 
     const empty = next.exchanges.length === 0;
     if (!talk && (!empty || !next.online)) void bringTalk();
     find('welcome').hidden = !empty && talk !== undefined;
-    find('new').hidden = empty;
     talk?.render(next);
     paintStatus(next);
     composer.render(next, before);

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256, Sha384};
 use url::Url;
 
 use super::{Config, embedded};
-use crate::assets::Folder;
+use crate::assets::served;
 
 const SCRIPT: &str = "embed.js";
 
