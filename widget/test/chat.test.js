@@ -4,6 +4,7 @@ import { createActions } from '../js/actions.js';
 import { createChat } from '../js/chat.js';
 import { sentenceFor } from '../js/comment.js';
 import { createIdentity } from '../js/identity.js';
+import { running } from '../js/state.js';
 import { install } from './fake-browser.js';
 import { fakeDisk } from './fake-disk.js';
 
@@ -55,6 +56,11 @@ function visitor(...kept) {
     const on = createActions({ chat, bridge: { tell() {} }, words: () => ({}) });
     const ask = async (text) => {
       assert.ok(on.send(text), `${text} is taken`);
+      // The first one makes a key, which takes as long as the machine needs for it.
+      for (let turns = 0; running(chat.state()); turns += 1) {
+        assert.ok(turns < 1000, `${text} has an answer`);
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
       await settled();
     };
     return { chat, identity, on, ask, texts: () => chat.state().exchanges.map((it) => it.text), titles: () => chat.state().conversations.map((it) => it.title) };

@@ -17,6 +17,8 @@ Object.assign(Object.getPrototypeOf(document.createElement('p')), {
     return [...this.all()].includes(node);
   },
   remove() {
+    // As a browser does.
+    if (this.contains(document.activeElement)) document.activeElement = document.body;
     for (const parent of pages.flatMap((page) => [...page.all()])) parent.children = parent.children.filter((child) => child !== this);
     if (this.next) this.next.nextElementSibling = null;
   },
@@ -42,7 +44,8 @@ function page(rate, touch = false) {
   const [root, below, up, down] = ['main', 'div', 'button', 'button'].map((name) => document.createElement(name));
   pages = [root];
   Object.assign(globalThis, { document, matchMedia: () => ({ matches: touch }) });
-  document.activeElement = null;
+  document.body = document.createElement('body');
+  document.activeElement = document.body;
   const ask = (rating) => askForComment({ below, thumb: rating === 'up' ? up : down, t: (key) => key, id: 'm1', rating, max: 500, on: { rate } });
   const find = (name) => root.querySelector(name);
   const buttons = () => [...root.all()].filter((node) => node.name === 'button');
