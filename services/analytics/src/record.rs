@@ -8,6 +8,7 @@ use std::{
 use bus::{Bus, FactBatch, Facts};
 use futures_util::FutureExt as _;
 use protocol::Fact;
+use runtime::trace;
 use tokio::task;
 use tokio_util::sync::CancellationToken;
 
@@ -66,6 +67,9 @@ impl Recorder {
     /// that the bus still has it.
     async fn store_batch(&self, mut batch: FactBatch, stop: &CancellationToken) -> bool {
         let facts: Arc<[Fact]> = std::mem::take(&mut batch.facts).into();
+        // Until they are acknowledged, or left to the bus.
+        let traced = facts.iter().filter_map(|fact| Some((fact.kind.name(), fact.traceparent.as_deref()?)));
+        let _spans: Vec<_> = traced.map(|(kind, from)| trace::store(self.bus.system(), kind, from)).collect();
         let mut pause = RETRY.0;
         let mut failing: Option<Instant> = None;
         loop {

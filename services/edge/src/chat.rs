@@ -5,7 +5,8 @@ use axum::{
     http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use protocol::{Message, MessageId, Millis, Page, Turn};
+use protocol::{Message, MessageId, Millis, Page, Turn as Said};
+use runtime::trace;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use url::form_urlencoded;
@@ -21,10 +22,11 @@ use crate::{
     openapi,
     problem::{ApiError, Rejection},
     session::{check_page, no_store, told_object, told_page},
-    sse::LastEvent,
+    sse::{LastEvent, Seen},
     state::State,
     stream::{self, Kind},
     time,
+    turn::Turn,
     visitor::{FromVisitor, Listener, Visitor},
 };
 
@@ -41,7 +43,7 @@ pub(crate) struct Say {
     message_id: Option<MessageId>,
     /// The browser's own history, newest last.
     #[schema(value_type = Option<Vec<openapi::Turn>>)]
-    history: Option<Vec<Turn>>,
+    history: Option<Vec<Said>>,
     #[schema(value_type = Option<openapi::Page>)]
     page: Option<Page>,
     /// What the page tells about itself: a JSON object of 4 KiB at most.
@@ -98,14 +100,16 @@ pub(crate) async fn post_message(
     // Before the message is handed on: one that was accepted has its reply.
     let slot = if wants_json(&headers) { None } else { Some(visitor.open_stream(&state)?) };
     let (message_id, session_id) = (message.message_id.clone(), message.session.clone());
-    let hub = submit(&state, &visitor, message, &request).await?;
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(LastEvent::parse);
+    let mut turn = Turn::begin(visitor.site.id.as_str(), &message_id, last.is_some());
+    let hub = submit(&state, &visitor, message, &request, &turn).await?;
     let Some(slot) = slot else {
+        turn.is_elsewhere();
         let stream_url = format!("/api/v1/chat/stream/{session_id}?message_id={message_id}");
         return Ok((StatusCode::ACCEPTED, no_store(Accepted { message_id, session_id, stream_url })).into_response());
     };
-    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(LastEvent::parse);
     let cursor = hub.follow_one(&message_id, last.as_ref());
-    Ok(stream::respond(&state, hub, cursor, Kind::Reply, slot))
+    Ok(stream::respond(&state, hub, cursor, Kind::Reply, slot, Some(turn)))
 }
 
 /// Listen to a session.
@@ -132,18 +136,27 @@ pub(crate) async fn stream(
     let reconnect = headers.get("last-event-id").map(|id| id.to_str().unwrap_or("?")).filter(|id| !id.is_empty());
     let last = reconnect.or(query.last_event_id.as_deref().filter(|id| !id.is_empty()));
     let slot = visitor.open_stream(&state)?;
+    let parsed = last.map(|id| LastEvent::parse(id).ok_or(id));
+    let place = parsed.as_ref().map(|last| last.as_ref().map_err(|unreadable| *unreadable));
+    // The reply that the stream is opened for, whatever else it carries later.
+    let wanted = match place {
+        Some(Ok(last)) => Some(&last.message_id).filter(|_| last.seen != Seen::Over),
+        Some(Err(_)) => None,
+        None => query.message_id.as_ref(),
+    };
+    let mut turn = wanted.map(|wanted| Turn::begin(visitor.site.id.as_str(), wanted, last.is_some()));
     let hub = match (query.message, &query.message_id) {
         // A reconnect resumes: it never asks twice. A HEAD changes nothing.
         (Some(text), Some(message_id)) if reconnect.is_none() && method != Method::HEAD => {
             let say = Say { message_id: Some(message_id.clone()), ..Say::plain(text) };
             let request = bots::Request { call: &visitor.call, headers: &headers, signals: None };
-            submit(&state, &visitor, message(&state, &visitor, say)?, &request).await?
+            let message = message(&state, &visitor, say)?;
+            let turn = turn.get_or_insert_with(|| Turn::begin(visitor.site.id.as_str(), message_id, false));
+            submit(&state, &visitor, message, &request, turn).await?
         }
         (Some(_), None) => return Err(ApiError::field("message_id", "message_id is required with `message`")),
         _ => listen(&state, &visitor, query.message_id.as_ref()).await?,
     };
-    let parsed = last.map(|id| LastEvent::parse(id).ok_or(id));
-    let place = parsed.as_ref().map(|last| last.as_ref().map_err(|unreadable| *unreadable));
     let (cursor, found) = hub.follow_all(place, query.message_id.as_ref());
     let result = match (last.is_some(), found) {
         (true, true) => Some("replayed"),
@@ -153,7 +166,15 @@ pub(crate) async fn stream(
     if let Some(result) = result {
         state.metrics.resume.get_or_create(&Resumed { result }).inc();
     }
-    Ok(stream::respond(&state, hub, cursor, Kind::Session { resumed: last.is_some() && found }, slot))
+    // Who comes without the message's trace begins another one.
+    if let (Some(turn), Some(wanted)) = (&turn, wanted)
+        && let Some(traceparent) = hub.traceparent(wanted)
+    {
+        trace::link(turn.span(), &traceparent);
+    }
+    // One that is not here won't come.
+    turn.take_if(|_| !found);
+    Ok(stream::respond(&state, hub, cursor, Kind::Session { resumed: last.is_some() && found }, slot, turn))
 }
 
 /// Get a ticket for a stream, for clients that can't set headers.
@@ -240,6 +261,7 @@ fn message(state: &State, visitor: &Visitor, say: Say) -> Result<Message, ApiErr
         identity: visitor.claims.idn.clone(),
         reply_url: None,
         accepted_at: Millis::now(),
+        // Until it is handed on.
         traceparent: visitor.call.traceparent.clone(),
     };
     message.reply_url = late::url(state, &message);
@@ -247,9 +269,9 @@ fn message(state: &State, visitor: &Visitor, say: Say) -> Result<Message, ApiErr
 }
 
 /// The last `max` turns, cleaned like a message; turns of which nothing is left go.
-fn history(turns: Vec<Turn>, max: usize) -> Vec<Turn> {
+fn history(turns: Vec<Said>, max: usize) -> Vec<Said> {
     let skip = turns.len().saturating_sub(max);
-    let clean = turns.into_iter().skip(skip).map(|turn| Turn { content: clean(&turn.content), ..turn });
+    let clean = turns.into_iter().skip(skip).map(|turn| Said { content: clean(&turn.content), ..turn });
     clean.filter(|turn| !turn.content.is_empty()).collect()
 }
 

@@ -7,7 +7,9 @@ use std::{sync::Arc, time::Duration};
 
 use bus::{Cancel, Read, Submitted};
 use protocol::{Fact, FactKind, FailureCode, FinishReason, Message, MessageId, Millis, SessionId, SiteId};
+use runtime::trace;
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 
 use crate::{
     bots,
@@ -19,18 +21,21 @@ use crate::{
     problem::ApiError,
     site::Site,
     state::State,
+    turn::Turn,
     visitor::Visitor,
 };
 
 /// A cancelled run has this long to leave before its successor gives up (`ON_BUSY=replace`).
 const REPLACE_WITHIN: Duration = Duration::from_secs(3);
 
-/// Hands a message on, or finds the reply of the one that it repeats. Either way the hub follows that reply.
+/// Hands a message on, or finds the reply of the one that it repeats. Either way the hub follows that reply. `turn`: of
+/// which it is a part.
 pub(crate) async fn submit(
     state: &State,
     visitor: &Visitor,
     message: Message,
     request: &bots::Request<'_>,
+    turn: &Turn,
 ) -> Result<Hub, ApiError> {
     if state.draining.is_cancelled() {
         return Err(ApiError::Overloaded { retry_after: 1, detail: "This edge is stopping; another one takes over." });
@@ -49,7 +54,9 @@ pub(crate) async fn submit(
     match admitted.await {
         Ok(reserved) => {
             // A task of its own is not dropped with the connection.
-            state.tasks.spawn(handoff.run(reserved)).await.unwrap_or(Err(ApiError::Internal))
+            let span = trace::send(turn.span(), state.bus.system());
+            let handed_on = handoff.run(reserved).instrument(span);
+            state.tasks.spawn(handed_on).await.unwrap_or(Err(ApiError::Internal))
         }
         // Not for a repeat: its reply was paid for. A hub that is new here learns of it from the session's record.
         Err(refusal) => {
@@ -82,7 +89,11 @@ impl Handoff {
         }
     }
 
-    async fn run(self, reserved: Reserved) -> Result<Hub, ApiError> {
+    async fn run(mut self, reserved: Reserved) -> Result<Hub, ApiError> {
+        // Where there are no traces, what the client said of its own goes on to n8n.
+        if let Some(traceparent) = trace::traceparent(&Span::current()) {
+            self.message.traceparent = Some(traceparent);
+        }
         let Self { state, message, hub, .. } = &self;
         let give_up = Instant::now() + REPLACE_WITHIN;
         loop {
@@ -171,7 +182,8 @@ impl Handoff {
         self.count(code.as_str());
         self.tell_accepted();
         let kind = hub::failed(&message.message_id, code, 0, message.accepted_at);
-        state.tell(Fact::now(&message.site, &message.session, kind));
+        let fact = Fact::now(&message.site, &message.session, kind);
+        state.tell(fact.traced(trace::sampled_traceparent(&Span::current())));
         Ok(true)
     }
 
@@ -179,7 +191,8 @@ impl Handoff {
         let message = &self.message;
         let chars = u32::try_from(message.text.chars().count()).unwrap_or(u32::MAX);
         let kind = FactKind::MessageAccepted { message_id: message.message_id.clone(), chars };
-        self.state.tell(Fact::now(&message.site, &message.session, kind));
+        let fact = Fact::now(&message.site, &message.session, kind);
+        self.state.tell(fact.traced(trace::sampled_traceparent(&Span::current())));
     }
 
     fn is_digest(&self, digest: &str) -> bool {

@@ -21,6 +21,7 @@ use protocol::{
     Event, Fact, FactKind, FailureCode, FinishReason, Message, MessageId, Millis, Record, Reply, SessionId, SiteId,
     State, Terminal, What,
 };
+use runtime::trace::Exemplar;
 use tokio::{
     sync::{Notify, Semaphore, watch},
     time::Instant,
@@ -321,6 +322,9 @@ impl Hub {
         let mut view = self.0.view();
         let known = view.entry(&message.message_id);
         known.digest.get_or_insert_with(|| message.digest.clone());
+        if known.traceparent.is_none() {
+            known.traceparent.clone_from(&message.traceparent);
+        }
         if fresh {
             known.timing.accepted.get_or_insert((Instant::now(), message.accepted_at));
         } else {
@@ -342,6 +346,11 @@ impl Hub {
             *accepted = earlier.map_or(*accepted, |earlier| earlier.min(*accepted));
         }
         self.0.poke.notify_one();
+    }
+
+    /// The trace of a message, where this edge knows.
+    pub(crate) fn traceparent(&self, message_id: &MessageId) -> Option<String> {
+        self.0.view().find(message_id)?.traceparent.clone()
     }
 
     /// A cursor on one reply.
@@ -496,9 +505,11 @@ impl Task {
         let mut view = self.watched.view();
         let merged = view.merge(event);
         if let (Merged::New, What::Chunk { index: 0, .. }) = (merged, &event.what)
-            && let Some((accepted, _)) = view.find(&event.message_id).and_then(|known| known.timing.accepted)
+            && let Some(known) = view.find(&event.message_id)
+            && let Some((accepted, _)) = known.timing.accepted
         {
-            self.shared.metrics.first_chunk_seconds.observe(accepted.elapsed().as_secs_f64(), None, None);
+            let exemplar = known.traceparent.as_deref().and_then(Exemplar::of_traceparent);
+            self.shared.metrics.first_chunk_seconds.observe(accepted.elapsed().as_secs_f64(), exemplar, None);
         }
         merged
     }

@@ -5,7 +5,7 @@
 //! - `session`, `visitor`, `token`, `proof`: sessions, who calls, and what proves it; `ended`: sessions that are over.
 //! - `identity`: which customer a visitor is, by the word of the shop's server.
 //! - `chat`: messages and streams; `handoff`: on to the workers; `clean`: what a visitor's text becomes; `feedback`: what
-//!   a reply was worth.
+//!   a reply was worth; `turn`: how a trace tells of a reply.
 //! - `outbound`: the edge's own calls.
 //! - `keyed`: keys that are derived from the one secret.
 //! - `limits`: how much of it; `body`: how large; `bots`: whether it looks like a program's, or like spam.
@@ -51,6 +51,7 @@ mod stream;
 mod tests;
 mod time;
 mod token;
+mod turn;
 #[cfg(test)]
 mod unprinted;
 mod visitor;

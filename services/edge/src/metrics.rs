@@ -8,9 +8,10 @@ use std::{
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet},
-    metrics::{MetricType, counter::Counter, exemplar::HistogramWithExemplars, family::Family, gauge::Gauge},
+    metrics::{MetricType, counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
+use runtime::trace::Histogram;
 
 use crate::{bots::Bots, ended::Ended, limits::Limits};
 
@@ -37,7 +38,7 @@ pub(crate) struct Metrics {
     pub(crate) sse_events: Counter,
     pub(crate) sse_lagged: Counter,
     pub(crate) resume: Family<Resumed, Counter>,
-    pub(crate) first_chunk_seconds: HistogramWithExemplars<Trace>,
+    pub(crate) first_chunk_seconds: Histogram,
 }
 
 /// One kind of answered request.
@@ -132,12 +133,6 @@ pub(crate) struct Resumed {
     pub(crate) result: &'static str,
 }
 
-/// Links a slow first chunk to its trace.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct Trace {
-    pub(crate) trace_id: String,
-}
-
 /// Adds how many callers each limit remembers, and what is forgotten for want of room, looked up when somebody asks.
 pub(crate) fn watch(process: &runtime::metrics::Metrics, limits: &Arc<Limits>, bots: &Arc<Bots>, ended: &Arc<Ended>) {
     fn count<T: Send + Sync + 'static>(
@@ -209,7 +204,7 @@ impl Metrics {
             sse_events: Counter::default(),
             sse_lagged: Counter::default(),
             resume: Family::default(),
-            first_chunk_seconds: HistogramWithExemplars::new(waits.into_iter()),
+            first_chunk_seconds: Histogram::new(waits.into_iter()),
         };
         metrics.show_refusals();
         process.register(|registry| metrics.register(registry));

@@ -18,7 +18,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt as _;
-use runtime::http::guard;
+use runtime::{http::guard, trace};
+use tracing::{Instrument as _, Span};
 
 use crate::{
     config::Config,
@@ -57,17 +58,17 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    fn new(config: &Config, headers: &HeaderMap, peer: IpAddr) -> Self {
+    fn new(config: &Config, headers: &HeaderMap, peer: IpAddr, span: &Span) -> Self {
         // A listener on `::` sees IPv4 peers as mapped addresses.
         let peer = peer.to_canonical();
         let proxied = config.trusts(peer);
-        let id = text(headers, REQUEST_ID.as_str()).filter(|id| proxied && is_request_id(id));
+        let id = text(headers, REQUEST_ID.as_str()).filter(|id| proxied && is_request_id(id)).map(str::to_owned);
         Self {
-            id: id.map_or_else(|| format!("{:032x}", rand::random::<u128>()), str::to_owned),
+            id: id.or_else(|| trace::id(span)).unwrap_or_else(|| format!("{:032x}", rand::random::<u128>())),
             ip: visitor_ip(config, headers, peer),
             base: base(config, headers, proxied),
             origin: text(headers, "origin").map(str::to_owned),
-            traceparent: text(headers, "traceparent").filter(|value| is_traceparent(value)).map(str::to_owned),
+            traceparent: traceparent(headers).map(str::to_owned),
             proxied,
             site: OnceLock::new(),
             tightest: Mutex::default(),
@@ -123,11 +124,14 @@ pub(crate) async fn around(state: State, mut request: Request, next: Next) -> Re
     let started = Instant::now();
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let peer = peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.0.ip());
-    let call = Arc::new(Call::new(&state.config, request.headers(), peer));
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = known(request.method());
     let path = request.uri().path();
     let (api, widget, late) = (path.starts_with("/api/"), path.starts_with("/widget/"), path.starts_with(late::ROUTE));
+    let template = route.as_ref().map_or("none", MatchedPath::as_str);
+    // What is asked every few seconds, and files, would be most of what there is to see.
+    let span = if api { trace::server(method, template, traceparent(request.headers())) } else { Span::none() };
+    let call = Arc::new(Call::new(&state.config, request.headers(), peer, &span));
     let cors = if api || widget { Cors::of(&state, &call, &request) } else { Cors::None };
 
     let early = if api { admit(&state, &call, &cors, &request) } else { None };
@@ -135,7 +139,8 @@ pub(crate) async fn around(state: State, mut request: Request, next: Next) -> Re
         Some(response) => response,
         None => {
             request.extensions_mut().insert(Arc::clone(&call));
-            AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
+            let answer = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone());
+            answer.await.unwrap_or_else(|_| {
                 state.metrics.panics.inc();
                 tracing::error!(request.id = %call.id, "a request ended in a panic");
                 ApiError::Internal.into_response()
@@ -163,11 +168,14 @@ pub(crate) async fn around(state: State, mut request: Request, next: Next) -> Re
     guard(headers, call.base.starts_with("https://"));
     headers.insert(REQUEST_ID, HeaderValue::from_str(&call.id).expect("its alphabet is checked"));
 
-    let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let status = response.status().as_u16();
-    state.metrics.http_requests.get_or_create(&Http { route: route.to_owned(), method, status }).inc();
+    state.metrics.http_requests.get_or_create(&Http { route: template.to_owned(), method, status }).inc();
     let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(request.id = %call.id, method, route, status, ms, "answered");
+    if let Some(site) = call.site.get() {
+        trace::note(&span, "frontdesk.site", site.id.to_string());
+    }
+    trace::answered(&span, status);
+    span.in_scope(|| tracing::info!(request.id = %call.id, method, route = template, status, ms, "answered"));
     response
 }
 
@@ -208,12 +216,9 @@ fn is_request_id(id: &str) -> bool {
     (8..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
-/// `00-<32 hex>-<16 hex>-<2 hex>`, neither id all zeros.
-fn is_traceparent(value: &str) -> bool {
-    let hex = |part: &str, len| part.len() == len && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let id = |part: &str, len| hex(part, len) && part.bytes().any(|b| b != b'0');
-    let parts: Vec<&str> = value.splitn(5, '-').collect();
-    matches!(parts[..], ["00", trace, span, flags] if id(trace, 32) && id(span, 16) && hex(flags, 2))
+/// The W3C trace context, if it is well-formed.
+fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    text(headers, trace::TRACEPARENT).filter(|value| trace::is_traceparent(value))
 }
 
 /// The visitor's address: the socket's, unless a trusted proxy is at its other end. Then the addresses that proxies
@@ -411,23 +416,10 @@ mod tests {
     }
 
     #[test]
-    fn request_ids_and_traces_are_kept_only_when_well_formed() {
+    fn request_ids_are_kept_only_when_well_formed() {
         assert!(is_request_id("abc-DEF_123") && is_request_id(&"a".repeat(128)));
         for bad in ["short", &"a".repeat(129), "with space", "new\tline-xx", "inje\"ction", ""] {
             assert!(!is_request_id(bad), "{bad}");
-        }
-        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert!(is_traceparent(good));
-        for bad in [
-            "",
-            &good[..54],
-            &format!("{good}-00"),
-            &good.to_uppercase(),
-            &good.replacen("00-", "ff-", 1),
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-        ] {
-            assert!(!is_traceparent(bad), "{bad}");
         }
     }
 }

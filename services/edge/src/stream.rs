@@ -21,6 +21,7 @@ use crate::{
     metrics::Metrics,
     sse,
     state::State,
+    turn::Turn,
 };
 
 /// Streams are ended within this share of `STREAM_MAX_AGE` around it, so that they don't all come back at once.
@@ -40,8 +41,18 @@ pub(crate) enum Kind {
     Reply,
 }
 
-/// Answers with an event stream.
-pub(crate) fn respond(state: &State, hub: Hub, cursor: Cursor, kind: Kind, slot: Slot) -> Response {
+/// Answers with an event stream. `turn`: the reply that it was opened for, if it was for one.
+pub(crate) fn respond(
+    state: &State,
+    hub: Hub,
+    cursor: Cursor,
+    kind: Kind,
+    slot: Slot,
+    mut turn: Option<Turn>,
+) -> Response {
+    if let Some(turn) = &mut turn {
+        turn.is_open();
+    }
     let first = match kind {
         Kind::Session { resumed } => {
             let ready = sse::ready(hub.session(), resumed);
@@ -65,6 +76,7 @@ pub(crate) fn respond(state: &State, hub: Hub, cursor: Cursor, kind: Kind, slot:
         max_lag: state.config.stream_max_lag,
         caught_up: Instant::now(),
         open: Open::new(Arc::clone(&state.metrics), slot),
+        turn,
     };
     let body = Body::from_stream(futures_util::stream::unfold(stream, Stream::next));
     let headers: [(HeaderName, HeaderValue); 3] = [
@@ -92,10 +104,13 @@ struct Stream {
     /// before that is the client's.
     caught_up: Instant,
     open: Open,
+    turn: Option<Turn>,
 }
 
 impl Stream {
     async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
+        // The connection asks for more: what it had is on its way.
+        self.turn.take_if(|turn| turn.is_over());
         if let Some(first) = self.first.take() {
             return Some((Ok(first), self));
         }
@@ -111,6 +126,9 @@ impl Stream {
                 return None;
             }
             self.over = part.over || ended && part.bytes.is_none();
+            if let Some(turn) = &mut self.turn {
+                turn.told(&part);
+            }
             if let Some(bytes) = part.bytes {
                 self.open.metrics.sse_events.inc_by(part.events);
                 if !part.more {

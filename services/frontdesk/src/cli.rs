@@ -3,7 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
-use runtime::{Secret, secret, settings::Logs};
+use runtime::{
+    Secret, secret,
+    settings::Logs,
+    telemetry::{Identity, Traces},
+};
 
 /// The secure front desk between a shop's chat widget and its n8n workflows.
 ///
@@ -21,6 +25,8 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Command>,
     #[command(flatten)]
     pub(crate) logs: Logs,
+    #[command(flatten)]
+    pub(crate) traces: Traces,
     #[command(flatten)]
     pub(crate) all: Box<AllInOne>,
 }
@@ -297,6 +303,21 @@ pub(crate) enum Role {
 }
 
 impl Cli {
+    /// What the process is in traces; `None` for a command that only does something and ends.
+    pub(crate) fn identity(&self) -> Option<Identity<'_>> {
+        fn edge<'a>(role: Option<&'static str>, edge: &'a edge::Config) -> Identity<'a> {
+            Identity { role, trusts: false, secret: edge.jwt_secret_key.as_ref() }
+        }
+        let behind = |role| Identity { role: Some(role), trusts: true, secret: None };
+        match &self.command {
+            None => Some(edge(None, &self.all.edge)),
+            Some(Command::Edge(role)) => Some(edge(Some("edge"), &role.edge)),
+            Some(Command::Worker(_)) => Some(behind("worker")),
+            Some(Command::Analytics(role)) if role.command.is_none() => Some(behind("analytics")),
+            Some(_) => None,
+        }
+    }
+
     /// Reads `.env`, the environment and the arguments; ends the process with help or a sentence where it must.
     pub(crate) fn read() -> Self {
         // Only of this very folder: what lies further up was not meant for it.

@@ -23,23 +23,23 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    runtime::telemetry::init(&cli.logs).map_err(anyhow::Error::msg)?;
     // One TLS stack: ring. reqwest and NATS are built without a default.
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another TLS provider was installed"))?;
+    let telemetry = runtime::telemetry::init(&cli.logs, &cli.traces, cli.identity()).map_err(anyhow::Error::msg)?;
     if let Some(Command::Widget(asked)) = &cli.command {
         return widget::answer(&asked.command);
     }
     let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    tokio.block_on(async {
+    let ended = tokio.block_on(async {
         match cli.command {
             // All services and their settings are parts of it: too large for a stack.
-            None => Box::pin(roles::all_in_one(*cli.all)).await,
-            Some(Command::Edge(role)) => roles::edge(*role).await,
-            Some(Command::Worker(role)) => roles::worker(*role).await,
+            None => Box::pin(roles::all_in_one(*cli.all, &telemetry)).await,
+            Some(Command::Edge(role)) => roles::edge(*role, &telemetry).await,
+            Some(Command::Worker(role)) => roles::worker(*role, &telemetry).await,
             Some(Command::Analytics(mut role)) => match role.command.take() {
-                None => roles::analytics(*role).await,
+                None => roles::analytics(*role, &telemetry).await,
                 Some(AnalyticsCommand::Backup(backup)) => backup::backup(backup).await,
                 Some(AnalyticsCommand::Check(check)) => backup::check(&check),
                 Some(AnalyticsCommand::Demo(demo)) => demo::fill(&demo),
@@ -53,8 +53,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             }
             Some(Command::Healthcheck(check)) => roles::healthcheck(check).await,
         }
-    })?;
-    Ok(ExitCode::SUCCESS)
+    });
+    // The last thing, also after a failure: what led to it may be traced.
+    telemetry.flush();
+    ended.map(|()| ExitCode::SUCCESS)
 }
 
 #[expect(clippy::print_stderr, reason = "the sentence that the operator needs, also when logs are off")]

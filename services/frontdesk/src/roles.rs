@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use bus::Bus;
-use runtime::{Secret, http::Counts, metrics::Metrics, ops::Ready, stop};
+use runtime::{Secret, http::Counts, metrics::Metrics, ops::Ready, stop, telemetry::Telemetry};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -19,7 +19,7 @@ const WORKER_DRAIN: f64 = 0.6;
 /// How long a start waits for NATS before it goes on: a role is there, and not ready, without it.
 const CONNECT: Duration = Duration::from_secs(2);
 
-pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
+pub(crate) async fn all_in_one(mut settings: AllInOne, telemetry: &Telemetry) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let signal = stop::on_signal()?;
     settings.edge.demo = true;
@@ -51,6 +51,7 @@ pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
     settings.worker.check()?;
     let bus = Bus::local(&settings.bus);
     let process = Metrics::new(settings.edge.metrics_token.clone());
+    telemetry.register(&process);
     count_losses(&bus, &process);
     let listener = listen(settings.edge.address()).await?;
     let address = (settings.edge.listener.is_tls(), listener.local_addr()?);
@@ -104,12 +105,13 @@ pub(crate) async fn all_in_one(mut settings: AllInOne) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) async fn edge(settings: EdgeRole) -> anyhow::Result<()> {
+pub(crate) async fn edge(settings: EdgeRole, telemetry: &Telemetry) -> anyhow::Result<()> {
     settings.edge.check()?;
     remembers_ends(&settings.over.bus, &settings.edge)?;
     allow_files(settings.edge.listener.max_connections);
     let signal = stop::on_signal()?;
     let process = Metrics::new(settings.edge.metrics_token.clone());
+    telemetry.register(&process);
     let bus = connect(&settings.over, "edge", &process).await?;
     let listener = listen(settings.edge.address()).await?;
     announce(settings.edge.listener.is_tls(), listener.local_addr()?);
@@ -118,12 +120,13 @@ pub(crate) async fn edge(settings: EdgeRole) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) async fn worker(settings: WorkerRole) -> anyhow::Result<()> {
+pub(crate) async fn worker(settings: WorkerRole, telemetry: &Telemetry) -> anyhow::Result<()> {
     settings.worker.check()?;
     long_enough(&settings.over.bus, &settings.worker)?;
     let tasks = TaskTracker::new();
     let signal = stop::on_signal()?;
     let process = Metrics::new(settings.ops.metrics_token);
+    telemetry.register(&process);
     let bus = connect(&settings.over, "worker", &process).await?;
     let ops_stop = CancellationToken::new();
     serve_ops(&tasks, settings.worker.worker_addr, &process, connected(&bus), &ops_stop).await?;
@@ -136,10 +139,11 @@ pub(crate) async fn worker(settings: WorkerRole) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) async fn analytics(settings: AnalyticsRole) -> anyhow::Result<()> {
+pub(crate) async fn analytics(settings: AnalyticsRole, telemetry: &Telemetry) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let signal = stop::on_signal()?;
     let process = Metrics::new(settings.ops.metrics_token);
+    telemetry.register(&process);
     let config = settings.analytics.on_disk();
     config.check()?;
     let bus = connect(&settings.over, "analytics", &process).await?;

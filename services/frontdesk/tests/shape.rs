@@ -64,6 +64,9 @@ fn each_outside_thing_has_one_owner() {
     check("async-nats", &["bus"]);
     check("redb", &["analytics"]);
     // The worker for n8n, the executable for `frontdesk healthcheck`, the edge for the shop's public keys and a
-    // captcha's answers.
-    check("reqwest", &["edge", "frontdesk", "worker"]);
+    // captcha's answers, every process for the collector of traces.
+    check("reqwest", &["edge", "frontdesk", "runtime", "worker"]);
+    for opentelemetry in ["opentelemetry", "opentelemetry_sdk", "opentelemetry-otlp", "tracing-opentelemetry"] {
+        check(opentelemetry, &["runtime"]);
+    }
 }

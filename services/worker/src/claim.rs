@@ -207,7 +207,8 @@ async fn answers(worker: &Worker, message: &Message) -> Result<bool, bus::Error>
 
 fn new_reply(worker: &Worker, delivery: &Delivery, run: &str, verdict: Option<FailureCode>) -> Reply {
     let message = &delivery.message;
-    let reply = Reply::new(message.message_id.clone(), message.digest.clone(), delivery.attempt, run.to_owned());
+    let mut reply = Reply::new(message.message_id.clone(), message.digest.clone(), delivery.attempt, run.to_owned());
+    reply.traceparent.clone_from(&message.traceparent);
     // Usually an edge has said so long ago; this is for a message whose edge died.
     if delivery.queued_at.age_at(Millis::now()) > worker.queue_timeout + CLOCK_SKEW {
         return failed(reply, FailureCode::QueueTimeout);

@@ -3,10 +3,11 @@
 use bus::Circuit;
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
 use protocol::SiteId;
+use runtime::trace::Histogram;
 
 /// See the module.
 pub(crate) struct Metrics {
@@ -96,8 +97,8 @@ impl Metrics {
             circuit_given_back: Family::default(),
             records_unwritten: Counter::default(),
             records_evicted: Counter::default(),
-            first_text_seconds: Histogram::new(waits),
-            reply_seconds: Histogram::new(waits),
+            first_text_seconds: Histogram::new(waits.into_iter()),
+            reply_seconds: Histogram::new(waits.into_iter()),
         };
         // From the beginning, as 0: an alarm can't watch what isn't there.
         for outcome in ["too_large", "upstream_timeout", "interrupted"] {

@@ -29,9 +29,13 @@ use reqwest::{
     Response, StatusCode,
     header::{self, HeaderMap, HeaderValue},
 };
-use runtime::Secret;
+use runtime::{
+    Secret,
+    trace::{self, Lasting},
+};
 use tokio::time::{Instant, Sleep};
 use tower::retry::budget::{Budget as _, TpsBudget};
+use tracing::Span;
 use url::Url;
 
 pub use config::Config;
@@ -144,7 +148,7 @@ impl Client {
         Ok(Self(Arc::new(Inner { http, url, headers, signer, limits, config: config.clone(), retries })))
     }
 
-    /// Prepares the one question of this message. The time limits run from now.
+    /// Prepares the one question of this message, as a part of what is traced here and now. The time limits run from now.
     pub fn ask(&self, message: &Message) -> Answer {
         let now = Instant::now();
         let config = &self.0.config;
@@ -154,6 +158,9 @@ impl Client {
             message_id: message.message_id.clone(),
             site: message.site.clone(),
             headers: self.headers(message),
+            run: Span::current(),
+            call: None,
+            heard: false,
             body: Bytes::new(),
             sent: Arc::default(),
             tries: 0,
@@ -214,6 +221,11 @@ pub struct Answer {
     message_id: MessageId,
     site: SiteId,
     headers: HeaderMap,
+    /// What each try is a part of, and the span of the current one.
+    run: Span,
+    call: Option<Lasting>,
+    /// Whether that span knows of the first text.
+    heard: bool,
     body: Bytes,
     /// Whether the current try's body was handed to a connection.
     sent: Arc<AtomicBool>,
@@ -352,14 +364,24 @@ impl Answer {
         self.sent = Arc::default();
         let body = Body { bytes: Some(self.body.clone()), sent: self.sent.clone() };
         let client = &self.client.0;
-        let request =
-            client.http.post(client.url.clone()).headers(self.headers.clone()).body(reqwest::Body::wrap(body));
+        let (host, port) = (client.url.host_str().unwrap_or_default(), client.url.port_or_known_default());
+        let span = trace::call(&self.run, host, port.unwrap_or_default(), self.site.as_str(), self.tries);
+        let mut headers = self.headers.clone();
+        // n8n's own spans are below this very try.
+        if let Some(value) = trace::traceparent(&span).and_then(|text| HeaderValue::from_str(&text).ok()) {
+            headers.insert(TRACEPARENT, value);
+        }
+        self.call = Some(Lasting::new(span));
+        let request = client.http.post(client.url.clone()).headers(headers).body(reqwest::Body::wrap(body));
         self.state = State::Sending(Box::pin(request.send()));
     }
 
     fn responded(&mut self, response: Response) -> Step {
         let status = response.status();
         self.status = Some(status);
+        if let Some(call) = &self.call {
+            trace::note(call.span(), trace::STATUS, i64::from(status.as_u16()));
+        }
         self.last_life = Instant::now();
         // n8n sandboxes what comes from workflows, and only that: its own pages have no such policy.
         let mut policies = response.headers().get_all(header::CONTENT_SECURITY_POLICY).into_iter();
@@ -434,6 +456,11 @@ impl Answer {
             wait_ms = wait.as_millis(),
             "{what}, trying again"
         );
+        if let Some(call) = self.call.take() {
+            trace::failed(call.span(), FailureCode::UpstreamUnreachable.as_str());
+        }
+        let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+        trace::event_with(&self.run, "retry", [("frontdesk.wait_ms", wait_ms)]);
         self.state = State::Waiting(until);
         Step::Return
     }
@@ -465,6 +492,19 @@ impl Answer {
     }
 
     fn poll_body(&mut self, cx: &mut Context<'_>, sink: &mut impl FnMut(Piece<'_>)) -> Poll<Step> {
+        let step = self.poll_pieces(cx, sink);
+        self.note_text();
+        step
+    }
+
+    fn note_text(&mut self) {
+        if let Some(call) = self.call.as_ref().filter(|_| !self.heard && self.decoder.has_text()) {
+            self.heard = true;
+            trace::event(call.span(), "first_chunk");
+        }
+    }
+
+    fn poll_pieces(&mut self, cx: &mut Context<'_>, sink: &mut impl FnMut(Piece<'_>)) -> Poll<Step> {
         let State::Streaming(response) = &mut self.state else { return Poll::Ready(Step::Next) };
         let (mut pieces, mut bytes) = (0, 0);
         while pieces < READ_PIECES && bytes < READ_BYTES {
@@ -565,7 +605,7 @@ impl Answer {
             odd_lines = self.odd_lines(),
             "n8n has answered"
         );
-        self.state = State::Over(Ok(()));
+        self.over(Ok(()));
     }
 
     fn fail(&mut self, (code, what): (FailureCode, &'static str)) {
@@ -580,7 +620,27 @@ impl Answer {
             out_of_budget = self.out_of_budget,
             "{what}"
         );
-        self.state = State::Over(Err(code));
+        self.over(Err(code));
+    }
+}
+
+impl Answer {
+    fn over(&mut self, result: Result<(), FailureCode>) {
+        self.note_text();
+        self.state = State::Over(result);
+        let Some(call) = self.call.take() else { return };
+        match result {
+            Ok(()) => trace::event(call.span(), "stream_end"),
+            Err(code) => trace::failed(call.span(), code.as_str()),
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(call) = &self.call {
+            trace::event(call.span(), "closed");
+        }
     }
 }
 

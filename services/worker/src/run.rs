@@ -10,11 +10,13 @@ use bus::{
     Answer as AskAnswer, Ask, Cancel, Delivery, LateAnswer, PutError, Read, Request, Requests, Sender, Stored, Taken,
 };
 use protocol::{Event, Fact, FactKind, FailureCode, FinishReason, Message, Millis, Record, Reply, Terminal, What};
+use runtime::trace::{self, Exemplar};
 use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Instant, Interval, MissedTickBehavior, interval_at},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use crate::{
     Worker,
@@ -53,6 +55,11 @@ const LEAVE_FOR: Duration = Duration::from_millis(500);
 
 /// Ends one delivery that is not to be run.
 pub(crate) async fn refuse(worker: &Worker, delivery: &Delivery, code: FailureCode) {
+    let span = worker.process(delivery);
+    refuse_it(worker, delivery, code).instrument(span).await;
+}
+
+async fn refuse_it(worker: &Worker, delivery: &Delivery, code: FailureCode) {
     match claim(worker, delivery, Some(code)).await {
         Claim::Over { terminal, just_now, erased } => tell_over(worker, delivery, &terminal, just_now, erased).await,
         // It began to wait for its workflow in between: there will be somebody to wait.
@@ -65,6 +72,7 @@ pub(crate) async fn refuse(worker: &Worker, delivery: &Delivery, code: FailureCo
 async fn tell_over(worker: &Worker, delivery: &Delivery, terminal: &Terminal, just_now: bool, erased: bool) {
     let message = &delivery.message;
     tracing::info!(message.id = %message.message_id, attempt = delivery.attempt, ?terminal, "nothing to run");
+    note_end(terminal);
     // From a later attempt: edges show it over what they know.
     let what = What::Done(terminal.clone());
     let event = Event { message_id: message.message_id.clone(), attempt: delivery.attempt, what };
@@ -81,28 +89,49 @@ async fn tell_over(worker: &Worker, delivery: &Delivery, terminal: &Terminal, ju
     delivery.ack().await;
 }
 
-/// Runs one delivery to its end. `cut` ends it as `interrupted`. The breaker is asked before the claim, so that a message
-/// that n8n is not called for costs one write.
+/// Runs one delivery to its end. `cut` ends it as `interrupted`.
 pub(crate) async fn run(worker: &Worker, upstream: &Upstream, delivery: Delivery, room: Room, cut: &CancellationToken) {
-    let message = &delivery.message;
     let epoch = worker.bus.epoch();
+    let span = worker.process(&delivery);
+    // In a place of its own, which is given back while latecomers are answered.
+    let over = Box::pin(to_the_end(worker, upstream, &delivery, room, cut).instrument(span)).await;
+    let Some((mut run, requests, terminal)) = over else { return };
+    // Past the acknowledgement, and out of the span: what an edge shows of the reply then lasts longer than that.
+    run.tell_end(terminal);
+    run.room = None;
+    worker.leave(&Stored { record: run.record, revision: run.revision }, epoch);
+    let reply = run.reply;
+    answer_latecomers(worker, &delivery, &reply, requests, cut).await;
+}
+
+/// Runs one delivery until its end is recorded and acknowledged; what is left to do then. The breaker is asked before the
+/// claim, so that a message that n8n is not called for costs one write.
+async fn to_the_end<'a>(
+    worker: &'a Worker,
+    upstream: &'a Upstream,
+    delivery: &'a Delivery,
+    room: Room,
+    cut: &CancellationToken,
+) -> Option<(Run<'a>, Requests, Terminal)> {
+    let message = &delivery.message;
     let call = upstream.breaker.admit();
     if call.is_none() && delivery.attempt <= LEAVE_UNTIL && worker.another_may_call(&message.site) {
         worker.metrics.circuit_given_back.get_or_create(&Site::of(&message.site)).inc();
         delivery.give_back_after(LEAVE_FOR).await;
-        return;
+        return None;
     }
     let verdict = if call.is_none() { Some(FailureCode::CircuitOpen) } else { None };
     // Left to the queue when the process must go.
-    let Some(claimed) = cut.run_until_cancelled(claim(worker, &delivery, verdict)).await else { return };
+    let claimed = cut.run_until_cancelled(claim(worker, delivery, verdict)).await?;
     let Ours { record, revision, reply } = match claimed {
         Claim::Ours(ours) => *ours,
         Claim::Over { terminal, just_now, erased } => {
-            return tell_over(worker, &delivery, &terminal, just_now, erased).await;
+            tell_over(worker, delivery, &terminal, just_now, erased).await;
+            return None;
         }
-        Claim::Later => return,
+        Claim::Later => return None,
     };
-    let Ok(mut requests) = worker.bus.requests(&message.session).await else { return };
+    let mut requests = worker.bus.requests(&message.session).await.ok()?;
     worker.metrics.in_flight.inc();
     let mut run = Run {
         worker,
@@ -123,24 +152,33 @@ pub(crate) async fn run(worker: &Worker, upstream: &Upstream, delivery: Delivery
         seat: None,
         recorded_waiting: None,
     };
-    let ended = run.through(&delivery, call, &mut requests, cut).await;
+    let ended = run.through(delivery, call, &mut requests, cut).await;
     worker.metrics.in_flight.dec();
     match ended {
-        Ok(Ended::Over) => {}
+        Ok(Ended::Over(terminal)) => Some((run, requests, terminal)),
         Ok(Ended::HandedOver) => {
             tracing::info!(message.id = %message.message_id, "left a reply that waits to another worker");
-            return;
+            None
         }
         Err(TakenOver) => {
             worker.metrics.taken_over.inc();
+            trace::failed(&Span::current(), "taken_over");
             tracing::warn!(message.id = %message.message_id, "another worker took over, or the visitor ended the session; saying nothing more");
-            return;
+            None
         }
     }
-    run.room = None;
-    worker.leave(&Stored { record: run.record, revision: run.revision }, epoch);
-    let reply = run.reply;
-    answer_latecomers(worker, &delivery, &reply, requests, cut).await;
+}
+
+/// How it ended, for the trace.
+fn note_end(terminal: &Terminal) {
+    let span = Span::current();
+    match terminal {
+        Terminal::End { finish_reason, .. } => trace::note(&span, "frontdesk.outcome", finish_reason.as_str()),
+        Terminal::Failed { code, .. } => {
+            trace::note(&span, "frontdesk.outcome", code.as_str());
+            trace::failed(&span, code.as_str());
+        }
+    }
 }
 
 /// One running reply.
@@ -196,8 +234,8 @@ pub(crate) struct TakenOver;
 
 /// How this worker's part in a message went.
 enum Ended {
-    /// The end is recorded and told.
-    Over,
+    /// The end is recorded, and to be told.
+    Over(Terminal),
     /// Another worker goes on waiting.
     HandedOver,
 }
@@ -248,6 +286,7 @@ impl Run<'_> {
                 }
                 Turn::Asked(Request::Ask(ask, to)) => answer_ask(&self.reply, &ask, to),
                 Turn::Asked(Request::Cancel(Cancel { message_id })) if message_id == self.reply.message_id => {
+                    trace::event(&Span::current(), "cancel");
                     break self.end(FinishReason::Cancelled);
                 }
                 Turn::Asked(Request::Cancel(_)) => {}
@@ -301,6 +340,7 @@ impl Run<'_> {
             self.stop_execution(answer.as_ref());
         }
         drop(answer);
+        note_end(&terminal);
         tracing::info!(message.id = %self.message.message_id, site = %self.message.site, ?terminal, "a reply is over");
         self.reply.finish(terminal.clone());
         if !self.record_end(delivery, requests, cut).await? {
@@ -311,12 +351,16 @@ impl Run<'_> {
         self.worker.count(self.message, &terminal, self.first_text);
         // Before the end is told, so that whoever answers it at once finds the session free.
         delivery.ack().await;
+        Ok(Ended::Over(terminal))
+    }
+
+    /// Tells the end, which is recorded, and whoever brought it.
+    fn tell_end(&mut self, terminal: Terminal) {
         if let Some((to, first)) = self.last_late.take() {
             self.tell_from(first);
             to.send(Taken::Now);
         }
         self.send(What::Done(terminal));
-        Ok(Ended::Over)
     }
 
     /// Counts what n8n's answer was like, and says whether its workflow may go on.
@@ -615,10 +659,11 @@ impl Worker {
             Terminal::Failed { code, .. } => code.as_str(),
         };
         self.metrics.replies.get_or_create(&Outcome { outcome }).inc();
+        let exemplar = Exemplar::of(&Span::current());
         if let Some(first) = first_text {
-            self.metrics.first_text_seconds.observe(first.as_secs_f64());
+            self.metrics.first_text_seconds.observe(first.as_secs_f64(), exemplar.clone(), None);
         }
-        self.metrics.reply_seconds.observe(duration.as_secs_f64());
+        self.metrics.reply_seconds.observe(duration.as_secs_f64(), exemplar, None);
         self.tell(message, terminal, first_text);
     }
 
@@ -626,7 +671,15 @@ impl Worker {
     fn tell(&self, message: &Message, terminal: &Terminal, first_text: Option<Duration>) {
         let took = millis(message.accepted_at.age_at(Millis::now()));
         let kind = FactKind::of_end(message.message_id.clone(), terminal, first_text.map(millis), took);
-        self.bus.tell_first(Fact::now(&message.site, &message.session, kind));
+        let fact = Fact::now(&message.site, &message.session, kind);
+        self.bus.tell_first(fact.traced(trace::sampled_traceparent(&Span::current())));
+    }
+
+    /// The span of one delivery.
+    fn process(&self, delivery: &Delivery) -> Span {
+        let Delivery { message, attempt, .. } = delivery;
+        let (site, id) = (message.site.as_str(), message.message_id.as_str());
+        trace::process(self.bus.system(), site, id, *attempt, message.traceparent.as_deref())
     }
 }
 

@@ -486,6 +486,11 @@ impl Bus {
         }
     }
 
+    /// What carries messages, in the word that OpenTelemetry has for it, or ours.
+    pub fn system(&self) -> &'static str {
+        if self.outlives_process() { "nats" } else { "frontdesk" }
+    }
+
     /// Whether what is queued outlives this process, so that another one can go on with it.
     pub fn outlives_process(&self) -> bool {
         matches!(self.0, Variant::Nats(_))

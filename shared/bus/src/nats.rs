@@ -169,6 +169,7 @@ impl Nats {
         let publish = PublishMessage::build()
             .payload(payload.into())
             .message_id(format!("{}.{}", message.session, message.message_id));
+        let publish = traced(publish, message.traceparent.as_deref());
         match publish_acked(&self.0.js, subject("req", &message.session), publish).await {
             Ok(ack) if ack.duplicate => Ok(Submitted::Duplicate),
             Ok(_) => Ok(Submitted::Accepted),
@@ -678,6 +679,14 @@ async fn publish_acked(
     };
     let late = |_| Err(PublishError::new(PublishErrorKind::TimedOut));
     tokio::time::timeout(JETSTREAM_TIMEOUT, stored).await.unwrap_or_else(late)
+}
+
+/// For whoever looks at a stream: the same stands in what is published.
+fn traced(publish: PublishMessage, traceparent: Option<&str>) -> PublishMessage {
+    match traceparent {
+        Some(traceparent) => publish.header("traceparent", traceparent),
+        None => publish,
+    }
 }
 
 /// The server's words when it refused to store for want of room; `None` when it said nothing of that.

@@ -23,6 +23,9 @@ pub struct Fact {
     pub at: Millis,
     /// What.
     pub kind: FactKind,
+    /// W3C trace context of what led to it, where that trace is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 /// What a [`Fact`] tells.
@@ -242,11 +245,17 @@ impl Fact {
             FactKind::SessionEnded => ENDED,
         };
         let id = FactId::of(session, kind.message_id(), tag);
-        Self { v: 1, id, site: site.clone(), session: Some(session.clone()), at, kind }
+        Self { v: 1, id, site: site.clone(), session: Some(session.clone()), at, kind, traceparent: None }
+    }
+
+    /// The same, as a part of this trace.
+    #[must_use]
+    pub fn traced(self, traceparent: Option<String>) -> Self {
+        Self { traceparent, ..self }
     }
 
     /// A fact of now about a site as a whole. `id` must be new in the deployment.
     pub fn of_site(site: &SiteId, id: FactId, kind: FactKind) -> Self {
-        Self { v: 1, id, site: site.clone(), session: None, at: Millis::now(), kind }
+        Self { v: 1, id, site: site.clone(), session: None, at: Millis::now(), kind, traceparent: None }
     }
 }

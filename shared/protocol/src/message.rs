@@ -53,7 +53,7 @@ pub struct Message {
     pub reply_url: Option<String>,
     /// When the edge accepted it.
     pub accepted_at: Millis,
-    /// W3C trace context of the request, if any.
+    /// W3C trace context of how it was handed on, if there is a trace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
 }

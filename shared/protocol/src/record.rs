@@ -83,6 +83,9 @@ pub struct Reply {
     /// Whose workflow sent this as a message of its own, after that reply was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub push_of: Option<MessageId>,
+    /// The message's [`traceparent`](crate::Message::traceparent), for who comes back to the reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
     /// When this was written.
     pub at: Millis,
 }
@@ -116,6 +119,7 @@ impl Reply {
             waiting_until: None,
             late: Vec::new(),
             push_of: None,
+            traceparent: None,
             at: Millis::now(),
         }
     }
@@ -218,6 +222,7 @@ impl Reply {
             waiting_until: self.waiting_until,
             late: self.late.clone(),
             push_of: self.push_of.clone(),
+            traceparent: self.traceparent.clone(),
             at: self.at,
         }
     }

@@ -4,7 +4,7 @@
 //! - `secret`: secrets that are long enough, print as stars and are made by `frontdesk keys`.
 //! - `customer`: what analytics knows of a customer of the shop.
 //! - `sites`: files with a list of sites.
-//! - `telemetry`: logs.
+//! - `telemetry`: logs and traces; `trace`: the spans there are, and how a trace goes from one process to the next.
 //! - `stop`: SIGTERM and Ctrl-C as a token; a second one ends the process at once.
 //! - `http`: the accept loop with its limits and its drain; `tls`: its certificate.
 //! - `problem`: problem documents; `asset`: files that are part of the executable.
@@ -23,5 +23,6 @@ pub mod sites;
 pub mod stop;
 pub mod telemetry;
 pub mod tls;
+pub mod trace;
 
 pub use secret::Secret;

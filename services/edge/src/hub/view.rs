@@ -51,6 +51,10 @@ pub(super) struct Known {
     chunks: Vec<Bytes>,
     bytes: usize,
     terminal: Option<Bytes>,
+    /// How it ended, in a word.
+    outcome: &'static str,
+    /// The trace of its message, where this edge knows.
+    pub(super) traceparent: Option<String>,
     pub(super) timing: Timing,
 }
 
@@ -115,6 +119,8 @@ impl Known {
             chunks: Vec::new(),
             bytes: 0,
             terminal: None,
+            outcome: "",
+            traceparent: None,
             timing: Timing { accepted: None, claimed: false, heard: Instant::now(), looked: None },
         }
     }
@@ -143,8 +149,16 @@ impl Known {
         if chunks > self.next() || (chunks > 0 && self.begin.is_none()) {
             return Merged::Hole;
         }
-        self.terminal = Some(sse::terminal(&self.message_id, terminal));
+        self.end(terminal);
         Merged::New
+    }
+
+    fn end(&mut self, terminal: &Terminal) {
+        self.terminal = Some(sse::terminal(&self.message_id, terminal));
+        self.outcome = match terminal {
+            Terminal::End { finish_reason, .. } => finish_reason.as_str(),
+            Terminal::Failed { code, .. } => code.as_str(),
+        };
     }
 
     fn merge(&mut self, event: &Event<'_>) -> Merged {
@@ -189,6 +203,9 @@ impl Known {
         }
         self.digest = Some(reply.digest.clone());
         self.attempt = self.attempt.max(reply.attempt);
+        if self.traceparent.is_none() {
+            self.traceparent.clone_from(&reply.traceparent);
+        }
         self.timing.claimed = true;
         let mut merged = Merged::Nothing;
         if let (None, Some(at)) = (&self.begin, reply.begun_at) {
@@ -274,7 +291,9 @@ impl View {
         for reply in replies.iter().rev() {
             if reply.state == State::Running {
                 // Its text is looked up: the worker has all of it, where the record may have dropped the beginning.
-                self.entry(&reply.message_id).digest = Some(reply.digest.clone());
+                let known = self.entry(&reply.message_id);
+                known.digest = Some(reply.digest.clone());
+                known.traceparent.clone_from(&reply.traceparent);
             } else if self.find(&reply.message_id).is_some() {
                 self.merge_reply(reply);
             } else if self.began && !self.forgotten.contains(&reply.message_id) {
@@ -310,7 +329,7 @@ impl View {
     pub(super) fn end_now(&mut self, message_id: &MessageId, terminal: &Terminal) {
         let known = self.entry(message_id);
         if known.terminal.is_none() {
-            known.terminal = Some(sse::terminal(message_id, terminal));
+            known.end(terminal);
         }
     }
 
@@ -454,6 +473,7 @@ impl View {
             match &known.terminal {
                 Some(terminal) if all_shown => {
                     out.extend(Some(terminal.clone()));
+                    out.ended.get_or_insert(known.outcome);
                     let one = cursor.only.is_some();
                     cursor.move_on();
                     if one {
@@ -465,7 +485,8 @@ impl View {
                 None => break false,
             }
         };
-        Part { more: out.full && !over, events: out.events, over, bytes: out.done() }
+        let (events, chunks, ended) = (out.events, out.chunks, out.ended);
+        Part { more: out.full && !over, events, chunks, ended, over, bytes: out.done() }
     }
 
     /// The reply that the cursor is at. One that was dropped meanwhile is told as a gap.
@@ -521,6 +542,7 @@ impl Cursor {
                 return;
             }
             out.extend(Some(chunk.clone()));
+            out.chunks += 1;
             self.shown += 1;
         }
     }
@@ -542,6 +564,10 @@ pub(crate) struct Part {
     pub(crate) bytes: Option<Bytes>,
     /// How many.
     pub(crate) events: u64,
+    /// How many of them are chunks.
+    pub(crate) chunks: u64,
+    /// How the first reply ended whose end is among them.
+    pub(crate) ended: Option<&'static str>,
     /// The one reply that it follows is over.
     pub(crate) over: bool,
     /// It is behind: there is more than fits into one write.
@@ -555,6 +581,8 @@ struct Batch {
     rest: BytesMut,
     bytes: usize,
     events: u64,
+    chunks: u64,
+    ended: Option<&'static str>,
     /// Something was left for the next write.
     full: bool,
 }

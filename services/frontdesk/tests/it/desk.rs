@@ -95,6 +95,14 @@ impl Process {
         answer.text().await.expect("text")
     }
 
+    /// The same in the format that links values to traces.
+    pub(crate) async fn open_metrics(&self) -> String {
+        crate::visitor::use_ring();
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let asked = client.get(format!("{}/metrics", self.url)).header("accept", "application/openmetrics-text");
+        asked.send().await.expect("it answers").text().await.expect("text")
+    }
+
     /// The sum of all samples of a metric; 0 where there are none.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let metrics = self.metrics().await;

@@ -6,6 +6,7 @@ use serde_json::json;
 use worker::demo::Script;
 
 use crate::{
+    collector::Collector,
     desk::{Desk, Process},
     identity,
     visitor::use_ring,
@@ -206,7 +207,10 @@ async fn visit(desk: &Desk, url: &str, output: &mut Output) -> Vec<String> {
     vec![token, ticket, identity]
 }
 
-async fn nothing_is_told(mut desk: Desk) {
+/// What traces are sent with.
+const TELLS_TRACES: [(&str, &str); 1] = [("OTEL_EXPORTER_OTLP_HEADERS", "x-key=zebra-collector-key")];
+
+async fn nothing_is_told(mut desk: Desk, collector: &Collector) {
     let mut output = Output::default();
     let mut secrets = vec![ADDRESS.to_owned(), SIXTH.to_owned(), identity::SECRET.to_owned()];
     secrets.extend(visit(&desk, &desk.edges[0].url, &mut output).await);
@@ -233,7 +237,9 @@ async fn nothing_is_told(mut desk: Desk) {
         assert!(log.contains("TRACE") || log.contains("DEBUG") || log.contains("INFO"), "it logs at all: {log}");
         output.add(format!("the log of {}", process.url), log);
     }
-    output.has_none_of(&[COMMENT]);
+    let spans = format!("{:?}", collector.spans());
+    assert!(spans.contains("POST n8n") && !spans.contains("sess_"), "{spans}");
+    output.add("traces", spans);
     let kept = std::fs::read(desk.database()).expect("analytics has a file");
     let kept = String::from_utf8_lossy(&kept).into_owned();
     assert!(kept.contains(PATH) && kept.contains(COMMENT), "what may be kept is there");
@@ -247,12 +253,16 @@ async fn nothing_is_told(mut desk: Desk) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_in_one_tells_nothing() {
-    nothing_is_told(Desk::all_in_one(&SETTINGS).await).await;
+    let collector = Collector::start().await;
+    let settings = [&SETTINGS[..], &TELLS_TRACES, &collector.settings()].concat();
+    nothing_is_told(Desk::all_in_one(&settings).await, &collector).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn roles_over_nats_tell_nothing() {
-    nothing_is_told(Desk::spread(1, 1, &SETTINGS).await).await;
+    let collector = Collector::start().await;
+    let settings = [&SETTINGS[..], &TELLS_TRACES, &collector.settings()].concat();
+    nothing_is_told(Desk::spread(1, 1, &settings).await, &collector).await;
 }
 
 /// The search finds what it looks for.

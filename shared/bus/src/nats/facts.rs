@@ -17,7 +17,7 @@ use protocol::Fact;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{ack, is_connected, outage::Seldom, publish_acked, unavailable};
+use super::{ack, is_connected, outage::Seldom, publish_acked, traced, unavailable};
 use crate::{BatchAck, Error, FactBatch};
 
 /// Facts on their way to the stream at once.
@@ -82,7 +82,8 @@ async fn publish_one(js: &jetstream::Context, fact: &Fact) -> bool {
 pub(super) fn publication(fact: &Fact) -> Option<(Subject, PublishMessage)> {
     let payload = serde_json::to_vec(fact).ok()?;
     let subject = format!("fact.{}.{}", fact.site, fact.kind.name());
-    Some((subject.into(), PublishMessage::build().payload(payload.into()).message_id(fact.id.as_str())))
+    let publish = PublishMessage::build().payload(payload.into()).message_id(fact.id.as_str());
+    Some((subject.into(), traced(publish, fact.traceparent.as_deref())))
 }
 
 pub(crate) struct Facts {
