@@ -18,6 +18,7 @@
  * @property {(session: Session | null) => void} keepSession
  * @property {() => Promise<Session | null>} [latest] as another tab may have changed it
  */
+import { randomId } from './fingerprint.js';
 
 export class Problem extends Error {
   /** @param {number} status @param {string} code @param {{retryAfter?: number, maxChars?: number, serverTime?: string, challenge?: import('./challenge.js').Challenge}} [more] */
@@ -232,7 +233,8 @@ export function createApi({ base, store, fingerprint, signer, describe }) {
      * @param {AbortSignal} signal
      */
     postMessage(body, signal) {
-      return call(() => ({ path: 'api/v1/chat/message', init: { method: 'POST', body, headers: { Accept: 'text/event-stream' }, signal } }));
+      const headers = () => ({ Accept: 'text/event-stream', ...traced(body.message_id) });
+      return call(() => ({ path: 'api/v1/chat/message', init: { method: 'POST', body, headers: headers(), signal } }));
     },
 
     /**
@@ -244,7 +246,7 @@ export function createApi({ base, store, fingerprint, signer, describe }) {
       const headers = { Accept: 'text/event-stream' };
       if (lastEventId) headers['Last-Event-ID'] = lastEventId;
       const path = `api/v1/chat/stream/${encodeURIComponent(sessionId)}?message_id=${encodeURIComponent(messageId)}`;
-      return call(() => ({ path, init: { method: 'GET', headers, signal } }), sessionId);
+      return call(() => ({ path, init: { method: 'GET', headers: { ...headers, ...traced(messageId) }, signal } }), sessionId);
     },
 
     /**
@@ -268,7 +270,7 @@ export function createApi({ base, store, fingerprint, signer, describe }) {
 
     /** Stops a reply, even if the page is left now. @param {string} messageId @param {string} [sessionId] */
     async cancel(messageId, sessionId) {
-      await call(() => ({ path: 'api/v1/chat/cancel', init: { method: 'POST', body: { message_id: messageId }, keepalive: true } }), sessionId || undefined);
+      await call(() => ({ path: 'api/v1/chat/cancel', init: { method: 'POST', body: { message_id: messageId }, headers: traced(messageId), keepalive: true } }), sessionId || undefined);
     },
 
     /** Ends the session on the server too, even if the page is left now. Forgotten here at once, whatever comes of that. */
@@ -278,6 +280,14 @@ export function createApi({ base, store, fingerprint, signer, describe }) {
       if (session) await sendAnew('api/v1/session', { method: 'DELETE', session, keepalive: true });
     },
   };
+}
+
+/**
+ * All that is done about a message, here and on later visits, is one trace: the message's id is the trace's.
+ * @param {string} messageId @returns {Record<string, string>}
+ */
+function traced(messageId) {
+  return /^[0-9a-f]{32}$/.test(messageId) ? { traceparent: `00-${messageId}-${randomId().slice(16)}-01` } : {};
 }
 
 /** Not for want of a key, which another session would not bring either. @param {Problem} error */

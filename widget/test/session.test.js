@@ -178,3 +178,19 @@ test('the end of a session is not repeated for ever', async () => {
   await assert.rejects(api.end(), { code: 'proof_replayed' });
   assert.deepEqual([asked.length, store.session()], [3, null]);
 });
+
+test('all that is done about a message is one trace, and no call is another', async () => {
+  const { api, asked } = desk(edge(3600));
+  const id = '0af7651916cd43dd8448eb211c80319c';
+  const { signal } = new AbortController();
+  await api.postMessage({ message: 'hi', message_id: id }, signal);
+  await api.follow(id, 'sess_1_1', `${id}:0`, signal);
+  await api.cancel(id, 'sess_1_1');
+  const parents = asked.slice(1).map((it) => it.headers.traceparent);
+  for (const parent of parents) assert.match(parent, new RegExp(`^00-${id}-[0-9a-f]{16}-01$`));
+  assert.equal(new Set(parents).size, 3);
+  // What a workflow sent by itself has an id that is no trace's.
+  await api.follow(`push_${id.slice(8)}`, 'sess_1_1', '', signal);
+  assert.equal(asked.at(-1).headers.traceparent, undefined);
+  assert.equal(asked.at(-1).headers.Accept, 'text/event-stream');
+});
