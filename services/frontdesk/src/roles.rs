@@ -52,6 +52,7 @@ pub(crate) async fn all_in_one(mut settings: AllInOne, telemetry: &Telemetry) ->
     let bus = Bus::local(&settings.bus);
     let process = Metrics::new(settings.edge.metrics_token.clone());
     telemetry.register(&process);
+    runtime::process::register(&process);
     count_losses(&bus, &process);
     let listener = listen(settings.edge.address()).await?;
     let address = (settings.edge.listener.is_tls(), listener.local_addr()?);
@@ -112,6 +113,7 @@ pub(crate) async fn edge(settings: EdgeRole, telemetry: &Telemetry) -> anyhow::R
     let signal = stop::on_signal()?;
     let process = Metrics::new(settings.edge.metrics_token.clone());
     telemetry.register(&process);
+    runtime::process::register(&process);
     let bus = connect(&settings.over, "edge", &process).await?;
     let listener = listen(settings.edge.address()).await?;
     announce(settings.edge.listener.is_tls(), listener.local_addr()?);
@@ -127,6 +129,7 @@ pub(crate) async fn worker(settings: WorkerRole, telemetry: &Telemetry) -> anyho
     let signal = stop::on_signal()?;
     let process = Metrics::new(settings.ops.metrics_token);
     telemetry.register(&process);
+    runtime::process::register(&process);
     let bus = connect(&settings.over, "worker", &process).await?;
     let ops_stop = CancellationToken::new();
     serve_ops(&tasks, settings.worker.worker_addr, &process, connected(&bus), &ops_stop).await?;
@@ -144,6 +147,7 @@ pub(crate) async fn analytics(settings: AnalyticsRole, telemetry: &Telemetry) ->
     let signal = stop::on_signal()?;
     let process = Metrics::new(settings.ops.metrics_token);
     telemetry.register(&process);
+    runtime::process::register(&process);
     let config = settings.analytics.on_disk();
     config.check()?;
     let bus = connect(&settings.over, "analytics", &process).await?;
@@ -310,6 +314,8 @@ async fn connect(over: &OverNats, role: &'static str, process: &Metrics) -> anyh
     let bus = Bus::nats(&over.bus, &over.nats, role).await?;
     let counted = bus.clone();
     process.count("nats_refusals", "What NATS refused: a missing right, or a limit", move || counted.refusals());
+    let watched = bus.clone();
+    process.whether("nats_connected", "Whether there is a connection to NATS", move || watched.connected());
     count_losses(&bus, process);
     let until = tokio::time::Instant::now() + CONNECT;
     while bus.ping().await.is_err() && tokio::time::Instant::now() < until {

@@ -9,6 +9,7 @@
 //! - `http`: the accept loop with its limits and its drain; `tls`: its certificate.
 //! - `problem`: problem documents; `asset`: files that are part of the executable.
 //! - `metrics`: a registry, its two text formats, and who may read them.
+//! - `process`: what the process takes of its machine.
 //! - `ops`: the small HTTP server for health and metrics that worker and analytics have.
 
 pub mod asset;
@@ -17,6 +18,7 @@ pub mod http;
 pub mod metrics;
 pub mod ops;
 pub mod problem;
+pub mod process;
 pub mod secret;
 pub mod settings;
 pub mod sites;

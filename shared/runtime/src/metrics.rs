@@ -14,7 +14,11 @@ use axum::{
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _, text::encode},
-    metrics::{counter::ConstCounter, family::Family, gauge::Gauge},
+    metrics::{
+        counter::ConstCounter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+    },
     registry::Registry,
 };
 use subtle::ConstantTimeEq as _;
@@ -68,6 +72,20 @@ impl Metrics {
     pub fn count(&self, name: &'static str, help: &'static str, read: impl Fn() -> u64 + Send + Sync + 'static) {
         let counted = Counted { name, help, read: Box::new(read) };
         self.register(|registry| registry.register_collector(Box::new(counted)));
+    }
+
+    /// Adds whether something is so, as 1 or 0; it is looked at when a scrape comes.
+    pub fn whether(&self, name: &'static str, help: &'static str, read: impl Fn() -> bool + Send + Sync + 'static) {
+        let asked = Asked { name, help, read: Box::new(read) };
+        self.register(|registry| registry.register_collector(Box::new(asked)));
+    }
+
+    /// All of it, in the classic form.
+    pub fn shown(&self) -> String {
+        let mut text = String::new();
+        // Into memory it can't fail.
+        encode(&mut text, &self.registry.lock().expect("nothing panics while holding it")).ok();
+        classic(&text)
     }
 
     /// Answers a scrape.
@@ -125,6 +143,26 @@ impl Collector for Counted {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let counter = ConstCounter::new((self.read)());
         counter.encode(encoder.encode_descriptor(self.name, self.help, None, counter.metric_type())?)
+    }
+}
+
+/// See [`Metrics::whether`].
+struct Asked {
+    name: &'static str,
+    help: &'static str,
+    read: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Collector for Asked {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let gauge = ConstGauge::new(i64::from((self.read)()));
+        gauge.encode(encoder.encode_descriptor(self.name, self.help, None, gauge.metric_type())?)
     }
 }
 
