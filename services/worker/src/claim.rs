@@ -261,7 +261,7 @@ mod tests {
         let secret = "Tn5bVx2cRk8mWq4zHj7sLp1dFy6gAe3u";
         let given = ["worker", "--n8n-webhook-url", url, "--session-secret-key", secret, "--breaker-open-for", "60s"];
         let cli = Cli::parse_from(given);
-        let metrics = Metrics::new(&runtime::metrics::Metrics::new(None));
+        let metrics = Metrics::new(&runtime::metrics::Metrics::new(None), 10);
         Worker {
             id: "here".into(),
             bus: bus.clone(),

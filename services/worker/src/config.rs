@@ -38,6 +38,9 @@ pub struct Config {
     /// the connection was cut, a gateway lost patience, or n8n only said that the workflow runs. 0s: it fails at once.
     #[arg(long, env = "LATE_REPLY_TTL", default_value = "0s", value_parser = settings::duration)]
     pub late_reply_ttl: Duration,
+    /// Sites with a label of their own in the worker's metrics; all others share the label `other`.
+    #[arg(long, env = "METRICS_SITES", default_value_t = 100)]
+    pub metrics_sites: u32,
     /// Where health and metrics of the worker are served.
     #[arg(long, env = "WORKER_ADDR", default_value = "127.0.0.1:8001")]
     pub worker_addr: SocketAddr,

@@ -178,7 +178,7 @@ pub async fn run(
     process: &Process,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let metrics = metrics::Metrics::new(process);
+    let metrics = metrics::Metrics::new(process, config.metrics_sites as usize);
     let worker = Arc::new(Worker {
         id: format!("{:016x}", rand::random::<u64>()),
         upstreams: upstream::Upstreams::new(&config, &metrics)?,

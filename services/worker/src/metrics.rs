@@ -1,5 +1,10 @@
 //! The worker's metrics, all of them. Labels have few values.
 
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+};
+
 use bus::Circuit;
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -11,6 +16,9 @@ use runtime::trace::Histogram;
 
 /// See the module.
 pub(crate) struct Metrics {
+    /// Sites with a label of their own, and how many there may be.
+    labelled: Mutex<HashSet<SiteId>>,
+    max_sites: usize,
     pub(crate) replies: Family<Outcome, Counter>,
     pub(crate) chunks: Counter,
     pub(crate) in_flight: Gauge,
@@ -50,17 +58,14 @@ pub(crate) struct Stop {
     pub(crate) result: &'static str,
 }
 
-/// A shop, of which a deployment has few.
+/// A shop, or [`OTHER`]. Made by [`Metrics::site`] alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Site {
     site: String,
 }
 
-impl Site {
-    pub(crate) fn of(site: &SiteId) -> Self {
-        Self { site: site.to_string() }
-    }
-}
+/// All sites beyond `METRICS_SITES`. A site of this name is one of them.
+const OTHER: &str = "other";
 
 /// What a circuit became: `closed`, `half_open`, `open`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -70,10 +75,13 @@ struct Change {
 }
 
 impl Metrics {
-    pub(crate) fn new(process: &runtime::metrics::Metrics) -> Self {
+    /// `max_sites`: how many have a label of their own.
+    pub(crate) fn new(process: &runtime::metrics::Metrics, max_sites: usize) -> Self {
         // From a demo's echo to a workflow that takes minutes.
         let waits = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
         let metrics = Self {
+            labelled: Mutex::default(),
+            max_sites,
             replies: Family::default(),
             chunks: Counter::default(),
             in_flight: Gauge::default(),
@@ -109,18 +117,39 @@ impl Metrics {
         metrics
     }
 
+    /// A site's label: its name, for those that come first.
+    pub(crate) fn site(&self, site: &SiteId) -> Site {
+        // Nothing in it can be half done.
+        let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = labelled.contains(site);
+        if !known && (labelled.len() >= self.max_sites || site.as_str() == OTHER) {
+            return Site { site: OTHER.to_owned() };
+        }
+        if !known {
+            labelled.insert(site.clone());
+        }
+        Site { site: site.to_string() }
+    }
+
     /// Counts and logs how a site's circuit changes.
     pub(crate) fn follow_circuit(&self, site: &SiteId) -> impl Fn(Circuit) + Send + Sync + 'static {
-        let (gauge, changes, site) =
-            (self.circuits.get_or_create_owned(&Site::of(site)), self.circuit_changes.clone(), site.clone());
+        let (label, changes, site) = (self.site(site), self.circuit_changes.clone(), site.clone());
+        // How several are at once can't be said in one value.
+        let gauge = (label.site != OTHER).then(|| self.circuits.get_or_create_owned(&label));
+        let change = move |to| Change { site: label.site.clone(), to };
+        for to in ["closed", "half_open", "open"] {
+            changes.get_or_create(&change(to)).inc_by(0);
+        }
         move |circuit| {
             let (to, value) = match circuit {
                 Circuit::Closed => ("closed", 0),
                 Circuit::HalfOpen => ("half_open", 1),
                 Circuit::Open => ("open", 2),
             };
-            gauge.set(value);
-            changes.get_or_create(&Change { site: site.to_string(), to }).inc();
+            if let Some(gauge) = &gauge {
+                gauge.set(value);
+            }
+            changes.get_or_create(&change(to)).inc();
             match circuit {
                 Circuit::Closed => tracing::info!(%site, "n8n answers again"),
                 Circuit::HalfOpen => tracing::info!(%site, "trying whether n8n is back"),
@@ -174,7 +203,8 @@ impl Metrics {
         worker.register("retries", "Further tries to reach n8n", self.retries.clone());
         let help = "Replies that were not tried again because too many others were";
         worker.register("retries_refused", help, self.retries_refused.clone());
-        let help = "Whether n8n is called: 0 closed (it is), 1 half-open (one call tries), 2 open (it is not)";
+        let help = "Whether n8n is called: 0 closed (it is), 1 half-open (one call tries), 2 open (it is not); only of \
+                    sites with a label of their own";
         worker.register("circuit", help, self.circuits.clone());
         worker.register("circuit_changes", "Circuits by what they became", self.circuit_changes.clone());
         let help = "Messages that failed because the circuit was open";
@@ -197,5 +227,30 @@ impl Metrics {
         ] {
             worker.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sites_beyond_the_limit_share_a_label() {
+        let process = runtime::metrics::Metrics::new(None);
+        let metrics = Metrics::new(&process, 2);
+        let id = |id: &str| SiteId::new(id).unwrap();
+        let label = |name: &str| metrics.site(&id(name)).site;
+        assert_eq!(
+            ["lamps", "shoes", "hats", "lamps", "other"].map(label),
+            ["lamps", "shoes", "other", "lamps", "other"]
+        );
+        for site in ["lamps", "hats", "pens"] {
+            metrics.follow_circuit(&id(site))(Circuit::Open);
+        }
+        let text = process.shown();
+        let shown = |line: &str| text.lines().any(|shown| shown == line);
+        assert!(shown("frontdesk_worker_circuit{site=\"lamps\"} 2"), "{text}");
+        assert!(!text.contains("frontdesk_worker_circuit{site=\"other\"}"), "{text}");
+        assert!(shown("frontdesk_worker_circuit_changes_total{site=\"other\",to=\"open\"} 2"), "{text}");
     }
 }

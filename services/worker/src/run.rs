@@ -24,7 +24,7 @@ use crate::{
     claim::{Claim, Ours, claim},
     intake::Room,
     lines::Piece,
-    metrics::{Outcome, Site},
+    metrics::Outcome,
     n8n::{self, Read as Step},
     upstream::Upstream,
 };
@@ -79,7 +79,7 @@ async fn tell_over(worker: &Worker, delivery: &Delivery, terminal: &Terminal, ju
     worker.bus.sender(&message.session).send(&event);
     if just_now {
         if matches!(terminal, Terminal::Failed { code: FailureCode::CircuitOpen, .. }) {
-            worker.metrics.circuit_refused.get_or_create(&Site::of(&message.site)).inc();
+            worker.metrics.circuit_refused.get_or_create(&worker.metrics.site(&message.site)).inc();
         }
         worker.count(message, terminal, None);
     } else if !erased {
@@ -116,7 +116,7 @@ async fn to_the_end<'a>(
     let message = &delivery.message;
     let call = upstream.breaker.admit();
     if call.is_none() && delivery.attempt <= LEAVE_UNTIL && worker.another_may_call(&message.site) {
-        worker.metrics.circuit_given_back.get_or_create(&Site::of(&message.site)).inc();
+        worker.metrics.circuit_given_back.get_or_create(&worker.metrics.site(&message.site)).inc();
         delivery.give_back_after(LEAVE_FOR).await;
         return None;
     }

@@ -10,7 +10,7 @@ use crate::{
     Config, Error,
     admission::Share,
     breaker::Breaker,
-    metrics::{Metrics, Site},
+    metrics::Metrics,
     n8n::{self, executions, executions::Executions},
 };
 
@@ -46,7 +46,9 @@ impl Upstreams {
         let several = sites.len() > 1;
         let (mut all, mut by_site) = (Vec::new(), HashMap::new());
         for site in sites {
-            let of = Site::of(&site.id);
+            let of = metrics.site(&site.id);
+            metrics.circuit_refused.get_or_create(&of).inc_by(0);
+            metrics.circuit_given_back.get_or_create(&of).inc_by(0);
             let running = match site.concurrency {
                 0 if several => config.worker_concurrency.div_ceil(2),
                 0 => config.worker_concurrency,
