@@ -96,7 +96,11 @@ impl Metrics {
             self.last_clean_up.clone(),
         );
         analytics.register("rewrites", "Rewrites of the database by itself", self.rewrites.clone());
-        analytics.register("rewrites_failed", "Those that failed", self.rewrites_failed.clone());
+        analytics.register(
+            "rewrites_failed",
+            "Rewrites of the database by itself that failed",
+            self.rewrites_failed.clone(),
+        );
         analytics.register_with_unit("file", "The database on the disk", Unit::Bytes, self.file_bytes.clone());
     }
 }

@@ -19,6 +19,7 @@ mod kept;
 mod late;
 mod ledger;
 mod limits;
+mod metrics;
 mod nats;
 mod outage;
 mod privacy;

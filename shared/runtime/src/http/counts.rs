@@ -78,6 +78,9 @@ impl Counts {
         for status in [400, 408, 414, 431] {
             self.refused_requests.get_or_create(&Status { status }).inc_by(0);
         }
+        for result in ["taken", "failed"] {
+            self.reloads.get_or_create(&Outcome { result }).inc_by(0);
+        }
         process.register(|registry| {
             let http = registry.sub_registry_with_prefix("http");
             http.register("connections_open", "Connections open now", self.open.clone());
