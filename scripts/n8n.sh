@@ -43,6 +43,7 @@ COMMAND gets  N8N_URL         http://127.0.0.1:PORT; webhooks are under /webhook
               LLM_URL         the model server; what it was asked: GET \$LLM_URL/log
               N8N_API_KEY     what the Webhook nodes want as X-API-Key
               N8N_JWT_SECRET  what the JWT nodes verify jwt_token with
+              N8N_TRACES_ADDR where n8n sends its traces: whoever wants them listens there
               N8N_PID, LLM_PID
 
 exit status   $CANNOT_INSTALL  n8n can't be installed here (last line on stderr: "n8n.sh: cannot install: WHY")
@@ -276,14 +277,16 @@ start_model() {
 }
 
 start_n8n() {
-  local attempt port broker data=$WORK/data
+  local attempt port broker traces data=$WORK/data
   for attempt in 1 2 3; do
-    read -r port broker <<<"$(free_ports 2)"
+    read -r port broker traces <<<"$(free_ports 3)"
+    N8N_TRACES_ADDR=127.0.0.1:$traces
     port=${N8N_PORT_WANTED:-$port}
     rm -rf "$data"
     mkdir "$data"
     cp -R "$PREPARED/.n8n" "$data/.n8n"
     n8n_environment "$data" "$port" "$broker"
+    N8N_ENV+=(N8N_OTEL_ENABLED=true "N8N_OTEL_EXPORTER_OTLP_ENDPOINT=http://$N8N_TRACES_ADDR")
     own_group env -i "${N8N_ENV[@]}" ${EXTRA_ENV[@]+"${EXTRA_ENV[@]}"} "${N8N[@]}" start >"$LOGS/n8n.log" 2>&1 </dev/null &
     N8N_PID=$!
     STARTED+=("$N8N_PID")
@@ -349,7 +352,8 @@ run() {
   say "n8n is at $N8N_URL, the model server at $LLM_URL (started in $((SECONDS - began)) s)"
 
   if [ "$mode" = start ]; then
-    printf 'N8N_URL=%s\nLLM_URL=%s\nN8N_API_KEY=%s\nN8N_JWT_SECRET=%s\n' "$N8N_URL" "$LLM_URL" "$API_KEY" "$JWT_SECRET"
+    printf 'N8N_URL=%s\nLLM_URL=%s\nN8N_API_KEY=%s\nN8N_JWT_SECRET=%s\nN8N_TRACES_ADDR=%s\n' \
+      "$N8N_URL" "$LLM_URL" "$API_KEY" "$JWT_SECRET" "$N8N_TRACES_ADDR"
     echo ready
     while alive "$N8N_PID" && alive "$LLM_PID"; do sleep 1; done
     tail -n 30 "$LOGS/n8n.log" "$LOGS/model.log" >&2
@@ -358,7 +362,7 @@ run() {
 
   # In the background, so that a TERM to this script is acted upon at once; with its own standard input all the same.
   N8N_URL=$N8N_URL LLM_URL=$LLM_URL N8N_API_KEY=$API_KEY N8N_JWT_SECRET=$JWT_SECRET N8N_PID=$N8N_PID LLM_PID=$LLM_PID \
-    "$@" <&0 &
+    N8N_TRACES_ADDR=$N8N_TRACES_ADDR "$@" <&0 &
   CHILD=$!
   wait "$CHILD" || status=$?
   CHILD=

@@ -2,6 +2,8 @@
 //! starts n8n with the workflows of `tests/n8n` and `n8n/workflows`, and a scripted model behind it.
 #![allow(dead_code, reason = "the harness has more than these stories use")]
 
+#[path = "it/collector.rs"]
+mod collector;
 #[path = "it/desk.rs"]
 mod desk;
 #[path = "it/visitor.rs"]
@@ -79,6 +81,32 @@ async fn the_support_agent_streams() {
     let whole: String = (1..=30).map(|n| format!("tok{n} ")).collect();
     assert_eq!((names(&events), text(&events)), (vec!["begin", "chunk", "end"], whole.clone()));
     assert_eq!(text(&other.until("end").await), whole);
+}
+
+/// n8n's own execution is in the visitor's trace, below the very call that started it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs n8n: scripts/n8n.sh run -- …"]
+async fn n8n_is_a_part_of_the_trace() {
+    let collector = collector::Collector::start_at(&setting("N8N_TRACES_ADDR")).await;
+    let shop = Shop::new("frontdesk-support");
+    let desk = Desk::spread(1, 1, &[&shop.settings()[..], &collector.settings()].concat()).await;
+    let visitor = desk.visitor().await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let said = json!({"message": "where is my parcel [[n=5]] [[delay=20]]", "message_id": "message-1"});
+    let said = visitor.post("/api/v1/chat/message", &said);
+    let said = said.header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"));
+    let reply = visitor::Stream::of(said.send().await.expect("the edge answers"));
+    check_reply(&reply.rest().await, 0);
+
+    let wanted = [("POST /api/v1/chat/message", 1), ("reply", 1), ("POST n8n", 1), ("workflow.execute", 1)];
+    let spans = collector.trace(trace, &wanted).await;
+    let one = |name: &str| spans.iter().find(|span| span.name == name).expect("it came");
+    let (call, execution) = (one("POST n8n"), one("workflow.execute"));
+    assert_eq!(execution.parent, call.id, "{spans:#?}");
+    // n8n writes down how it went after it has answered.
+    assert!(one("reply").start <= execution.start && call.start <= execution.start, "{spans:#?}");
+    assert_eq!((call.service.as_str(), call.failed), ("frontdesk-worker", false));
+    assert!(execution.service != call.service && spans.iter().any(|span| span.name == "node.execute"), "{spans:#?}");
 }
 
 /// A session of n8n's owner, for what the tests must do in n8n itself.
