@@ -1,7 +1,7 @@
 //! Measures what Frontdesk adds to a call of n8n, beside nginx and a direct call in the same run.
 //!
 //! - `upstream`: a scripted n8n in a process of its own.
-//! - `targets`: what is measured, and how it is started; `process`: what it costs.
+//! - `targets`: what is measured, and how it is started; `process`: what it costs; `sink`: where traces go.
 //! - `visitor`: asks and reads, strictly; `http`: on what; `clock`: by which time.
 //! - `measure`: the measurements; `samples`, `report`: what came out.
 //!
@@ -22,6 +22,7 @@ mod process;
 mod regular;
 mod report;
 mod samples;
+mod sink;
 mod soak;
 mod streams;
 mod targets;

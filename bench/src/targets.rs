@@ -13,7 +13,7 @@ use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
 use tempfile::TempDir;
 
-use crate::{clock::Stop, http::Connection, process::Process, visitor::Door};
+use crate::{clock::Stop, http::Connection, process::Process, sink, visitor::Door};
 
 /// A kind of target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -28,6 +28,12 @@ pub(crate) enum Kind {
     Nats,
     /// Two edges and two workers.
     NatsTwo,
+    /// An edge, a worker, analytics, none of which makes spans.
+    Spanless,
+    /// The same with traces of which none is kept.
+    Unkept,
+    /// The same with traces of which all are kept and sent.
+    Kept,
 }
 
 impl Kind {
@@ -38,11 +44,28 @@ impl Kind {
             Self::AllInOne => "all-in-one",
             Self::Nats => "NATS 1+1",
             Self::NatsTwo => "NATS 2+2",
+            Self::Spanless => "no spans",
+            Self::Unkept => "none kept",
+            Self::Kept => "all kept",
         }
     }
 
     pub(crate) fn needs_frontdesk(self) -> bool {
         !matches!(self, Self::Direct | Self::Nginx)
+    }
+
+    /// What a target about traces is started with beside the usual.
+    fn settings(self) -> anyhow::Result<Vec<(&'static str, String)>> {
+        let traced = |share: &str| -> anyhow::Result<_> {
+            let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", sink::start()?);
+            Ok(vec![endpoint, ("OTEL_TRACES_SAMPLER_ARG", share.to_owned())])
+        };
+        match self {
+            Self::Spanless => Ok(vec![("OTEL_SDK_DISABLED", "true".to_owned())]),
+            Self::Unkept => traced("0"),
+            Self::Kept => traced("1"),
+            _ => Ok(Vec::new()),
+        }
     }
 }
 
@@ -106,8 +129,11 @@ impl Target {
             Kind::Direct => target.doors.push(Door::Plain(upstream.address)),
             Kind::Nginx => target.nginx(upstream)?,
             Kind::AllInOne => target.all_in_one(&Frontdesk::new(frontdesk, upstream.address, stop)?)?,
-            Kind::Nats => target.nats(&Frontdesk::new(frontdesk, upstream.address, stop)?, 1)?,
             Kind::NatsTwo => target.nats(&Frontdesk::new(frontdesk, upstream.address, stop)?, 2)?,
+            Kind::Nats | Kind::Spanless | Kind::Unkept | Kind::Kept => {
+                let frontdesk = Frontdesk::new(frontdesk, upstream.address, stop)?;
+                target.nats(&Frontdesk { more: kind.settings()?, ..frontdesk }, 1)?;
+            }
         }
         Ok(target)
     }
@@ -209,6 +235,7 @@ pub(crate) struct Frontdesk<'a> {
     executable: PathBuf,
     upstream: SocketAddr,
     secret: String,
+    more: Vec<(&'static str, String)>,
     stop: &'a Stop,
 }
 
@@ -220,7 +247,7 @@ impl<'a> Frontdesk<'a> {
         let mut random = [0; 32];
         fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
         let secret = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { executable, upstream, secret, stop })
+        Ok(Self { executable, upstream, secret, more: Vec::new(), stop })
     }
 
     /// `frontdesk` with these arguments and without limits; settings that are added to it win.
@@ -252,6 +279,7 @@ impl<'a> Frontdesk<'a> {
             ("STREAMS_PER_SESSION", "0"),
             ("STREAMS_PER_IP", "0"),
         ]);
+        command.envs(self.more.iter().map(|(name, value)| (name, value)));
         command
     }
 }
