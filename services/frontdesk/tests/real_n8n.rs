@@ -8,6 +8,8 @@ mod collector;
 mod desk;
 #[path = "it/visitor.rs"]
 mod visitor;
+#[path = "it/waterfall.rs"]
+mod waterfall;
 
 use serde_json::{Value, json};
 
@@ -83,7 +85,8 @@ async fn the_support_agent_streams() {
     assert_eq!(text(&other.until("end").await), whole);
 }
 
-/// n8n's own execution is in the visitor's trace, below the very call that started it.
+/// n8n's own execution is in the visitor's trace, below the very call that started it. `UPDATE_DOCS=1` draws the picture in
+/// docs/tracing.md anew.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs n8n: scripts/n8n.sh run -- …"]
 async fn n8n_is_a_part_of_the_trace() {
@@ -98,7 +101,8 @@ async fn n8n_is_a_part_of_the_trace() {
     let reply = visitor::Stream::of(said.send().await.expect("the edge answers"));
     check_reply(&reply.rest().await, 0);
 
-    let wanted = [("POST /api/v1/chat/message", 1), ("reply", 1), ("POST n8n", 1), ("workflow.execute", 1)];
+    let stored = ("process fact.{site}.{kind}", 2);
+    let wanted = [("POST /api/v1/chat/message", 1), ("reply", 1), ("POST n8n", 1), ("workflow.execute", 1), stored];
     let spans = collector.trace(trace, &wanted).await;
     let one = |name: &str| spans.iter().find(|span| span.name == name).expect("it came");
     let (call, execution) = (one("POST n8n"), one("workflow.execute"));
@@ -106,6 +110,10 @@ async fn n8n_is_a_part_of_the_trace() {
     // n8n writes down how it went after it has answered.
     assert!(one("reply").start <= execution.start && call.start <= execution.start, "{spans:#?}");
     assert_eq!((call.service.as_str(), call.failed), ("frontdesk-worker", false));
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        let picture = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/tracing.svg");
+        std::fs::write(picture, waterfall::svg(&spans)).expect("it can be written");
+    }
     assert!(execution.service != call.service && spans.iter().any(|span| span.name == "node.execute"), "{spans:#?}");
 }
 
