@@ -240,6 +240,7 @@ async fn nothing_is_told(mut desk: Desk, collector: &Collector) {
     let spans = format!("{:?}", collector.spans());
     assert!(spans.contains("POST n8n") && !spans.contains("sess_"), "{spans}");
     output.add("traces", spans);
+    output.has_none_of(&[COMMENT]);
     let kept = std::fs::read(desk.database()).expect("analytics has a file");
     let kept = String::from_utf8_lossy(&kept).into_owned();
     assert!(kept.contains(PATH) && kept.contains(COMMENT), "what may be kept is there");
