@@ -24,7 +24,8 @@ mod store;
 
 use std::{sync::Arc, time::Duration};
 
-use bus::Bus;
+use bus::{Bus, Queue};
+use prometheus_client::metrics::gauge::Gauge;
 use runtime::metrics::Metrics as Process;
 use tokio::{task, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +40,8 @@ pub use store::{Checked, Copied, Erased, Error, Outcome, Rewritten, Store, check
 #[doc(hidden)]
 pub use store::{Expiry, Step};
 
+/// Between two looks at how many facts wait.
+const LOOK: Duration = Duration::from_secs(2);
 /// A sign of life for the edges.
 const ANNOUNCE: Duration = Duration::from_secs(1);
 
@@ -94,12 +97,15 @@ async fn record(
     let metrics = metrics::Metrics::new(process);
     let caretaker =
         care::Caretaker { store: Arc::clone(&store), metrics: metrics.clone(), retention, clock: care::CLOCK };
+    let lag = metrics.lag.clone();
     let recorder = record::Recorder { store, bus: bus.clone(), health: health.clone(), metrics };
     health.set(Ok(()));
     tokio::select! {
         () = recorder.run(stop) => {}
         // Beside the recorder and not between its batches: a slow disk is not an absence.
         () = announce(&bus, &id) => {}
+        // Also while the disk is full: then it is what shows how much waits.
+        () = watch_lag(&bus, &lag) => {}
         // Ends with the stop, when the recorder has still to store what is here.
         () = async { caretaker.run(stop).await; std::future::pending().await } => {}
     }
@@ -116,6 +122,19 @@ async fn announce(bus: &Bus, id: &str) {
     loop {
         every.tick().await;
         bus.announce_analytics(id);
+    }
+}
+
+/// Keeps the figure of how many facts wait. Never ends.
+async fn watch_lag(bus: &Bus, lag: &Gauge) {
+    let mut every = tokio::time::interval(LOOK);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        // Without NATS the last figure stays: that NATS is away is told elsewhere.
+        if let Ok(waiting) = bus.waiting(Queue::Facts).await {
+            lag.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        }
     }
 }
 
@@ -153,6 +172,12 @@ mod tests {
             bus.tell(accepted(2));
             until(|| health.check().is_err()).await;
             bus.tell(accepted(3));
+            let lag = || {
+                let mut text = String::new();
+                process.register(|registry| prometheus_client::encoding::text::encode(&mut text, registry).unwrap());
+                text.lines().any(|line| line == "frontdesk_analytics_lag 1")
+            };
+            until(lag).await;
             disk.broken.store(false, Ordering::Release);
             until(|| health.check().is_ok()).await;
             until(|| messages(&store) == 3).await;

@@ -15,6 +15,7 @@ use crate::store::{LeftOut, Outcome};
 #[derive(Clone)]
 pub(crate) struct Metrics {
     facts: Family<Seen, Counter>,
+    pub(crate) lag: Gauge,
     pub(crate) store_errors: Counter,
     batch_seconds: Histogram,
     pub(crate) sessions_expired: Counter,
@@ -42,6 +43,7 @@ impl Metrics {
     pub(crate) fn new(process: &runtime::metrics::Metrics) -> Self {
         let metrics = Self {
             facts: Family::default(),
+            lag: Gauge::default(),
             store_errors: Counter::default(),
             // From a disk that keeps its promises in a cache to one that is about to fail.
             batch_seconds: Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0]),
@@ -82,6 +84,7 @@ impl Metrics {
             "What was not kept as told: happenings, pages and comments beyond their bounds, times that can't be, facts of sites too many",
             self.left_out.clone(),
         );
+        analytics.register("lag", "Facts that wait to be stored, in the stream and on the way", self.lag.clone());
         analytics.register("store_errors", "Batches that could not be stored, each attempt", self.store_errors.clone());
         analytics.register_with_unit(
             "batch",

@@ -30,12 +30,12 @@ mod upstream;
 
 use std::{sync::Arc, time::Duration};
 
-use bus::{Bus, Circuit, Status, Stored};
+use bus::{Bus, Circuit, Queue, Status, Stored};
 use moka::{notification::RemovalCause, sync::Cache};
 use prometheus_client::metrics::counter::Counter;
 use protocol::{SessionId, SiteId};
 use runtime::metrics::Metrics as Process;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use breaker::Config as BreakerConfig;
@@ -131,6 +131,19 @@ impl Worker {
             .all(|upstream| upstream.breaker.circuit() == Circuit::Open && self.another_may_call(&upstream.id))
     }
 
+    /// Keeps the figure of what waits for all workers together. Never ends.
+    async fn watch_queue(&self) {
+        let mut every = tokio::time::interval(LOOK);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            every.tick().await;
+            // Without NATS the last figure stays: that NATS is away is told elsewhere.
+            if let Ok(waiting) = self.bus.waiting(Queue::Messages).await {
+                self.metrics.queue.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+            }
+        }
+    }
+
     /// Says how it is.
     fn announce(&self, capacity: u32, running: usize) {
         let sites = self.upstreams.iter().map(|upstream| (upstream.id.clone(), upstream.breaker.circuit()));
@@ -166,6 +179,8 @@ fn records(evicted: Counter) -> Cache<SessionId, Left> {
 const WAITING: usize = 1_024;
 /// At the end of the process, executions that are being stopped get this long.
 const STOPPED_WITHIN: Duration = Duration::from_secs(3);
+/// Between two looks at what waits for all workers together.
+const LOOK: Duration = Duration::from_secs(2);
 /// A sign of life for the edges.
 const ANNOUNCE: Duration = Duration::from_secs(1);
 
@@ -198,6 +213,10 @@ pub async fn run(
         let (worker, stop) = (Arc::clone(&worker), stop.clone());
         runs.spawn(async move { stop.run_until_cancelled(worker.upstreams.follow(site)).await });
     }
+    runs.spawn({
+        let (worker, stop) = (Arc::clone(&worker), stop.clone());
+        async move { stop.run_until_cancelled(worker.watch_queue()).await }
+    });
     let mut intake = intake::Intake::new(Arc::clone(&worker), capacity as usize, runs.clone(), cut.clone());
     let messages = bus.messages().await?;
     tracing::info!(worker.id, concurrency = capacity, "taking messages");

@@ -11,8 +11,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
-use protocol::SiteId;
-use runtime::trace::Histogram;
+use protocol::{FinishReason, SiteId, Terminal};
 
 /// See the module.
 pub(crate) struct Metrics {
@@ -20,6 +19,8 @@ pub(crate) struct Metrics {
     labelled: Mutex<HashSet<SiteId>>,
     max_sites: usize,
     pub(crate) replies: Family<Outcome, Counter>,
+    site_replies: Family<SiteReply, Counter>,
+    pub(crate) queue: Gauge,
     pub(crate) chunks: Counter,
     pub(crate) in_flight: Gauge,
     pub(crate) site_running: Family<Site, Gauge>,
@@ -50,6 +51,14 @@ pub(crate) struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Outcome {
     pub(crate) outcome: &'static str,
+}
+
+/// How replies of a site end: `answered`, `cancelled`, `failed`. Which failure it was is told for all sites together,
+/// so that many sites don't make many series.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SiteReply {
+    site: String,
+    result: &'static str,
 }
 
 /// What became of an execution that was to be stopped: `stopped`, `not_found`, `failed`, `dropped`.
@@ -83,6 +92,8 @@ impl Metrics {
             labelled: Mutex::default(),
             max_sites,
             replies: Family::default(),
+            site_replies: Family::default(),
+            queue: Gauge::default(),
             chunks: Counter::default(),
             in_flight: Gauge::default(),
             site_running: Family::default(),
@@ -117,29 +128,24 @@ impl Metrics {
         metrics
     }
 
-    /// A site's label: its name, for those that come first.
-    pub(crate) fn site(&self, site: &SiteId) -> Site {
-        // Nothing in it can be half done.
-        let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = labelled.contains(site);
-        if !known && (labelled.len() >= self.max_sites || site.as_str() == OTHER) {
-            return Site { site: OTHER.to_owned() };
-        }
-        if !known {
-            labelled.insert(site.clone());
-        }
-        Site { site: site.to_string() }
+    /// Counts how a reply ended, by itself and in its site.
+    pub(crate) fn ended(&self, site: &SiteId, terminal: &Terminal) {
+        let (outcome, result) = match terminal {
+            Terminal::End { finish_reason: FinishReason::Cancelled, .. } => ("cancelled", "cancelled"),
+            Terminal::End { finish_reason, .. } => (finish_reason.as_str(), "answered"),
+            Terminal::Failed { code, .. } => (code.as_str(), "failed"),
+        };
+        self.replies.get_or_create(&Outcome { outcome }).inc();
+        self.site_replies.get_or_create(&SiteReply { site: site.to_string(), result }).inc();
     }
 
     /// Counts and logs how a site's circuit changes.
     pub(crate) fn follow_circuit(&self, site: &SiteId) -> impl Fn(Circuit) + Send + Sync + 'static {
-        let (label, changes, site) = (self.site(site), self.circuit_changes.clone(), site.clone());
-        // How several are at once can't be said in one value.
-        let gauge = (label.site != OTHER).then(|| self.circuits.get_or_create_owned(&label));
-        let change = move |to| Change { site: label.site.clone(), to };
-        for to in ["closed", "half_open", "open"] {
-            changes.get_or_create(&change(to)).inc_by(0);
+        for result in ["answered", "failed"] {
+            self.site_replies.get_or_create(&SiteReply { site: site.to_string(), result }).inc_by(0);
         }
+        let (gauge, changes, site) =
+            (self.circuits.get_or_create_owned(&Site::of(site)), self.circuit_changes.clone(), site.clone());
         move |circuit| {
             let (to, value) = match circuit {
                 Circuit::Closed => ("closed", 0),
@@ -161,6 +167,9 @@ impl Metrics {
     fn register(&self, registry: &mut Registry) {
         let worker = registry.sub_registry_with_prefix("worker");
         worker.register("replies", "Replies by how they ended", self.replies.clone());
+        worker.register("site_replies", "Replies of a site by how they ended", self.site_replies.clone());
+        let help = "Messages that no worker has taken yet, of the whole deployment: each worker tells the same";
+        worker.register("queue", help, self.queue.clone());
         worker.register("chunks", "Chunks that n8n sent", self.chunks.clone());
         worker.register("in_flight", "Replies running now", self.in_flight.clone());
         worker.register("site_running", "Places of a site that are taken now", self.site_running.clone());

@@ -24,7 +24,7 @@ use crate::{
     claim::{Claim, Ours, claim},
     intake::Room,
     lines::Piece,
-    metrics::Outcome,
+    metrics::Site,
     n8n::{self, Read as Step},
     upstream::Upstream,
 };
@@ -654,12 +654,7 @@ impl Worker {
     /// Counts how a reply ended, and tells the fact.
     fn count(&self, message: &Message, terminal: &Terminal, first_text: Option<Duration>) {
         let duration = message.accepted_at.age_at(Millis::now());
-        let outcome = match terminal {
-            Terminal::End { finish_reason, .. } => finish_reason.as_str(),
-            Terminal::Failed { code, .. } => code.as_str(),
-        };
-        self.metrics.replies.get_or_create(&Outcome { outcome }).inc();
-        let exemplar = Exemplar::of(&Span::current());
+        self.metrics.ended(&message.site, terminal);
         if let Some(first) = first_text {
             self.metrics.first_text_seconds.observe(first.as_secs_f64(), exemplar.clone(), None);
         }

@@ -313,6 +313,15 @@ pub struct Losses {
     pub records: u64,
 }
 
+/// What waits in a deployment. See [`Bus::waiting`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// Messages that no worker has taken yet. Over NATS a worker may ask.
+    Messages,
+    /// Facts that analytics has not stored yet. Over NATS analytics may ask.
+    Facts,
+}
+
 /// How the processes of a deployment talk. Cheap to clone.
 #[derive(Clone)]
 pub struct Bus(Variant);
@@ -517,6 +526,11 @@ impl Bus {
     /// What was dropped or lost so far.
     pub fn losses(&self) -> Losses {
         either!(&self.0, bus => bus.losses())
+    }
+
+    /// How much waits in a queue of the whole deployment, for the figures: the same whoever asks, and a moment old.
+    pub async fn waiting(&self, queue: Queue) -> Result<u64, Error> {
+        either!(&self.0, bus => bus.waiting(queue).await)
     }
 
     /// Who has been heard within three seconds.

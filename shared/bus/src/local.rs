@@ -28,8 +28,8 @@ use tokio::{
 use crate::{
     ACK_WAIT, Answer, AnswerTo, Ask, BatchAck, Cancel, Config, CountsAnswer, CountsAnswerTo, DUPLICATE_WINDOW,
     Delivery, Error, EventsFrom, FACT_QUEUE, FactBatch, LATE_WITHIN, LIVE_BUFFER, Late, LateAnswer, LateAnswerTo, Live,
-    Losses, PROOF_WINDOW, Pending, Presence, Proved, PutError, Read, Request, Said, Status, Stored, Submitted, Taken,
-    ToKeeper, roll_call::RollCall,
+    Losses, PROOF_WINDOW, Pending, Presence, Proved, PutError, Queue, Read, Request, Said, Status, Stored, Submitted,
+    Taken, ToKeeper, roll_call::RollCall,
 };
 pub(crate) use ended::Ended;
 
@@ -284,6 +284,16 @@ impl Local {
         state.facts.push_back(fact);
         drop(state);
         self.0.told.notify_one();
+    }
+
+    #[expect(clippy::unused_async, reason = "the other variant waits")]
+    pub(crate) async fn waiting(&self, queue: Queue) -> Result<u64, Error> {
+        let state = self.state();
+        let waiting = match queue {
+            Queue::Messages => state.messages.values().filter(|queued| queued.held_until.is_none()).count(),
+            Queue::Facts => state.facts.len(),
+        };
+        Ok(u64::try_from(waiting).unwrap_or(u64::MAX))
     }
 
     pub(crate) fn charge(&self, charges: &Charges) -> bool {

@@ -4,6 +4,7 @@
 //! by the server, so what must be in order (listen, then ask) uses the same one.
 
 mod connect;
+mod consumer;
 mod ended;
 mod facts;
 mod outage;
@@ -42,7 +43,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Answer, AnswerTo, Ask, Cancel, Config, ConnectError, CountsAnswer, CountsAnswerTo, Error, EventsFrom, FACT_QUEUE,
     LATE_WITHIN, Late, LateAnswer, LateAnswerTo, Live, Losses, Missing, NatsConfig, Pending, Presence, Proved,
-    PutError, Read, Request, Said, Status, Stored, Submitted, Taken, ToKeeper, roll_call::RollCall,
+    PutError, Queue, Read, Request, Said, Status, Stored, Submitted, Taken, ToKeeper, roll_call::RollCall,
 };
 pub use connect::new_nkey;
 pub(crate) use connect::{Heard, connect};
@@ -421,6 +422,13 @@ impl Nats {
 
     pub(crate) fn announce_analytics(&self, id: &str) {
         self.0.live.say(format!("status.analytics.{id}").into(), Bytes::new());
+    }
+
+    pub(crate) async fn waiting(&self, queue: Queue) -> Result<u64, Error> {
+        if !self.connected() {
+            return Err(Error::Unavailable("not connected".into()));
+        }
+        consumer::waiting(&self.0.js.client(), queue).await
     }
 
     pub(crate) async fn has_idle_worker(&self) -> bool {

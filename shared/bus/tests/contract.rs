@@ -5,7 +5,7 @@
 use std::{borrow::Cow, sync::atomic::AtomicU64, time::Duration};
 
 use bus::{
-    ACK_WAIT, Ask, Bus, Cancel, Circuit, Config, Ending, Error, LIVE_BUFFER, Late, Live, Proved, PutError, Read,
+    ACK_WAIT, Ask, Bus, Cancel, Circuit, Config, Ending, Error, LIVE_BUFFER, Late, Live, Proved, PutError, Queue, Read,
     Request, Status, Submitted, Taken, ToKeeper, testing::NatsServer,
 };
 use protocol::{
@@ -246,6 +246,46 @@ async fn what_an_idle_worker_can_take_is_not_to_spare() {
     })
     .await;
 }
+
+promise!(
+    /// What waits is told as it is, and nothing once it was taken.
+    what_waits_is_counted,
+    Config::default(),
+    |d| async move {
+        let until = async |bus: &Bus, queue, expected| {
+            while bus.waiting(queue).await.unwrap() != expected {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        assert_eq!(d.worker.waiting(Queue::Messages).await.unwrap(), 0);
+        for _ in 0..3 {
+            d.edge.submit(&message(&session(), "message-1")).await.unwrap();
+        }
+        until(&d.worker, Queue::Messages, 3).await;
+        let mut messages = d.worker.messages().await.unwrap();
+        let first = messages.next(1).await;
+        until(&d.worker, Queue::Messages, 2).await;
+        first.ack().await;
+        messages.next(2).await.ack().await;
+        messages.next(1).await.ack().await;
+        until(&d.worker, Queue::Messages, 0).await;
+
+        for n in 1..=2 {
+            let message_id = MessageId::new(&format!("message-{n}")).unwrap();
+            let kind = FactKind::MessageAccepted { message_id, chars: 3 };
+            d.edge.tell(Fact::now(&SiteId::new("default").unwrap(), &session(), kind));
+        }
+        until(&d.analytics, Queue::Facts, 2).await;
+        let mut facts = d.analytics.facts();
+        let mut stored = 0;
+        while stored < 2 {
+            let batch = facts.next_batch(10).await;
+            stored += batch.facts.len();
+            batch.ack().await;
+        }
+        until(&d.analytics, Queue::Facts, 0).await;
+    }
+);
 
 promise!(
     /// A message taken out of the queue is gone, and its session free.

@@ -150,6 +150,8 @@ in_both_modes!(
         let worker = worker(&desk);
         assert_eq!(metric(worker, r#"frontdesk_worker_circuit{site="default"}"#).await, 2);
         assert_eq!(metric(worker, r#"frontdesk_worker_circuit_changes_total{site="default",to="open"}"#).await, 1);
+        let failed = metric(worker, r#"frontdesk_worker_site_replies_total{site="default",result="failed"}"#).await;
+        assert_eq!(failed, 2, "those that n8n was called for");
         let analytics = desk.analytics.as_ref().unwrap_or(&desk.edges[0]);
         let until = Instant::now() + LIMIT;
         for kind in ["message_accepted", "reply_failed"] {

@@ -19,11 +19,10 @@ use futures_util::StreamExt as _;
 use protocol::Millis;
 use tokio::{sync::watch, time::Instant};
 
-use super::{ack, at_once, outage::Seldom, unavailable};
+use super::{ack, at_once, consumer, outage::Seldom, unavailable};
 use crate::{Delivery, Error, Handle};
 
 const NEXT: &str = "$JS.API.CONSUMER.MSG.NEXT.REQ.workers";
-const INFO: &str = "$JS.API.CONSUMER.INFO.REQ.workers";
 /// A pull request lives this long on the server. Shorter than `ACK_WAIT`: a worker that stands still would be given its
 /// message again, and not another one.
 const EXPIRES: Duration = Duration::from_secs(5);
@@ -43,13 +42,7 @@ const SPARE_LOST: Duration = Duration::from_secs(1);
 
 /// Whether a pull lies at the server, which a worker with room has left there.
 pub(crate) async fn has_idle_worker(client: &async_nats::Client) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Info {
-        num_waiting: u64,
-    }
-    let answer = client.request(INFO, "".into()).await;
-    let info = answer.ok().and_then(|answer| serde_json::from_slice::<Info>(&answer.payload).ok());
-    info.is_some_and(|info| info.num_waiting > 0)
+    consumer::info(client, consumer::WORKERS).await.is_ok_and(|info| info.num_waiting > 0)
 }
 
 pub(crate) struct Messages {
