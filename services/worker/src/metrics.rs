@@ -144,6 +144,8 @@ impl Metrics {
         for result in ["answered", "failed"] {
             self.site_replies.get_or_create(&SiteReply { site: site.to_string(), result }).inc_by(0);
         }
+        self.circuit_refused.get_or_create(&Site::of(site)).inc_by(0);
+        self.circuit_given_back.get_or_create(&Site::of(site)).inc_by(0);
         let (gauge, changes, site) =
             (self.circuits.get_or_create_owned(&Site::of(site)), self.circuit_changes.clone(), site.clone());
         move |circuit| {
