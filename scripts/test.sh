@@ -10,15 +10,16 @@ usage() {
 usage: scripts/test.sh [--no-n8n]
 
 Checks form, lints and types, builds, and runs every test: of the crates, of the widget and the dashboard, of both in a browser,
-the attacks of scripts/test-security.sh, and against a real n8n. Asks nothing, stops at the first failure, ends with "all green".
+the attacks of scripts/test-security.sh, the alerts and dashboards by scripts/test-observability.sh, and against a real
+n8n. Asks nothing, stops at the first failure, ends with "all green".
 
 --no-n8n   leaves the real n8n out, which takes 10 minutes and 3.5 GB the first time
 
 What is missing is installed through apt (as root or with sudo that asks nothing) and npm, and said: a C++ compiler,
-make, curl, python3, php, nats-server, iproute2, slowhttptest, openssl, chromium, node with npm; schemathesis for the
+make, curl, python3 with PyYAML, php, nats-server, iproute2, slowhttptest, openssl, chromium, node with npm; schemathesis for the
 attacks from PyPI, and where that can't be reached, its check is skipped and said. Playwright and axe for the browser and
-TypeScript come from npm; uPlot once more, to compare the dashboard's copy, or the line "not run (why)". Rust is not:
-https://rustup.rs. A real n8n goes to
+TypeScript come from npm; uPlot once more, to compare the dashboard's copy, or the line "not run (why)". Prometheus is
+unpacked from Debian's package, so that its service doesn't start. Rust is not: https://rustup.rs. A real n8n goes to
 ${FRONTDESK_N8N_CACHE:-$HOME/.cache/frontdesk-n8n}; where it can't be installed, its tests are left out with the
 line "real n8n: not run (why)". Where the machine gives no namespaces (a container, mostly), the stories of a network in
 which packets vanish and of a full disk say "not run (why)". Everything else that can't run is a failure.
@@ -88,6 +89,7 @@ step() {
 has() { command -v "$1" >/dev/null 2>&1; }
 has_browser() { [ -n "${CHROMIUM:-}" ] || has chromium || has chromium-browser || has google-chrome || has google-chrome-stable; }
 has_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
+has_yaml() { python3 -c 'import yaml' 2>/dev/null || /usr/bin/python3 -c 'import yaml' 2>/dev/null; }
 node_is_new() { has node && [ "$(node --print 'process.versions.node.split(".")[0]')" -ge 20 ]; }
 
 apt_install() {
@@ -120,6 +122,7 @@ install_what_is_missing() {
   has curl || packages+=(curl ca-certificates)
   has python3 || packages+=(python3)
   has_venv || packages+=(python3-venv)
+  has_yaml || packages+=(python3-yaml)
   has php || packages+=(php-cli)
   has nats-server || packages+=(nats-server)
   has ip || packages+=(iproute2)
@@ -189,6 +192,8 @@ test_in_browser() { FRONTDESK_BIN=$CARGO_TARGET_DIR/debug/frontdesk "$1/test/bro
 
 attack() { FRONTDESK_BIN=$CARGO_TARGET_DIR/debug/frontdesk scripts/test-security.sh; }
 
+observe() { FRONTDESK_BIN=$CARGO_TARGET_DIR/debug/frontdesk scripts/test-observability.sh; }
+
 # Waits for the installation in the background. 75 is its word for "not possible here".
 real_n8n() {
   local status=0 waited=0 why log=$WORK/n8n-install.log
@@ -251,6 +256,7 @@ step "Menu of the widget" test_in_browser widget widget/test/browser/menu.test.j
 step "Comments in the widget" test_in_browser widget widget/test/browser/comments.test.js
 step "Widget for everybody" test_in_browser widget widget/test/browser/access.test.js
 step "Attacks" attack
+step "Alerts and dashboards" observe
 if [ -n "$WITH_N8N" ]; then step "Real n8n" real_n8n; else echo "real n8n: not run (--no-n8n)"; fi
 
 DOING=

@@ -12,6 +12,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use protocol::{FinishReason, SiteId, Terminal};
+use runtime::trace::Histogram;
 
 /// See the module.
 pub(crate) struct Metrics {
@@ -128,6 +129,20 @@ impl Metrics {
         metrics
     }
 
+    /// A site's label: its name, for those that come first.
+    pub(crate) fn site(&self, site: &SiteId) -> Site {
+        // Nothing in it can be half done.
+        let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = labelled.contains(site);
+        if !known && (labelled.len() >= self.max_sites || site.as_str() == OTHER) {
+            return Site { site: OTHER.to_owned() };
+        }
+        if !known {
+            labelled.insert(site.clone());
+        }
+        Site { site: site.to_string() }
+    }
+
     /// Counts how a reply ended, by itself and in its site.
     pub(crate) fn ended(&self, site: &SiteId, terminal: &Terminal) {
         let (outcome, result) = match terminal {
@@ -136,18 +151,23 @@ impl Metrics {
             Terminal::Failed { code, .. } => (code.as_str(), "failed"),
         };
         self.replies.get_or_create(&Outcome { outcome }).inc();
-        self.site_replies.get_or_create(&SiteReply { site: site.to_string(), result }).inc();
+        self.site_replies.get_or_create(&SiteReply { site: self.site(site).site, result }).inc();
     }
 
     /// Counts and logs how a site's circuit changes.
     pub(crate) fn follow_circuit(&self, site: &SiteId) -> impl Fn(Circuit) + Send + Sync + 'static {
+        let (label, changes, site) = (self.site(site), self.circuit_changes.clone(), site.clone());
         for result in ["answered", "failed"] {
-            self.site_replies.get_or_create(&SiteReply { site: site.to_string(), result }).inc_by(0);
+            self.site_replies.get_or_create(&SiteReply { site: label.site.clone(), result }).inc_by(0);
         }
-        self.circuit_refused.get_or_create(&Site::of(site)).inc_by(0);
-        self.circuit_given_back.get_or_create(&Site::of(site)).inc_by(0);
-        let (gauge, changes, site) =
-            (self.circuits.get_or_create_owned(&Site::of(site)), self.circuit_changes.clone(), site.clone());
+        self.circuit_refused.get_or_create(&label).inc_by(0);
+        self.circuit_given_back.get_or_create(&label).inc_by(0);
+        // How several are at once can't be said in one value.
+        let gauge = (label.site != OTHER).then(|| self.circuits.get_or_create_owned(&label));
+        let change = move |to| Change { site: label.site.clone(), to };
+        for to in ["closed", "half_open", "open"] {
+            changes.get_or_create(&change(to)).inc_by(0);
+        }
         move |circuit| {
             let (to, value) = match circuit {
                 Circuit::Closed => ("closed", 0),

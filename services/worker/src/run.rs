@@ -24,7 +24,6 @@ use crate::{
     claim::{Claim, Ours, claim},
     intake::Room,
     lines::Piece,
-    metrics::Site,
     n8n::{self, Read as Step},
     upstream::Upstream,
 };
@@ -655,6 +654,7 @@ impl Worker {
     fn count(&self, message: &Message, terminal: &Terminal, first_text: Option<Duration>) {
         let duration = message.accepted_at.age_at(Millis::now());
         self.metrics.ended(&message.site, terminal);
+        let exemplar = Exemplar::of(&Span::current());
         if let Some(first) = first_text {
             self.metrics.first_text_seconds.observe(first.as_secs_f64(), exemplar.clone(), None);
         }
