@@ -1,6 +1,7 @@
 """What only a running Frontdesk can tell: every query is asked of a real Prometheus that watches real processes."""
 import json
 import re
+import time
 
 import render
 import shipped
@@ -67,6 +68,17 @@ def check_every_panel_shows_something(watched):
                         yield f"{where}: its legend names {label}, which is not in the answer"
             if bool(found) == (where in EMPTY):
                 yield f"{where}: {f'shows {found[:3]}' if found else 'shows nothing'}"
+
+
+def check_a_slow_message_leads_to_its_trace(watched):
+    for name, board in shipped.dashboards():
+        for panel in shipped.panels_of(board):
+            for target in panel["targets"]:
+                if target.get("exemplar") and "_bucket" in target["expr"]:
+                    found = watched.api("query_exemplars", query=filled(target["expr"]), start=watched.began, end=time.time())
+                    ids = [one["labels"].get("trace_id", "") for series in found for one in series["exemplars"]]
+                    if not ids or not all(re.fullmatch("[0-9a-f]{32}", trace) for trace in ids):
+                        yield f"{name}: {panel['title']}: no dot leads to a trace: {ids[:3]}"
 
 
 def check_rules_are_loaded_and_healthy(watched):

@@ -110,12 +110,15 @@ class Stack:
             "NATS_URL": self.nats,
             "NATS_USER": role,
             "NATS_PASSWORD": self.passwords[role],
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{self.collector}",
             **SETTINGS,
             **settings,
         }
         return self.launch(role, [self.binary, role], all_settings, address=True)
 
     def _start(self):
+        self.began = time.time()
+        self.collector = self.serve(lambda: b"")
         self.passwords = {role: f"pw{secrets.token_hex(16)}" for role in ("edge", "worker", "analytics", "admin")}
         port, monitor = free_port(), free_port()
         self.nats = f"nats://127.0.0.1:{port}"
@@ -153,7 +156,7 @@ class Stack:
         return self.serve(lambda: RECORDED.read_bytes())
 
     def serve(self, read):
-        """A page of metrics on the loopback; returns its address."""
+        """A page of metrics on the loopback, which takes spans as well; returns its address."""
 
         class Page(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
@@ -163,6 +166,14 @@ class Stack:
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+
+            def do_POST(self):
+                # Spans. An answer without bytes says that all were taken.
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                self.send_response(200)
+                self.send_header("Content-Type", "application/x-protobuf")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
 
             def log_message(self, *_):
                 pass
