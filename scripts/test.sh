@@ -26,7 +26,8 @@ which packets vanish and of a full disk say "not run (why)". Everything else tha
 
 cargo-deny, which looks at what the crates depend on, is built by cargo into
 ${FRONTDESK_TOOLS:-$HOME/.cache/frontdesk-tools}, once, in two to six minutes; where it can't be, the line "cargo deny:
-not run (why)" says so.
+not run (why)" says so. The Helm chart needs Go 1.26 or newer, which builds helm into that folder, in one to five minutes;
+without it, "helm: not run (why)", and only its files of values are checked.
 
 Builds into $CARGO_TARGET_DIR; without it into $HOME/.cache/frontdesk-target if that folder is there (make it to
 share one between checkouts), else into ./target.
@@ -190,6 +191,8 @@ check_dependencies() {
 # test_in_browser FOLDER [STORIES]
 test_in_browser() { FRONTDESK_BIN=$CARGO_TARGET_DIR/debug/frontdesk "$1/test/browser/run.sh" "${@:2}"; }
 
+check_chart() { FRONTDESK_BIN=$CARGO_TARGET_DIR/debug/frontdesk scripts/test-helm.sh; }
+
 attack() { FRONTDESK_BIN=$CARGO_TARGET_DIR/debug/frontdesk scripts/test-security.sh; }
 
 observe() { FRONTDESK_BIN=$CARGO_TARGET_DIR/debug/frontdesk scripts/test-observability.sh; }
@@ -255,6 +258,7 @@ step "Dashboard in a browser" test_in_browser dashboard
 step "Menu of the widget" test_in_browser widget widget/test/browser/menu.test.js
 step "Comments in the widget" test_in_browser widget widget/test/browser/comments.test.js
 step "Widget for everybody" test_in_browser widget widget/test/browser/access.test.js
+step "Helm chart" check_chart
 step "Attacks" attack
 step "Alerts and dashboards" observe
 if [ -n "$WITH_N8N" ]; then step "Real n8n" real_n8n; else echo "real n8n: not run (--no-n8n)"; fi
