@@ -44,7 +44,7 @@ use protocol::{Charges, Counts, CountsAsk, Event, Fact, Message, MessageId, Mill
 use serde::{Deserialize, Serialize};
 
 pub use config::{Config, NatsConfig};
-pub use nats::{Setup, new_nkey, setup};
+pub use nats::{Difference, Examined, OLDEST_SERVER, Setup, examine, new_nkey, setup};
 pub use roll_call::Presence;
 
 /// A delivery without a sign of life for this long goes to another worker.

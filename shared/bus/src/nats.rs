@@ -6,6 +6,7 @@
 mod connect;
 mod consumer;
 mod ended;
+mod examine;
 mod facts;
 mod outage;
 mod pull;
@@ -48,6 +49,7 @@ use crate::{
 pub use connect::new_nkey;
 pub(crate) use connect::{Heard, connect};
 pub(crate) use ended::Ended;
+pub use examine::{Difference, Examined, OLDEST_SERVER, examine};
 pub(crate) use facts::Facts;
 pub(crate) use pull::Messages;
 pub use setup::{Setup, setup};

@@ -18,7 +18,7 @@ use async_nats::{
 };
 use nkeys::KeyPairType;
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::{UNREAD, unavailable};
 use crate::{ConnectError, NatsConfig};
@@ -40,6 +40,8 @@ pub(crate) struct Heard {
     pub(crate) unread: Arc<AtomicU64>,
     /// Why the last try to connect failed.
     pub(crate) trouble: Arc<Mutex<String>>,
+    /// Who wants to know what it was that the server refused; what finds no room there is not told.
+    pub(crate) refused: Option<mpsc::Sender<String>>,
 }
 
 impl Heard {
@@ -69,6 +71,9 @@ impl Heard {
             Event::SlowConsumer(_) => drop(self.unread.fetch_add(1, Ordering::Relaxed)),
             Event::ServerError(error) if is_refusal(&error.to_string()) => {
                 self.refused(is_denial(&error.to_string()));
+                if let Some(tell) = &self.refused {
+                    tell.try_send(error.to_string()).ok();
+                }
                 tracing::error!(%error, "NATS refused");
             }
             Event::ServerError(error) => tracing::warn!(%error, "NATS"),
@@ -103,16 +108,27 @@ pub(crate) async fn connect(
     patience: Duration,
     heard: &Heard,
 ) -> Result<Client, ConnectError> {
-    let error = match options(nats, role, purpose, patience, heard)?.connect(&nats.nats_url).await {
-        Ok(client) => return Ok(client),
-        Err(error) => error,
-    };
-    if let Some(refused) = refused(&error) {
-        return Err(ConnectError::Refused(refused));
+    match connect_once(nats, role, purpose, patience, heard).await {
+        Err(ConnectError::Bus(error)) => heard.failed(error.to_string()),
+        decided => return decided,
     }
-    heard.failed(unavailable(&error).to_string());
     let options = options(nats, role, purpose, patience, heard)?.retry_on_initial_connect();
     options.connect(&nats.nats_url).await.map_err(|e| unavailable(&e).into())
+}
+
+/// Tries once: a server that is away is [`ConnectError::Bus`].
+pub(crate) async fn connect_once(
+    nats: &NatsConfig,
+    role: &'static str,
+    purpose: &str,
+    patience: Duration,
+    heard: &Heard,
+) -> Result<Client, ConnectError> {
+    let options = options(nats, role, purpose, patience, heard)?;
+    options.connect(&nats.nats_url).await.map_err(|error| match refused(&error) {
+        Some(refused) => ConnectError::Refused(refused),
+        None => unavailable(&error).into(),
+    })
 }
 
 fn options(

@@ -143,7 +143,7 @@ fn refused(what: &str, name: &str, why: &jetstream::Error) -> ConnectError {
     ConnectError::Refused(format!("will not have the {what} {name} like this: {why}"))
 }
 
-fn streams(config: &Config, setup: &Setup) -> [stream::Config; 5] {
+pub(super) fn streams(config: &Config, setup: &Setup) -> [stream::Config; 5] {
     let base = |name: &str, subject: &str| stream::Config {
         name: name.into(),
         subjects: vec![subject.into()],
@@ -199,7 +199,7 @@ fn streams(config: &Config, setup: &Setup) -> [stream::Config; 5] {
     ]
 }
 
-fn consumers(config: &Config, setup: &Setup) -> [(&'static str, pull::Config); 2] {
+pub(super) fn consumers(config: &Config, setup: &Setup) -> [(&'static str, pull::Config); 2] {
     [
         (
             "REQ",
