@@ -8,6 +8,8 @@ use runtime::{Secret, secret, settings};
 
 use crate::{breaker, n8n};
 
+pub use sites::Site;
+
 /// How a worker works.
 #[derive(Clone, Debug, clap::Args)]
 #[group(skip)]

@@ -39,7 +39,7 @@ use tokio::{sync::Semaphore, time::MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use breaker::Config as BreakerConfig;
-pub use config::Config;
+pub use config::{Config, Site};
 
 /// Why a worker can't start.
 #[derive(Debug, thiserror::Error)]

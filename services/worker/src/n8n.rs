@@ -8,6 +8,7 @@
 //! under one budget: when n8n is away, a crowd of replies that try again would keep it away.
 
 pub(crate) mod config;
+pub mod examine;
 pub mod executions;
 mod question;
 

@@ -2,7 +2,7 @@
 
 use protocol::SiteId;
 use runtime::{
-    secret,
+    Secret, secret,
     sites::{self, Entry},
 };
 
@@ -44,6 +44,31 @@ impl Config {
             sites.push(own);
         }
         if sites.is_empty() { Err(n8n::Error::NoUrl.into()) } else { Ok(sites) }
+    }
+}
+
+/// A site as `frontdesk doctor` looks at it.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Its name.
+    pub id: SiteId,
+    /// How its n8n is called.
+    pub n8n: n8n::Config,
+    /// Calls it.
+    pub client: n8n::Client,
+    /// Whether a reply may come by `reply_url`, after n8n's own answer.
+    pub takes_late: bool,
+}
+
+impl Config {
+    /// All sites with a client for each, as a worker would have them.
+    pub fn for_doctor(&self) -> Result<Vec<Site>, Error> {
+        let secret = self.session_secret_key.clone().unwrap_or_else(Secret::generate);
+        let site = |site: SiteConfig| {
+            let client = n8n::Client::new(&site.n8n, &secret)?;
+            Ok(Site { id: site.id, n8n: site.n8n, client, takes_late: !self.late_reply_ttl.is_zero() })
+        };
+        self.sites()?.into_iter().map(site).collect()
     }
 }
 
