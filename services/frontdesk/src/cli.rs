@@ -47,9 +47,21 @@ pub(crate) enum Command {
     Keys(Keys),
     /// Ask a role on this machine whether it is ready; exit code 0 or 1. For containers.
     Healthcheck(Healthcheck),
+    /// Look at all that a role needs - settings, secrets, NATS, n8n, clocks, disk, telemetry - and say what is wrong and
+    /// how to mend it.
+    ///
+    /// It reads the settings of this environment and of `.env`, as the role would, asks what is around for real, and
+    /// changes nothing but one record of its own in NATS, which goes by its age. To see whether a workflow streams and
+    /// whom it lets in, it calls it up to three times with a test message, which is marked by
+    /// `metadata.context.frontdesk_doctor`. No secret is printed.
+    #[command(after_help = "Exit code: 0 no problem (there may be warnings); 1 a problem; 2 wrong usage.\n\
+        Try it:  frontdesk doctor                       what this environment is for\n\
+        Roles:   frontdesk doctor --role worker         as one role meets it, with its own NATS user\n\
+        Quiet:   frontdesk doctor --no-call --json      runs no workflow; for scripts (docs/operations.md)")]
+    Doctor(Doctor),
 }
 
-#[derive(Args)]
+#[derive(Clone, Args)]
 pub(crate) struct AllInOne {
     #[command(flatten, next_help_heading = "Visitors")]
     pub(crate) edge: edge::Config,
@@ -295,6 +307,39 @@ pub(crate) struct Healthcheck {
     pub(crate) analytics_addr: std::net::SocketAddr,
 }
 
+#[derive(Args)]
+pub(crate) struct Doctor {
+    /// Look at what this role needs; can be given more than once. Default: by NATS_USER; without it edge, worker and
+    /// analytics where NATS_URL is set, and all-in-one where it isn't.
+    #[arg(long)]
+    pub(crate) role: Vec<DoctorRole>,
+    /// Run no workflow.
+    #[arg(long)]
+    pub(crate) no_call: bool,
+    /// Run workflows without asking first. Where nobody sits at a terminal, nobody is asked.
+    #[arg(long, conflicts_with = "no_call")]
+    pub(crate) call: bool,
+    /// For scripts: the findings as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How long the workflow of a site may take, all calls together.
+    #[arg(long, default_value = "60s", value_parser = runtime::settings::some_time)]
+    pub(crate) timeout: std::time::Duration,
+    /// Where traces go.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub(crate) otlp_endpoint: Option<String>,
+}
+
+/// Whose needs the doctor looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DoctorRole {
+    AllInOne,
+    Edge,
+    Worker,
+    Analytics,
+    NatsSetup,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Role {
     Edge,
@@ -323,6 +368,10 @@ impl Cli {
         // Only of this very folder: what lies further up was not meant for it.
         let dotenv = dotenvy::from_path(".env");
         let mut command = without_empty_variables(Self::command());
+        // What can't be read must not stop the doctor, who is to say so.
+        if std::env::args_os().nth(1).is_some_and(|word| word == "doctor") {
+            command = command.mut_args(|arg| arg.env(clap::builder::Resettable::Reset));
+        }
         if let Err(error) = dotenv
             && !error.not_found()
         {
@@ -341,7 +390,7 @@ impl Cli {
 }
 
 /// `JWT_SECRET_KEY=` in a compose file means that there is none, not that it is empty.
-fn without_empty_variables(command: clap::Command) -> clap::Command {
+pub(crate) fn without_empty_variables(command: clap::Command) -> clap::Command {
     command
         .mut_args(|arg| {
             let empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());

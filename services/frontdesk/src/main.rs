@@ -3,6 +3,7 @@
 mod backup;
 mod cli;
 mod demo;
+mod doctor;
 mod report;
 mod roles;
 mod widget;
@@ -23,6 +24,10 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    // What the doctor sees it says itself; log lines between would say it twice.
+    if !matches!(cli.command, Some(Command::Doctor(_))) {
+        runtime::telemetry::init(&cli.logs).map_err(anyhow::Error::msg)?;
+    }
     // One TLS stack: ring. reqwest and NATS are built without a default.
     rustls::crypto::ring::default_provider()
         .install_default()
@@ -32,7 +37,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         return widget::answer(&asked.command);
     }
     let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let ended = tokio.block_on(async {
+    if let Some(Command::Doctor(asked)) = cli.command {
+        return tokio.block_on(doctor::doctor(asked));
+    }
+    tokio.block_on(async {
         match cli.command {
             // All services and their settings are parts of it: too large for a stack.
             None => Box::pin(roles::all_in_one(*cli.all, &telemetry)).await,
@@ -46,7 +54,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Some(AnalyticsCommand::Report(asked)) => report::report(asked).await,
             },
             Some(Command::NatsSetup(setup)) => roles::nats_setup(*setup).await,
-            Some(Command::Widget(_)) => Ok(()),
+            Some(Command::Widget(_) | Command::Doctor(_)) => Ok(()),
             Some(Command::Keys(which)) => {
                 roles::keys(&which);
                 Ok(())

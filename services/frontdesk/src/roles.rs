@@ -31,14 +31,8 @@ pub(crate) async fn all_in_one(mut settings: AllInOne, telemetry: &Telemetry) ->
     if !made.is_empty() {
         tracing::info!("made throw-away secrets for {}: sessions end with this process", made.join(" and "));
     }
-    settings.edge.check()?;
-    settings.analytics.check()?;
-    long_enough(&settings.bus, &settings.worker)?;
-    remembers_ends(&settings.bus, &settings.edge)?;
-    let (edge, session) = (&settings.edge, settings.worker.session_secret_key.as_ref());
-    different("JWT_SECRET_KEY", edge.jwt_secret_key.as_ref(), session)?;
-    different("IDENTITY_SECRET", edge.identity.secret.as_ref(), session)?;
-    allow_files(edge.listener.max_connections);
+    go_together(&settings)?;
+    allow_files(settings.edge.listener.max_connections);
     let demo = match (&settings.worker.n8n.webhook_url, &settings.worker.n8n_sites_file) {
         (Some(_), _) | (_, Some(_)) => None,
         (None, None) => {
@@ -106,9 +100,8 @@ pub(crate) async fn all_in_one(mut settings: AllInOne, telemetry: &Telemetry) ->
     Ok(())
 }
 
-pub(crate) async fn edge(settings: EdgeRole, telemetry: &Telemetry) -> anyhow::Result<()> {
-    settings.edge.check()?;
-    remembers_ends(&settings.over.bus, &settings.edge)?;
+pub(crate) async fn edge(settings: EdgeRole) -> anyhow::Result<()> {
+    check_edge(&settings)?;
     allow_files(settings.edge.listener.max_connections);
     let signal = stop::on_signal()?;
     let process = Metrics::new(settings.edge.metrics_token.clone());
@@ -122,9 +115,8 @@ pub(crate) async fn edge(settings: EdgeRole, telemetry: &Telemetry) -> anyhow::R
     Ok(())
 }
 
-pub(crate) async fn worker(settings: WorkerRole, telemetry: &Telemetry) -> anyhow::Result<()> {
-    settings.worker.check()?;
-    long_enough(&settings.over.bus, &settings.worker)?;
+pub(crate) async fn worker(settings: WorkerRole) -> anyhow::Result<()> {
+    check_worker(&settings)?;
     let tasks = TaskTracker::new();
     let signal = stop::on_signal()?;
     let process = Metrics::new(settings.ops.metrics_token);
@@ -145,11 +137,11 @@ pub(crate) async fn worker(settings: WorkerRole, telemetry: &Telemetry) -> anyho
 pub(crate) async fn analytics(settings: AnalyticsRole, telemetry: &Telemetry) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let signal = stop::on_signal()?;
+    check_analytics(&settings)?;
     let process = Metrics::new(settings.ops.metrics_token);
     telemetry.register(&process);
     runtime::process::register(&process);
     let config = settings.analytics.on_disk();
-    config.check()?;
     let bus = connect(&settings.over, "analytics", &process).await?;
     let (health, api_stop) = (analytics::Health::default(), CancellationToken::new());
     let listener = listen(config.analytics_addr).await?;
@@ -165,6 +157,47 @@ pub(crate) async fn analytics(settings: AnalyticsRole, telemetry: &Telemetry) ->
     signal.cancel();
     end(&tasks).await;
     Ok(())
+}
+
+/// Whether the all-in-one mode would start with these settings; what it makes itself may be absent.
+pub(crate) fn check_all_in_one(settings: &AllInOne) -> anyhow::Result<()> {
+    let mut settings = settings.clone();
+    fill("JWT_SECRET_KEY", &mut settings.edge.jwt_secret_key);
+    fill("SESSION_SECRET_KEY", &mut settings.worker.session_secret_key);
+    settings.edge.demo = true;
+    go_together(&settings)?;
+    let demo = settings.worker.n8n.webhook_url.is_none() && settings.worker.n8n_sites_file.is_none();
+    if !demo {
+        settings.worker.check()?;
+    }
+    Ok(())
+}
+
+fn go_together(settings: &AllInOne) -> anyhow::Result<()> {
+    settings.edge.check()?;
+    settings.analytics.check()?;
+    long_enough(&settings.bus, &settings.worker)?;
+    remembers_ends(&settings.bus, &settings.edge)?;
+    let (edge, session) = (&settings.edge, settings.worker.session_secret_key.as_ref());
+    different("JWT_SECRET_KEY", edge.jwt_secret_key.as_ref(), session)?;
+    different("IDENTITY_SECRET", edge.identity.secret.as_ref(), session)
+}
+
+/// Whether an edge would start with these settings.
+pub(crate) fn check_edge(settings: &EdgeRole) -> anyhow::Result<()> {
+    settings.edge.check()?;
+    remembers_ends(&settings.over.bus, &settings.edge)
+}
+
+/// Whether a worker would.
+pub(crate) fn check_worker(settings: &WorkerRole) -> anyhow::Result<()> {
+    settings.worker.check()?;
+    long_enough(&settings.over.bus, &settings.worker)
+}
+
+/// Whether analytics would.
+pub(crate) fn check_analytics(settings: &AnalyticsRole) -> anyhow::Result<()> {
+    Ok(settings.analytics.check()?)
 }
 
 #[expect(clippy::print_stdout, reason = "what it did is what was asked for")]

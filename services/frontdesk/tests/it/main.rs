@@ -12,6 +12,7 @@ mod crash;
 mod demo;
 mod deploy;
 mod desk;
+mod doctor;
 mod facts;
 mod http;
 mod identity;
