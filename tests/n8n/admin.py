@@ -3,7 +3,8 @@
 
   admin.py URL prepare [--pid PID] --credentials FILE DIR...
       waits until n8n answers (or PID is gone), creates the owner and the credentials of FILE, publishes every
-      workflow of the folders, and makes one call, since the first one loads the agent's code for seconds.
+      workflow of the folders (but for those whose file ends in .inactive.json), and makes one call, since the first
+      one loads the agent's code for seconds.
       ${NAME} in FILE is replaced from the environment. The workflows name their credentials and carry no ids:
       n8n finds them by name and type, as it does when a user imports the same files.
   admin.py URL executions NAME
@@ -104,6 +105,8 @@ def prepare(n8n, options):
                 for kind, credential in node.get("credentials", {}).items():
                     if not credential.get("id"):
                         sys.exit("admin.py: %s: no credential %r (%s)" % (path, credential.get("name"), kind))
+            if path.endswith(".inactive.json"):
+                continue
             n8n.rest("POST", "/workflows/%s/activate" % workflow["id"], {"versionId": workflow["versionId"]})
             count += 1
     print("admin.py: %d workflows published" % count, file=sys.stderr, flush=True)

@@ -6,6 +6,8 @@
 mod collector;
 #[path = "it/desk.rs"]
 mod desk;
+#[path = "real_n8n/doctor.rs"]
+mod doctor;
 #[path = "it/visitor.rs"]
 mod visitor;
 #[path = "it/waterfall.rs"]
@@ -127,7 +129,7 @@ async fn api_key(scopes: &[&str]) -> String {
     let post = |path: &str| http.post(format!("{url}/rest/{path}")).header("browser-id", "frontdesk-tests");
     let login = post("login").json(&owner).send().await.expect("n8n answers");
     let cookie = login.headers()["set-cookie"].to_str().expect("text").split(';').next().expect("a cookie").to_owned();
-    let label = format!("frontdesk {}", std::process::id());
+    let label = format!("frontdesk {} {}", std::process::id(), scopes.join(" "));
     let body = json!({"label": label, "scopes": scopes, "expiresAt": null});
     let made = post("api-keys").header("cookie", cookie).json(&body).send().await.expect("n8n answers");
     let made: Value = made.json().await.expect("JSON");
