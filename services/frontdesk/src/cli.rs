@@ -328,6 +328,9 @@ pub(crate) struct Doctor {
     /// Where traces go.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub(crate) otlp_endpoint: Option<String>,
+    /// Headers for it, as the roles send them.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_HEADERS", hide_env_values = true)]
+    pub(crate) otlp_headers: Option<String>,
 }
 
 /// Whose needs the doctor looks at.

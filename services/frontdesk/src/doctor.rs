@@ -93,10 +93,10 @@ pub(crate) async fn doctor(asked: Doctor) -> anyhow::Result<ExitCode> {
         looks.push(Look { name, how: Box::pin(async move { n8n::examine(&site, call, patience).await }) });
     }
     looks.extend(read.iter().find_map(at_analytics));
-    let endpoint = asked.otlp_endpoint.clone();
+    let (endpoint, headers) = (asked.otlp_endpoint.clone(), asked.otlp_headers.clone());
     looks.push(Look {
         name: "telemetry".to_owned(),
-        how: Box::pin(async move { vec![telemetry::examine(endpoint.as_deref()).await] }),
+        how: Box::pin(async move { vec![telemetry::examine(endpoint.as_deref(), headers.as_deref()).await] }),
     });
     findings.extend(all(looks, asked.timeout).await);
     let findings = merged(findings);

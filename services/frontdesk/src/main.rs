@@ -24,23 +24,20 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    // What the doctor sees it says itself; log lines between would say it twice.
-    if !matches!(cli.command, Some(Command::Doctor(_))) {
-        runtime::telemetry::init(&cli.logs).map_err(anyhow::Error::msg)?;
-    }
     // One TLS stack: ring. reqwest and NATS are built without a default.
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another TLS provider was installed"))?;
+    // What the doctor sees it says itself; log lines between would say it twice.
+    let cli = match cli.command {
+        Some(Command::Doctor(asked)) => return tokio_runtime()?.block_on(doctor::doctor(asked)),
+        command => Cli { command, ..cli },
+    };
     let telemetry = runtime::telemetry::init(&cli.logs, &cli.traces, cli.identity()).map_err(anyhow::Error::msg)?;
     if let Some(Command::Widget(asked)) = &cli.command {
         return widget::answer(&asked.command);
     }
-    let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    if let Some(Command::Doctor(asked)) = cli.command {
-        return tokio.block_on(doctor::doctor(asked));
-    }
-    tokio.block_on(async {
+    let ended = tokio_runtime()?.block_on(async {
         match cli.command {
             // All services and their settings are parts of it: too large for a stack.
             None => Box::pin(roles::all_in_one(*cli.all, &telemetry)).await,
@@ -65,6 +62,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     // The last thing, also after a failure: what led to it may be traced.
     telemetry.flush();
     ended.map(|()| ExitCode::SUCCESS)
+}
+
+fn tokio_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
 #[expect(clippy::print_stderr, reason = "the sentence that the operator needs, also when logs are off")]

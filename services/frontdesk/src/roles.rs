@@ -100,7 +100,7 @@ pub(crate) async fn all_in_one(mut settings: AllInOne, telemetry: &Telemetry) ->
     Ok(())
 }
 
-pub(crate) async fn edge(settings: EdgeRole) -> anyhow::Result<()> {
+pub(crate) async fn edge(settings: EdgeRole, telemetry: &Telemetry) -> anyhow::Result<()> {
     check_edge(&settings)?;
     allow_files(settings.edge.listener.max_connections);
     let signal = stop::on_signal()?;
@@ -115,7 +115,7 @@ pub(crate) async fn edge(settings: EdgeRole) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) async fn worker(settings: WorkerRole) -> anyhow::Result<()> {
+pub(crate) async fn worker(settings: WorkerRole, telemetry: &Telemetry) -> anyhow::Result<()> {
     check_worker(&settings)?;
     let tasks = TaskTracker::new();
     let signal = stop::on_signal()?;

@@ -41,7 +41,7 @@ use crate::{
     metrics::Metrics,
     settings::{LogFormat, Logs},
 };
-pub use config::Traces;
+pub use config::{Traces, headers};
 use export::Counts;
 use lines::WithTrace;
 use sampler::Sampler;

@@ -37,9 +37,14 @@ pub(crate) async fn examine(site: &Site, call: bool, patience: Duration) -> Vec<
     }
     if !call {
         findings.push(there);
-        let says = "The workflow was not called, as --no-call wants it.";
+        let says = "The workflow was not called.";
         for check in [Check::N8nKey, Check::N8nAnswer, Check::N8nStreaming, Check::N8nFirstText, Check::N8nToken] {
-            findings.push(Finding::not_checked(check, &of, says, "Leave --no-call out."));
+            findings.push(Finding::not_checked(
+                check,
+                &of,
+                says,
+                "Run this without --no-call, and with a yes to its question.",
+            ));
         }
         return findings;
     }

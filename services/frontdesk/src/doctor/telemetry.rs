@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reqwest::header;
+use runtime::telemetry;
 
 use super::finding::{Check, Finding};
 
@@ -11,9 +12,10 @@ const PATH: &str = "v1/traces";
 const OF: &str = "all roles";
 
 const SET: &str = "Set OTEL_EXPORTER_OTLP_ENDPOINT to the collector's OTLP/HTTP address, such as http://jaeger:4318.";
+const NAMED: &str = "Write name=value, and several with commas between them.";
 
 /// Posts what an exporter would that has nothing to export: an empty protobuf message is no byte at all.
-pub(crate) async fn examine(endpoint: Option<&str>) -> Finding {
+pub(crate) async fn examine(endpoint: Option<&str>, headers: Option<&str>) -> Finding {
     let Some(endpoint) = endpoint else {
         return Finding::not_checked(
             Check::Telemetry,
@@ -22,12 +24,15 @@ pub(crate) async fn examine(endpoint: Option<&str>) -> Finding {
             SET,
         );
     };
+    let Ok(headers) = telemetry::headers(headers.unwrap_or_default()) else {
+        return Finding::problem(Check::Telemetry, OF, "OTEL_EXPORTER_OTLP_HEADERS can't be read.", NAMED);
+    };
     let client =
         reqwest::Client::builder().no_proxy().timeout(WITHIN).redirect(reqwest::redirect::Policy::none()).build();
     let url = format!("{}/{PATH}", endpoint.trim_end_matches('/'));
     let asked = async {
         let request = client?.post(&url).header(header::CONTENT_TYPE, "application/x-protobuf").body(Vec::new());
-        request.send().await.map(|answer| answer.status().as_u16())
+        headers.iter().fold(request, |request, (name, value)| request.header(name, value)).send().await.map(|answer| answer.status().as_u16())
     };
     judge(asked.await)
 }
@@ -68,7 +73,7 @@ mod tests {
     #[tokio::test]
     async fn a_collector_answers() {
         rustls::crypto::ring::default_provider().install_default().ok();
-        assert_eq!(examine(None).await.severity, Severity::NotChecked);
+        assert_eq!(examine(None, None).await.severity, Severity::NotChecked);
         let collector = Demo::scripted(([127, 0, 0, 1], 0).into()).await.unwrap();
         let mut base = collector.url().clone();
         base.set_path("/");
@@ -79,14 +84,16 @@ mod tests {
             (302, Severity::Problem, "302"),
         ] {
             collector.will(Script::of(status, "application/x-protobuf"));
-            let found = examine(Some(base.as_str())).await;
+            let found = examine(Some(base.as_str()), Some("authorization=Bearer%20x")).await;
             assert!(found.severity == severity && found.says.contains(word), "{found:?}");
         }
         let asked = collector.requests();
         assert!(asked.iter().all(|seen| seen.uri.path() == "/v1/traces" && seen.body.is_empty()));
         assert_eq!(asked[0].headers["content-type"], "application/x-protobuf");
+        assert_eq!(asked[0].headers["authorization"], "Bearer x");
+        assert!(examine(Some(base.as_str()), Some("t0ken")).await.says.contains("OTEL_EXPORTER_OTLP_HEADERS"));
         collector.stop().await;
-        assert!(examine(Some(base.as_str())).await.says.contains("Nobody answers"));
-        assert!(examine(Some("collector:4318 ")).await.says.contains("no URL"));
+        assert!(examine(Some(base.as_str()), Some("authorization=Bearer%20x")).await.says.contains("Nobody answers"));
+        assert!(examine(Some("collector:4318 "), None).await.says.contains("no URL"));
     }
 }

@@ -92,7 +92,7 @@ async fn nothing_runs_without_leave() {
     let findings = examine(&site(n8n.url().as_str(), KEY), false, PATIENCE).await;
     assert_eq!(n8n.asked(), 1);
     is(&findings, Check::N8nWebhook, Severity::Ok, "takes POST");
-    is(&findings, Check::N8nStreaming, Severity::NotChecked, "--no-call");
+    is(&findings, Check::N8nStreaming, Severity::NotChecked, "not called");
 }
 
 /// What is seen before any workflow runs.
