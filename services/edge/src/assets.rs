@@ -47,7 +47,7 @@ pub(crate) struct Folder;
 
 const EMBED: &str = "embed.js";
 const PAGE: &str = "modern-widget.html";
-const DEMO: &str = "demo.html";
+pub(crate) const DEMO: &str = "demo.html";
 const DEMO_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                            font-src 'self'; connect-src 'self'; frame-src 'self'; base-uri 'none'; \
                            form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'; \

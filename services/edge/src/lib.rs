@@ -12,7 +12,7 @@
 //! - `device`, `refusals`: what analytics learns of browsers, and of calls that were refused.
 //! - `problem`: what can go wrong for a caller.
 //! - `site`: shops; `widget`: how the chat is on each; `assets`: the widget's files.
-//! - `health`, `metrics`, `openapi`: for operators and developers.
+//! - `health`, `metrics`, `openapi`: for operators and developers; `shop`: a made-up shop to try a deployment out.
 
 mod assets;
 mod body;
@@ -43,6 +43,7 @@ mod refusals;
 mod request;
 mod routes;
 mod session;
+pub mod shop;
 mod site;
 mod sse;
 mod state;

@@ -9,12 +9,15 @@ use runtime::{
     telemetry::{Identity, Traces},
 };
 
+use crate::secret_files;
+
 /// The secure front desk between a shop's chat widget and its n8n workflows.
 ///
 /// Without a command everything runs in this one process, with a demo in the place of n8n and a demo shop to chat on:
 /// open the address that it prints. Set N8N_WEBHOOK_URL to talk to your own n8n.
 ///
-/// Every setting is a flag, an environment variable, or a line in a file `.env` in the working folder.
+/// Every setting is a flag, an environment variable, or a line in a file `.env` in the working folder. A secret can also
+/// stand in a file of its own: JWT_SECRET_KEY_FILE=/run/secrets/jwt_secret_key, and so for each of them.
 #[derive(Parser)]
 #[command(name = "frontdesk", version, args_conflicts_with_subcommands = true, max_term_width = 110)]
 #[command(after_help = "Try it:  frontdesk            then open http://127.0.0.1:8000\n\
@@ -41,6 +44,8 @@ pub(crate) enum Command {
     Analytics(Box<AnalyticsRole>),
     /// Make the streams and consumers in NATS that the roles need; can be repeated.
     NatsSetup(Box<NatsSetup>),
+    /// A made-up shop that shows the chat of a deployment, and a demo in the place of its n8n.
+    DemoShop(DemoShop),
     /// Check how a site's widget shall be, and print the tag for the shop's pages.
     Widget(Widget),
     /// Print fresh secrets, ready for `.env`.
@@ -196,6 +201,21 @@ impl Database {
     pub(crate) fn path(&self) -> &Path {
         self.analytics_db_path.as_deref().unwrap_or(Path::new(analytics::DEFAULT_DB))
     }
+}
+
+#[derive(Args)]
+#[command(after_help = "The edges need this page's origin in ALLOWED_ORIGINS, the workers\n\
+    N8N_WEBHOOK_URL=http://<address of DEMO_N8N_ADDR>/webhook/demo")]
+pub(crate) struct DemoShop {
+    /// Where the shop's page is served.
+    #[arg(long, env = "DEMO_SHOP_ADDR", default_value = "127.0.0.1:8080")]
+    pub(crate) demo_shop_addr: std::net::SocketAddr,
+    /// Where the demo in the place of n8n listens.
+    #[arg(long, env = "DEMO_N8N_ADDR", default_value = "127.0.0.1:8003")]
+    pub(crate) demo_n8n_addr: std::net::SocketAddr,
+    /// Where browsers find the chat. Default: http://127.0.0.1:8000.
+    #[arg(long, env = "PUBLIC_URL", value_parser = edge::public_url)]
+    pub(crate) public_url: Option<edge::Url>,
 }
 
 #[derive(Args)]
@@ -387,6 +407,10 @@ impl Cli {
             };
             command.error(clap::error::ErrorKind::InvalidValue, format!(".env: {reason}")).exit();
         }
+        let mut command = match secret_files::read(command) {
+            Ok(command) => command,
+            Err(sentence) => Self::command().error(clap::error::ErrorKind::InvalidValue, sentence).exit(),
+        };
         let matches = command.get_matches_mut();
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
     }

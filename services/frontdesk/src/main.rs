@@ -3,9 +3,10 @@
 mod backup;
 mod cli;
 mod demo;
-mod doctor;
+mod demo_shop;
 mod report;
 mod roles;
+mod secret_files;
 mod widget;
 
 use std::process::ExitCode;
@@ -51,7 +52,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Some(AnalyticsCommand::Report(asked)) => report::report(asked).await,
             },
             Some(Command::NatsSetup(setup)) => roles::nats_setup(*setup).await,
-            Some(Command::Widget(_) | Command::Doctor(_)) => Ok(()),
+            Some(Command::DemoShop(asked)) => demo_shop::run(asked).await,
+            Some(Command::Widget(_)) => Ok(()),
             Some(Command::Keys(which)) => {
                 roles::keys(&which);
                 Ok(())

@@ -407,13 +407,13 @@ async fn open_dashboard(settings: &mut analytics::Config) -> anyhow::Result<Opti
     Ok(Some(listener))
 }
 
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+pub(crate) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))
 }
 
 /// The one line on standard output that says where the process can be reached.
 #[expect(clippy::print_stdout, reason = "the contract promises this line")]
-fn announce(tls: bool, address: SocketAddr) {
+pub(crate) fn announce(tls: bool, address: SocketAddr) {
     println!("listening on {}://{address}", scheme(tls));
 }
 

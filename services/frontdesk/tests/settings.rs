@@ -4,13 +4,14 @@
 use std::{collections::BTreeMap, path::Path, process::Command};
 
 /// `--help` is asked of each of these; the first is the all-in-one mode.
-const ROLES: [&[&str]; 8] = [
+const ROLES: [&[&str]; 9] = [
     &[],
     &["edge"],
     &["worker"],
     &["analytics"],
     &["analytics", "report"],
     &["nats-setup"],
+    &["demo-shop"],
     &["keys"],
     &["healthcheck"],
 ];

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use crate::desk::Desk;
+use crate::desk::{Desk, Process};
 
 fn run(args: &[&str], settings: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_frontdesk"))
@@ -39,6 +39,41 @@ fn weak_secrets_stop_a_role() {
     check(&[], &[("ADMIN_TOKEN", "hunter2"), ("API_PORT", "0")], "ADMIN_TOKEN");
     let no_url = run(&["worker"], &[("SESSION_SECRET_KEY", "Tn5bVx2cRk8mWq4zHj7sLp1dFy6gAe3u")]);
     assert!(!no_url.status.success() && error(&no_url).contains("N8N_WEBHOOK_URL"));
+}
+
+/// A secret may stand in a file, which is how containers get one. What is wrong with the file is told, its content never.
+#[test]
+fn secrets_are_read_from_files() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).expect("it can be written");
+        path.to_str().expect("text").to_owned()
+    };
+    let good = file("good", "wq3rJm1v8Zt5yBn2Kx7cPd4fGh6jLs9a\n");
+    let (weak, large, empty) =
+        (file("weak", "hunter2\n"), file("large", &"hunter2".repeat(10_000)), file("empty", "\n"));
+    let check = |settings: &[(&str, &str)], words: &[&str]| {
+        // Whoever gets as far as the secret of another role, or this port, has taken the first one.
+        let output =
+            run(&["edge"], &[settings, &[("API_HOST", "192.0.2.1"), ("NATS_URL", "nats://127.0.0.1:9")]].concat());
+        let said = error(&output);
+        assert!(!output.status.success() && words.iter().all(|word| said.contains(word)), "{words:?}: {said}");
+        assert!(!said.contains("hunter2") && !said.contains("wq3rJm1v8Zt"), "{said}");
+    };
+    check(&[("JWT_SECRET_KEY_FILE", &good)], &["can't listen on 192.0.2.1"]);
+    check(&[("JWT_SECRET_KEY_FILE", &weak)], &["JWT_SECRET_KEY has 7 bytes"]);
+    check(&[("JWT_SECRET_KEY_FILE", &large)], &["JWT_SECRET_KEY_FILE", "too large"]);
+    check(&[("JWT_SECRET_KEY_FILE", &empty)], &["JWT_SECRET_KEY_FILE", "is empty"]);
+    check(&[("JWT_SECRET_KEY_FILE", "/nowhere/secret")], &["JWT_SECRET_KEY_FILE: /nowhere/secret", "can't be read"]);
+    check(
+        &[("JWT_SECRET_KEY_FILE", ""), ("JWT_SECRET_KEY", &"hunter2hunter2".repeat(3))],
+        &["JWT_SECRET_KEY is a placeholder"],
+    );
+    check(
+        &[("JWT_SECRET_KEY_FILE", &good), ("JWT_SECRET_KEY", "wq3rJm1v8Zt5yBn2Kx7cPd4fGh6jLs9a")],
+        &["JWT_SECRET_KEY and JWT_SECRET_KEY_FILE are both set"],
+    );
 }
 
 /// A bad value stops the start with a sentence.
@@ -138,4 +173,32 @@ async fn roles_live_and_end() {
         process.signal("TERM");
         assert_eq!(process.ended().await.code(), Some(0), "{}", process.log());
     }
+}
+
+/// The shop beside a deployment: its page has the tag of the chat's own address, and the demo answers in n8n's form.
+#[tokio::test]
+async fn the_demo_shop_shows_the_chat_of_a_deployment() {
+    let settings = [
+        ("DEMO_SHOP_ADDR", "127.0.0.1:0"),
+        ("DEMO_N8N_ADDR", "127.0.0.1:0"),
+        ("PUBLIC_URL", "https://chat.shop.example"),
+    ];
+    let mut shop = Process::start(&["demo-shop"], &settings);
+    crate::visitor::use_ring();
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let get = async |path: &str| client.get(format!("{}{path}", shop.url)).send().await.expect("it answers");
+    let page = get("/").await;
+    let policy = page.headers()["content-security-policy"].to_str().expect("text").to_owned();
+    assert!(policy.contains("frame-src https://chat.shop.example;"), "{policy}");
+    assert!(page.text().await.expect("text").contains(r#"src="https://chat.shop.example/widget/embed.js""#));
+    for (path, status) in [("/widget/demo.css", 200), ("/widget/demo.js", 200), ("/widget/embed.js", 404)] {
+        assert_eq!(get(path).await.status(), status, "{path}");
+    }
+    let log = shop.log();
+    let n8n = log.split("in the place of n8n, ").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let n8n = n8n.unwrap_or_else(|| panic!("it does not say where: {log}"));
+    let answer = client.post(n8n).body(r#"{"chatInput":"hello"}"#).send().await.expect("it answers");
+    assert!(answer.text().await.expect("text").contains(r#""type":"item""#));
+    shop.signal("TERM");
+    assert_eq!(shop.ended().await.code(), Some(0));
 }

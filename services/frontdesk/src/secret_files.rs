@@ -1,0 +1,56 @@
+//! Secrets that stand in files, as containers get them: `JWT_SECRET_KEY_FILE=/run/secrets/jwt_secret_key`.
+
+use std::{ffi::OsString, fs::File, io::Read as _, path::Path};
+
+/// More is no secret, but a wrong path.
+const MAX_BYTES: u64 = 64 * 1024;
+
+/// For each secret `NAME` that is set as `NAME_FILE`, takes what stands in that file. An error is a sentence for the
+/// operator; it never shows what stands there.
+pub(crate) fn read(command: clap::Command) -> Result<clap::Command, String> {
+    let mut problem = None;
+    let command = read_all(command, &mut problem);
+    problem.map_or(Ok(command), Err)
+}
+
+fn read_all(command: clap::Command, problem: &mut Option<String>) -> clap::Command {
+    let command = command.mut_args(|arg| {
+        let name = arg.get_env().and_then(|name| name.to_str()).filter(|_| arg.is_hide_env_values_set());
+        let Some((name, path)) = name.and_then(|name| Some((name.to_owned(), set(&format!("{name}_FILE"))?))) else {
+            return arg;
+        };
+        let secret = if set(&name).is_some() {
+            Err(format!("{name} and {name}_FILE are both set; set one of them"))
+        } else {
+            content(Path::new(&path)).map_err(|why| format!("{name}_FILE: {} {why}", path.display()))
+        };
+        match secret {
+            // The weakest of all places to say it, so that a flag still wins.
+            Ok(secret) => arg.default_value(secret).hide_default_value(true),
+            Err(sentence) => {
+                problem.get_or_insert(sentence);
+                arg
+            }
+        }
+    });
+    command.mut_subcommands(|command| read_all(command, problem))
+}
+
+fn set(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Editors and `echo` end a file with a line break, which belongs to no secret.
+fn content(path: &Path) -> Result<String, String> {
+    let cannot = |error: std::io::Error| format!("can't be read: {error}");
+    let mut bytes = Vec::new();
+    File::open(path).map_err(cannot)?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err("is too large to be a secret".to_owned());
+    }
+    let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err("is empty".to_owned()),
+        secret => Ok(secret.to_owned()),
+    }
+}
