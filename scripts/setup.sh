@@ -162,7 +162,6 @@ LOG_FORMAT=json
 
 # Traces. In production a part of them is enough: OTEL_TRACES_SAMPLER_ARG=0.1
 OTEL_EXPORTER_OTLP_ENDPOINT=http://jaeger:4318
-OTEL_TRACES_SAMPLER=parentbased_traceidratio
 OTEL_TRACES_SAMPLER_ARG=1
 SETTINGS
   say "wrote frontdesk.env"

@@ -7,13 +7,14 @@ PATH=$PATH:/usr/sbin:/sbin
 
 usage() {
   cat <<'HELP'
-usage: scripts/test.sh [--no-n8n]
+usage: scripts/test.sh [--no-n8n] [--no-compose]
 
 Checks form, lints and types, builds, and runs every test: of the crates, of the widget and the dashboard, of both in a browser,
-the attacks of scripts/test-security.sh, the alerts and dashboards by scripts/test-observability.sh, and against a real
-n8n. Asks nothing, stops at the first failure, ends with "all green".
+the attacks of scripts/test-security.sh, the alerts and dashboards by scripts/test-observability.sh, against a real n8n,
+and compose.yaml with a Docker engine. Asks nothing, stops at the first failure, ends with "all green".
 
---no-n8n   leaves the real n8n out, which takes 10 minutes and 3.5 GB the first time
+--no-n8n      leaves the real n8n out, which takes 10 minutes and 3.5 GB the first time
+--no-compose  leaves compose.yaml out, for which a Jaeger is built the first time, in 10 minutes
 
 What is missing is installed through apt (as root or with sudo that asks nothing) and npm, and said: a C++ compiler,
 make, curl, python3 with PyYAML, php, nats-server, iproute2, slowhttptest, openssl, chromium, node with npm; schemathesis for the
@@ -21,7 +22,8 @@ attacks from PyPI, and where that can't be reached, its check is skipped and sai
 TypeScript come from npm; uPlot once more, to compare the dashboard's copy, or the line "not run (why)". Prometheus is
 unpacked from Debian's package, so that its service doesn't start. Rust is not: https://rustup.rs. A real n8n goes to
 ${FRONTDESK_N8N_CACHE:-$HOME/.cache/frontdesk-n8n}; where it can't be installed, its tests are left out with the
-line "real n8n: not run (why)". Where the machine gives no namespaces (a container, mostly), the stories of a network in
+line "real n8n: not run (why)". Where no Docker engine runs and none can be started, the line is "compose: not
+run (why)"; docker.io and docker-compose come through apt. Where the machine gives no namespaces (a container, mostly), the stories of a network in
 which packets vanish and of a full disk say "not run (why)". Everything else that can't run is a failure.
 
 cargo-deny, which looks at what the crates depend on, is built by cargo into
@@ -35,15 +37,17 @@ HELP
 }
 
 WITH_N8N=1
+WITH_COMPOSE=1
 for argument in "$@"; do
   case $argument in
     --no-n8n) WITH_N8N= ;;
+    --no-compose) WITH_COMPOSE= ;;
     -h | --help) usage; exit 0 ;;
     *) echo "test.sh: unknown argument: $argument (see --help)" >&2; exit 2 ;;
   esac
 done
 
-# Seconds from the start until the installation of n8n is given up: the whole shall end within 40 minutes.
+# Seconds from the start until what is installed beside the tests is given up: the whole shall end within 40 minutes.
 INSTALLED_BY=1980
 
 TOOLS=${FRONTDESK_TOOLS:-$HOME/.cache/frontdesk-tools}
@@ -51,6 +55,7 @@ DENY_VERSION=0.20.2
 
 WORK=$(mktemp -d)
 INSTALLING=   # the installation of n8n, in the background
+FETCHING=     # that of what compose needs, a group of processes
 DOING=        # the step, for the line about a failure
 
 finish() {
@@ -61,6 +66,7 @@ finish() {
     kill -TERM "$INSTALLING" 2>/dev/null || true
     wait "$INSTALLING" 2>/dev/null || true
   fi
+  if [ -n "$FETCHING" ]; then kill -TERM -- "-$FETCHING" 2>/dev/null || true; fi
   rm -rf "$WORK"
   if [ "$status" != 0 ]; then
     printf '\nFAILED: %s (after %s)\n' "${DOING:-the start}" "$(minutes "$SECONDS")" >&2
@@ -226,6 +232,27 @@ real_n8n() {
   scripts/n8n.sh run -- cargo test --locked -p frontdesk --test real_n8n -- --ignored
 }
 
+# The same for compose: first what it needs, then the stack.
+compose() {
+  local status=0 log=$WORK/compose-install.log
+  while kill -0 "$FETCHING" 2>/dev/null; do
+    if [ "$SECONDS" -ge "$INSTALLED_BY" ]; then
+      printf 'compose: not run (not installed after %s: %s)\n' "$(minutes "$SECONDS")" "$(tail -n 1 "$log")"
+      return
+    fi
+    sleep 1
+  done
+  wait "$FETCHING" || status=$?
+  FETCHING=
+  if [ "$status" = 0 ]; then scripts/test-compose.sh 2>"$log" || status=$?; fi
+  if [ "$status" = 75 ]; then
+    printf 'compose: not run (%s)\n' "$(sed -n 's/^test-compose.sh: cannot run: //p' "$log" | tail -n 1)"
+    return
+  fi
+  if [ "$status" != 0 ]; then tail -n 60 "$log" >&2; fi
+  return "$status"
+}
+
 # ---- all of it ----------------------------------------------------------------------------------------------------
 
 if [ -z "${CARGO_TARGET_DIR:-}" ]; then
@@ -239,6 +266,10 @@ if [ -n "$WITH_N8N" ]; then
   # Mostly the network's time: it runs beside the compiler, and behind it where both want the machine.
   nice -n 19 scripts/n8n.sh install >"$WORK/n8n-install.log" 2>&1 </dev/null &
   INSTALLING=$!
+fi
+if [ -n "$WITH_COMPOSE" ]; then
+  setsid nice -n 19 scripts/test-compose.sh install >"$WORK/compose-install.log" 2>&1 </dev/null &
+  FETCHING=$!
 fi
 step "Form" cargo fmt --check
 step "Lints" cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -262,6 +293,7 @@ step "Helm chart" check_chart
 step "Attacks" attack
 step "Alerts and dashboards" observe
 if [ -n "$WITH_N8N" ]; then step "Real n8n" real_n8n; else echo "real n8n: not run (--no-n8n)"; fi
+if [ -n "$WITH_COMPOSE" ]; then step "Compose" compose; else echo "compose: not run (--no-compose)"; fi
 
 DOING=
 printf '\nall green in %s\n' "$(minutes "$SECONDS")"

@@ -4,6 +4,7 @@ mod backup;
 mod cli;
 mod demo;
 mod demo_shop;
+mod doctor;
 mod report;
 mod roles;
 mod secret_files;
@@ -53,7 +54,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             },
             Some(Command::NatsSetup(setup)) => roles::nats_setup(*setup).await,
             Some(Command::DemoShop(asked)) => demo_shop::run(asked).await,
-            Some(Command::Widget(_)) => Ok(()),
+            Some(Command::Widget(_) | Command::Doctor(_)) => Ok(()),
             Some(Command::Keys(which)) => {
                 roles::keys(&which);
                 Ok(())
