@@ -1,4 +1,3 @@
-/** The chat on a shop's page: docs/embedding.md. */
 (() => {
   const early = window.Frontdesk;
   const tag = document.currentScript;
@@ -18,7 +17,6 @@
   };
   const link = make('a', { href: url, target: '_blank' }, label);
   const begun = new Promise((go) => (document.readyState === 'loading' ? addEventListener('DOMContentLoaded', go) : go()));
-  // Too old, or one with the page.
   if (!document.adoptedStyleSheets || (shared && options.sameOrigin == null)) {
     link.style = 'position:fixed;bottom:24px;right:24px';
     return begun.then(() => document.body.append(link));
@@ -26,9 +24,8 @@
 
   const host = make('frontdesk-chat');
   const root = host.attachShadow({ mode: 'open' });
-  const style = new CSSStyleSheet();
-  root.adoptedStyleSheets = [style];
-  style.replaceSync(`
+  root.adoptedStyleSheets = [new CSSStyleSheet()];
+  root.adoptedStyleSheets[0].replaceSync(`
     :host{all:initial!important;font:15px system-ui!important;color-scheme:var(--theme,light dark)!important;--accent:#0f6b5c}
     section>*{position:fixed;z-index:2147483000;bottom:100px;inset-inline-end:24px;border-radius:20px;background:Canvas;color:CanvasText;box-shadow:0 12px 40px #0003}
     .start>*{inset-inline:24px auto}
@@ -36,11 +33,11 @@
     .launcher{bottom:24px;display:grid;place-items:center;width:60px;height:60px;background:var(--accent);color:lch(from var(--accent) calc((60 - l)*99) 0 0)}
     .launcher::before{content:'';width:22px;height:18px;border:2px solid;border-radius:20px 20px 20px 2px;background:radial-gradient(circle,currentColor 1.5px,#0000 2px) 50%/7px}
     .open .launcher::before{width:12px;height:12px;margin-top:-6px;border-width:0 2px 2px 0;border-radius:0;background:none;rotate:45deg}
-    b{position:absolute;top:-6px;inset-inline-end:-6px;min-width:22px;border-radius:20px;background:#d92d20;color:#fff;line-height:22px;text-align:center}
+    b{position:absolute;inset-inline-end:-6px;top:-6px;min-width:22px;border-radius:20px;background:#d22;color:#fff;line-height:22px;text-align:center}
     .panel{width:408px;height:min(704px,100dvh - 124px);overflow:hidden;text-align:center}
     .nudge{display:flex;max-width:296px}
     iframe{display:block;width:100%;height:100%;border:0}
-    p{margin:40% 32px}
+    p{margin:40% 24px}
     .shut .panel,.shut [hidden],b:empty,section:not(.ready) iframe{display:none}
     @media(prefers-color-scheme:dark){:host{--accent:#46c3ab}}
     @media(max-width:480px){section .panel{inset:0;width:auto;border-radius:0}.ready .launcher{display:none}}
@@ -51,13 +48,12 @@
   const panel = make('div', { className: 'panel', role: 'dialog', ariaLabel: label });
   const preload = () => mayKeep() && load();
   const launcher = make('button', { className: 'launcher', onclick: () => turn(), onpointerenter: preload, onfocus: preload }, badge);
-  const box = make('section', { onkeydown: ({ key }) => void (key === 'Escape' && turn(false)) }, panel, launcher);
+  const box = make('section', {}, panel, launcher);
   const sight = window.visualViewport;
   const narrow = matchMedia('(max-width:480px)');
-  let open = false;
-  let urgent = {};
-  let frame, port, nudge, due, held, seen;
+  let open = false, urgent = {}, count = '', bare, frame, port, nudge, due, held, seen;
   root.append(box);
+  box.addEventListener('keydown', ({ key }) => key === 'Escape' && turn(false));
 
   const mayKeep = () => !/ask|denied/.test(options.consent);
   const memory = (area, value) => {
@@ -85,8 +81,12 @@
     host.style.setProperty('--accent', options.color ?? '');
     host.style.setProperty('--theme', options.theme?.replace('auto', '') ?? '');
     panel.style = full ? `top:${sight.offsetTop}px;height:${sight.height}px` : `width:${options.resize}`;
-    badge.textContent = options.unread?.n || '';
-    launcher.ariaLabel = `${label} ${options.unread?.text ?? ''}`;
+    const { n, text = '' } = options.unread ?? {};
+    bare = document.title.replace(count, '');
+    count = n ? `(${n}) ` : '';
+    if (document.title !== count + bare) document.title = count + bare;
+    badge.textContent = n || '';
+    launcher.ariaLabel = `${label} ${text}`;
     launcher.ariaExpanded = open;
     if (full === !!held) return;
     held ??= [...document.body.children].filter((node) => node !== host && !node.inert);
@@ -108,7 +108,7 @@
   }
 
   function turn(on = !open, focus = true) {
-    if (on === open) return;
+    if (on === open) return paint();
     open = on;
     const what = on ? 'open' : 'close';
     memory('sessionStorage', what);
@@ -126,25 +126,23 @@
   function greet() {
     clearTimeout(due);
     const here = (options.greetingPages ?? '*').split(' ').some((it) => (location.pathname + ' ').startsWith((it + ' ').replace('* ', '')));
-    if (!greeting || !here || open || nudge || !mayKeep() || memory('localStorage')) return;
+    if (!greeting || !here || open || nudge || !mayKeep() || memory('sessionStorage') || memory('localStorage')) return;
     due = setTimeout(() => {
       nudge = make('div', { className: 'nudge' }, make('button', { onclick: () => turn(true) }, greeting), make('button', { onclick: dismiss, ariaLabel: options.dismiss ?? 'Dismiss' }, '✕'));
       box.append(nudge);
-      memory('localStorage', 'greeted');
+      memory('sessionStorage', 'close');
     }, (options.greetingDelay ?? 8) * 1000);
   }
 
   function dismiss() {
     clearTimeout(due);
     nudge?.remove();
-    memory('localStorage', 'greeted');
+    memory('localStorage', 'close');
   }
 
   function look() {
-    const now = location.href + document.title;
     paint();
-    if (now !== seen) keep('page', { url: location.href, title: document.title, referrer: document.referrer });
-    seen = now;
+    if (seen !== (seen = location.href + bare)) keep('page', { url: location.href, title: bare, referrer: document.referrer });
   }
 
   const observer = new MutationObserver(attach);
@@ -158,8 +156,8 @@
 
   addEventListener('message', ({ source, origin, data }) => {
     if (source !== frame?.contentWindow || origin !== url.origin || data?.frontdesk !== 'hello') return;
-    const channel = new MessageChannel();
-    port = channel.port1;
+    const { port1, port2 } = new MessageChannel();
+    port = port1;
     port.onmessage = ({ data: [type, value] }) => {
       if (type === 'close') return turn(false);
       if (type === 'navigate') return new URL(value).origin === location.origin && location.assign(value);
@@ -167,7 +165,7 @@
       paint();
       emit(type, value);
     };
-    source.postMessage({ frontdesk: 'init', v: 1, open, options: { ...options, ...urgent } }, origin, [channel.port2]);
+    source.postMessage({ frontdesk: 'init', v: 1, open, options: { ...options, ...urgent } }, origin, [port2]);
     urgent = {};
     panel.querySelector('p')?.remove();
     paint();
@@ -176,7 +174,7 @@
   const commands = {
     open: () => turn(true),
     close: () => turn(false),
-    toggle: () => turn(),
+    toggle: turn,
     show: () => (launcher.hidden = false),
     hide: () => (launcher.hidden = true),
     send: (text) => turn(true, once('send', text)),
@@ -189,6 +187,7 @@
       load();
     },
     shutdown() {
+      options.unread = null;
       turn(false);
       observer.disconnect();
       host.remove();

@@ -408,6 +408,100 @@ describe('the chat on other people\'s pages', { concurrency: 3, timeout: 240_000
     await eve.isUnharmed({ hosts: hosts() });
   });
 
+  story('takes a colour from its tag, and no style', async (arrives) => {
+    const ada = await arrives();
+    const styled = (color) => ({ html: `<h1>Colour</h1><script src="${desk.url}/widget/embed.js" async data-color="${color}"></script>` });
+    Object.assign(pages, { '/coloured': styled('#aa3311'), '/injected': styled('red;position:static} *{visibility:hidden} a{') });
+    const accent = (chat) => chat.launcher.evaluate((node) => getComputedStyle(node).backgroundColor);
+    const coloured = await ada.open(`${shop.origin('lamps')}/coloured`);
+    await coloured.launcher.waitFor();
+    assert.equal(await accent(coloured), 'rgb(170, 51, 17)');
+    const injected = await ada.open(`${shop.origin('lamps')}/injected`);
+    await injected.openChat();
+    assert.ok(await injected.page.getByRole('heading', { name: 'Colour' }).isVisible(), 'the page is as it was');
+    assert.equal(await injected.launcher.evaluate((node) => getComputedStyle(node).position), 'fixed');
+    assert.ok(await injected.field.isVisible(), 'and so is the chat');
+    const within = (selector) => injected.chat.locator(selector).evaluate((node) => getComputedStyle(node).visibility);
+    assert.equal(await within('#name'), 'visible');
+    await ada.isUnharmed({ hosts: hosts() });
+  });
+
+  story('asks once, though the page is hidden and shown in the middle of a reply', async (arrives) => {
+    const ada = await arrives();
+    const text = 'while the page is hidden';
+    let posts = 0;
+    ada.context.on('request', (request) => (posts += request.method() === 'POST' && request.postData()?.includes(text) ? 1 : 0));
+    const chat = await ada.open(`${shop.origin('lamps')}/plain`);
+    await chat.openChat();
+    const frame = chat.page.frames().find((it) => it.url().includes('modern-widget'));
+    await frame.evaluate(() => {
+      Object.defineProperty(document, 'hidden', { get: () => globalThis.away === true });
+      Object.defineProperty(document, 'visibilityState', { get: () => (globalThis.away ? 'hidden' : 'visible') });
+    });
+    const goes = (away) =>
+      frame.evaluate((away) => {
+        globalThis.away = away;
+        document.dispatchEvent(new Event('visibilitychange'));
+      }, away);
+    await chat.ask(text);
+    const reply = (await n8n.asked(text)).begin().say('It begins ');
+    await chat.sees('It begins');
+    for (const away of [true, false, true, false]) await goes(away);
+    reply.say('and ends.').end();
+    await chat.sees('It begins and ends.');
+    await chat.isOver();
+    assert.deepEqual([posts, n8n.runs(text), await chat.questions.count()], [1, 1, 1]);
+    await ada.isUnharmed({ hosts: hosts() });
+  });
+
+  story('greets again in another session, until it is dismissed', async (arrives) => {
+    const ada = await arrives();
+    const url = `${shop.origin('lamps')}/greeting`;
+    const nudge = (of) => of.page.getByRole('button', { name: 'Can I help?' });
+    const first = await ada.open(url);
+    await nudge(first).waitFor();
+    await first.page.reload();
+    await first.launcher.waitFor();
+    await first.page.waitForTimeout(400);
+    assert.equal(await nudge(first).count(), 0, 'once in a session of the browser');
+    // A tab of its own has a session of its own.
+    const second = await ada.open(url);
+    await nudge(second).waitFor();
+    await second.page.getByRole('button', { name: 'Dismiss' }).click();
+    const third = await ada.open(url);
+    await third.launcher.waitFor();
+    await third.page.waitForTimeout(400);
+    assert.equal(await nudge(third).count(), 0, 'dismissed for good');
+    await ada.isUnharmed({ hosts: hosts() });
+  });
+
+  story('counts in the title of the page what is unread, and gives the title back', async (arrives) => {
+    const ada = await arrives();
+    const chat = await ada.open(`${shop.origin('lamps')}/listening`);
+    const title = (expected) => until(`the title is "${expected}"`, async () => (await chat.page.title()) === expected);
+    await chat.openChat();
+    await chat.ask('for the title');
+    await chat.page.evaluate(() => globalThis.Frontdesk('close'));
+    (await n8n.asked('for the title')).begin().say('Here.').end();
+    await title('(1) A shop');
+    await chat.page.evaluate(() => {
+      document.title = 'Alba';
+      history.pushState({}, '', '/lamps/alba');
+    });
+    await title('(1) Alba');
+    await chat.page.evaluate(() => globalThis.Frontdesk('open'));
+    await title('Alba');
+    await chat.ask('for the title again');
+    const again = await n8n.asked('for the title again');
+    assert.match(JSON.stringify(again.asked.metadata), /"Alba"/, 'n8n is told the title without the count');
+    await chat.page.evaluate(() => globalThis.Frontdesk('close'));
+    again.begin().say('Here too.').end();
+    await title('(1) Alba');
+    await chat.page.evaluate(() => globalThis.Frontdesk('shutdown'));
+    await title('Alba');
+    await ada.isUnharmed({ hosts: hosts() });
+  });
+
   story('greets nobody who has opened the chat before', async (arrives) => {
     const ada = await arrives();
     pages['/later'] = { html: `<h1>Later</h1><script src="${desk.url}/widget/embed.js" async data-greeting="Can I help?" data-greeting-delay="1.5"></script>` };
