@@ -1,4 +1,5 @@
-//! SECURITY.md and docs/reliability.md name a test for each promise. Here it is checked that each of them is in the tree.
+//! SECURITY.md, docs/reliability.md and docs/complaints.md name a test for each promise. Here it is checked that each of
+//! them is in the tree.
 
 use std::{
     fs,
@@ -7,7 +8,7 @@ use std::{
 
 const FOLDERS: [&str; 5] = ["services", "shared", "widget", "tests", "scripts"];
 /// The documents, and fewer promises than each has.
-const DOCUMENTS: [(&str, usize); 2] = [("SECURITY.md", 20), ("docs/reliability.md", 8)];
+const DOCUMENTS: [(&str, usize); 3] = [("SECURITY.md", 20), ("docs/reliability.md", 8), ("docs/complaints.md", 20)];
 const TEXTS: [&str; 4] = ["rs", "py", "js", "sh"];
 
 /// A file of the repository: its path from the root, and what is in it.
@@ -55,12 +56,17 @@ fn quoted(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 
-/// `fn name` in Rust, `def name` in Python, or a line of its own in a list that a macro makes tests of.
+/// `fn name` in Rust, `def name` in Python, a sentence that a test in JavaScript begins with, or a line of its own in a list
+/// that a macro makes tests of.
 fn is_test(name: &str, files: &[File]) -> bool {
     let defined = [format!("fn {name}("), format!("def {name}(")];
+    let sentence = name.replace('\'', "\\'");
+    let told = ["story", "test", "it"].map(|word| format!("{word}('{sentence}',"));
+    let told_by_case = format!("it(`{name} (${{");
     let listed = format!("{name},");
     files.iter().any(|file| {
-        defined.iter().any(|definition| file.text.contains(definition))
+        defined.iter().chain(&told).any(|definition| file.text.contains(definition))
+            || file.text.contains(&told_by_case)
             || file.text.lines().any(|line| line.trim() == listed)
     })
 }
@@ -108,6 +114,10 @@ fn names_are_looked_for_where_tests_are_defined() {
     let files = [
         file("services/edge/src/token.rs", "fn one_is() {}\n    two_is,\n // three_is"),
         file("tests/security/a.py", "def four_is(desk):"),
+        file(
+            "widget/test/a.test.js",
+            "  story('is told, as a story', async () => {\n  it(`is told (${how})`, async () => {",
+        ),
     ];
     let check = |name: &str, expected: bool| {
         assert_eq!(is_test(name, &files) || is_place(name, &files), expected, "{name}");
@@ -116,6 +126,9 @@ fn names_are_looked_for_where_tests_are_defined() {
     check("two_is", true);
     check("three_is", false);
     check("four_is", true);
+    check("is told, as a story", true);
+    check("is told", true);
+    check("as a story", false);
     check("edge/token.rs", true);
     check("ge/token.rs", false);
     check("edge/tokens.rs", false);
