@@ -209,9 +209,9 @@ export async function foreignShop(chat) {
  * A browser with the settings people have: Playwright's own flags would switch storage partitioning off, and with it all
  * storage in third-party frames.
  *
- * @param {{noStorage?: boolean}} [options] noStorage: with just that
+ * @param {{noStorage?: boolean, flags?: string[], env?: Record<string, string>}} [options] noStorage: with just that
  */
-export async function browser({ noStorage = false } = {}) {
+export async function browser({ noStorage = false, flags: more = [], env = {} } = {}) {
   const profile = folder();
   const flags = [
     '--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-quic', '--no-first-run', '--disable-background-networking',
@@ -219,9 +219,10 @@ export async function browser({ noStorage = false } = {}) {
     // Names of the wide world lead nowhere.
     '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost, EXCLUDE *.localhost',
     ...(noStorage ? ['--disable-features=ThirdPartyStoragePartitioning', '--test-third-party-cookie-phaseout'] : []),
+    ...more,
     '--remote-debugging-port=0', `--user-data-dir=${profile}`, 'about:blank',
   ];
-  const child = start(CHROMIUM, flags, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, HOME: profile, DBUS_SESSION_BUS_ADDRESS: 'disabled:' } });
+  const child = start(CHROMIUM, flags, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, HOME: profile, DBUS_SESSION_BUS_ADDRESS: 'disabled:', ...env } });
   let log = '';
   child.stderr.on('data', (data) => (log = (log + data).slice(-20_000)));
   const exited = () => child.exitCode !== null || child.signalCode !== null;
