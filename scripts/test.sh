@@ -17,10 +17,11 @@ and compose.yaml with a Docker engine. Asks nothing, stops at the first failure,
 --no-compose  leaves compose.yaml out, for which a Jaeger is built the first time, in 10 minutes
 
 What is missing is installed through apt (as root or with sudo that asks nothing) and npm, and said: a C++ compiler,
-make, curl, python3, php, nats-server, iproute2, slowhttptest, openssl, chromium, its font, node with npm; schemathesis for
-the attacks from PyPI, and where that can't be reached, its check is skipped and said. Playwright, axe, pixelmatch and
-TypeScript come from npm; uPlot once more, to compare the dashboard's copy, or the line "not run (why)". Rust is not:
-https://rustup.rs. A real n8n goes to
+make, curl, python3 with PyYAML, php, nats-server, iproute2, slowhttptest, openssl, chromium, its font, node with npm;
+schemathesis for the attacks from PyPI, and where that can't be reached, its check is skipped and said. Playwright, axe,
+pixelmatch and TypeScript come from npm; uPlot once more, to compare the dashboard's copy, or the line "not run (why)".
+Prometheus is unpacked from Debian's package, so that its service doesn't start. Rust is not: https://rustup.rs. A real n8n
+goes to
 ${FRONTDESK_N8N_CACHE:-$HOME/.cache/frontdesk-n8n}; where it can't be installed, its tests are left out with the
 line "real n8n: not run (why)". Where no Docker engine runs and none can be started, the line is "compose: not
 run (why)"; docker.io and docker-compose come through apt. Where the machine gives no namespaces (a container, mostly), the stories of a network in
@@ -291,6 +292,7 @@ step "Dashboard in a browser" test_in_browser dashboard
 step "Menu of the widget" test_in_browser widget widget/test/browser/menu.test.js
 step "Comments in the widget" test_in_browser widget widget/test/browser/comments.test.js
 step "Widget for everybody" test_in_browser widget widget/test/browser/access.test.js
+step "Helm chart" check_chart
 step "Looks of the widget" test_in_browser widget widget/test/browser/look.test.js
 step "Attacks" attack
 step "Alerts and dashboards" observe
