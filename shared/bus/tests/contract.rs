@@ -848,6 +848,22 @@ async fn the_age_limit_takes_messages_in_mid_run() {
 }
 
 /// Making the streams twice changes nothing the second time.
+/// Of a cluster only one server has to be there.
+#[tokio::test]
+async fn of_several_servers_one_is_enough() {
+    let server = NatsServer::start().await;
+    server.set_up(&Config::default()).await;
+    let nats = server.config();
+    let nats = bus::NatsConfig { nats_url: format!("nats://127.0.0.1:9,{}", nats.nats_url), ..nats };
+    let bus = Bus::nats(&Config::default(), &nats, "edge").await.expect("it connects");
+    within_a_minute(async {
+        while bus.ping().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn setup_can_be_repeated() {
     let server = NatsServer::start().await;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use async_nats::{
-    Client, ConnectError as Failed, ConnectErrorKind, ConnectOptions, Event,
+    Client, ConnectError as Failed, ConnectErrorKind, ConnectOptions, Event, ServerAddr,
     rustls::{self, AlertDescription, CertificateError},
 };
 use nkeys::KeyPairType;
@@ -108,12 +108,27 @@ pub(crate) async fn connect(
     patience: Duration,
     heard: &Heard,
 ) -> Result<Client, ConnectError> {
-    match connect_once(nats, role, purpose, patience, heard).await {
-        Err(ConnectError::Bus(error)) => heard.failed(error.to_string()),
-        decided => return decided,
+    let servers = servers(&nats.nats_url)?;
+    let error = match options(nats, role, purpose, patience, heard)?.connect(servers.as_slice()).await {
+        Ok(client) => return Ok(client),
+        Err(error) => error,
+    };
+    if let Some(refused) = refused(&error) {
+        return Err(ConnectError::Refused(refused));
     }
     let options = options(nats, role, purpose, patience, heard)?.retry_on_initial_connect();
-    options.connect(&nats.nats_url).await.map_err(|e| unavailable(&e).into())
+    options.connect(servers).await.map_err(|e| unavailable(&e).into())
+}
+
+/// Any one of them will do. What can't be read is not shown: some write passwords into it.
+fn servers(list: &str) -> Result<Vec<ServerAddr>, ConnectError> {
+    let servers = list.split(',').map(str::trim).filter(|server| !server.is_empty()).map(str::parse);
+    match servers.collect::<Result<Vec<ServerAddr>, _>>() {
+        Ok(servers) if !servers.is_empty() => Ok(servers),
+        _ => Err(ConnectError::Settings(
+            "NATS_URL: write servers such as nats://host:4222, with commas between".to_owned(),
+        )),
+    }
 }
 
 /// Tries once: a server that is away is [`ConnectError::Bus`].
@@ -276,6 +291,16 @@ mod tests {
     use async_nats::ServerError;
 
     use super::*;
+
+    #[test]
+    fn servers_are_a_list() {
+        let count = |list: &str| servers(list).map(|servers| servers.len()).ok();
+        assert_eq!(count("nats://a:4222"), Some(1));
+        assert_eq!(count("nats://a:4222, tls://b:4222,c"), Some(3));
+        for bad in ["", ",", "nats://a:port,nats://b"] {
+            assert_eq!(count(bad), None, "{bad}");
+        }
+    }
 
     /// The server's own words.
     #[test]
