@@ -170,7 +170,14 @@ build() {
 
 mkdir -p "$CACHE"
 case ${1:-} in
-  fetch) fetch_packages; build_jaeger ;;
+  fetch)
+    # One at a time. Whoever was interrupted left gigabytes.
+    exec 9>"$CACHE/.lock"
+    flock 9
+    rm -rf "$CACHE"/jaeger-build.*
+    fetch_packages
+    build_jaeger
+    ;;
   build) build ;;
   *) echo "images.sh: fetch or build?" >&2; exit 2 ;;
 esac
