@@ -108,16 +108,12 @@ pub(crate) async fn connect(
     patience: Duration,
     heard: &Heard,
 ) -> Result<Client, ConnectError> {
-    let servers = servers(&nats.nats_url)?;
-    let error = match options(nats, role, purpose, patience, heard)?.connect(servers.as_slice()).await {
-        Ok(client) => return Ok(client),
-        Err(error) => error,
-    };
-    if let Some(refused) = refused(&error) {
-        return Err(ConnectError::Refused(refused));
+    match connect_once(nats, role, purpose, patience, heard).await {
+        Err(ConnectError::Bus(error)) => heard.failed(error.to_string()),
+        decided => return decided,
     }
     let options = options(nats, role, purpose, patience, heard)?.retry_on_initial_connect();
-    options.connect(servers).await.map_err(|e| unavailable(&e).into())
+    options.connect(servers(&nats.nats_url)?).await.map_err(|e| unavailable(&e).into())
 }
 
 /// Any one of them will do. What can't be read is not shown: some write passwords into it.
@@ -140,7 +136,7 @@ pub(crate) async fn connect_once(
     heard: &Heard,
 ) -> Result<Client, ConnectError> {
     let options = options(nats, role, purpose, patience, heard)?;
-    options.connect(&nats.nats_url).await.map_err(|error| match refused(&error) {
+    options.connect(servers(&nats.nats_url)?).await.map_err(|error| match refused(&error) {
         Some(refused) => ConnectError::Refused(refused),
         None => unavailable(&error).into(),
     })
