@@ -415,6 +415,7 @@ impl Store {
 
 fn open(path: &Path) -> Result<Database, Error> {
     when_free(|| {
+        make_if_missing(path).map_err(|error| Error::Open { path: path.to_owned(), cause: Box::new(error) })?;
         let opened = redb::Builder::new().set_cache_size(CACHE_BYTES).create(path);
         opened.map_err(|error| match error {
             redb::DatabaseError::DatabaseAlreadyOpen => Error::InUse(path.to_owned()),
@@ -424,6 +425,23 @@ fn open(path: &Path) -> Result<Database, Error> {
             error => Error::Open { path: path.to_owned(), cause: Box::new(error.into()) },
         })
     })
+}
+
+/// A file gets its name when it is whole: killed while it makes one, redb leaves what it never opens again.
+fn make_if_missing(path: &Path) -> Result<(), redb::Error> {
+    if path.try_exists()? {
+        return Ok(());
+    }
+    let beside = copy::beside(path);
+    // What a start that was killed has left. One that runs now holds a lock on a file without a name, and comes too late.
+    std::fs::remove_file(&beside).or_else(|error| if copy::is_missing(&error) { Ok(()) } else { Err(error) })?;
+    redb::Database::create(&beside)?.close()?;
+    // Unlike a rename it takes the name of nobody's file.
+    match std::fs::hard_link(&beside, path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => std::fs::rename(&beside, path)?,
+        _ => std::fs::remove_file(&beside)?,
+    }
+    Ok(())
 }
 
 /// Tries again for a moment where the file is in use. The lock of one that was closed, or whose process was killed, may

@@ -280,14 +280,14 @@ fn cached() -> redb::Builder {
     builder
 }
 
-/// Where a rewrite writes: in the same folder, for [`fs::rename`] to be atomic.
+/// Where a rewrite, or the making of a file, writes: in the same folder, for [`fs::rename`] to be atomic.
 pub(super) fn beside(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(".rewriting");
     name.into()
 }
 
-fn is_missing(error: &io::Error) -> bool {
+pub(super) fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
 }
 

@@ -385,6 +385,19 @@ fn a_file_keeps_rows_and_ids() {
 }
 
 #[test]
+fn a_start_that_was_killed_leaves_nothing_in_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("analytics.redb");
+    // As redb leaves it: it writes what makes a file its own last.
+    std::fs::write(copy::beside(&path), [0; 4096]).unwrap();
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.apply(&[accepted(1)]).unwrap(), [Outcome::Applied]);
+    assert!(!copy::beside(&path).exists());
+    drop(store);
+    assert_eq!(messages(&Store::open(&path).unwrap()), 1);
+}
+
+#[test]
 fn what_is_not_ours_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let newer = folder.path().join("newer.redb");
