@@ -31,6 +31,8 @@ export function createAnswer(tools, late) {
   const body = element('div', { class: 'body' });
   /** @type {{block: Block, nodes: HTMLElement[]}[]} */
   let shown = [];
+  /** Where the next word will come. @type {HTMLElement | undefined} */
+  let end;
 
   body.addEventListener('click', async (event) => {
     const button = event.target instanceof Element ? event.target.closest('.copy-code') : null;
@@ -99,6 +101,12 @@ export function createAnswer(tools, late) {
     }
     for (const { nodes } of shown.splice(from).reverse()) nodes.forEach(remove);
     for (const block of blocks.slice(from)) shown.push({ block, nodes: place(block) });
+    const last = growing ? shown.at(-1)?.nodes.at(-1) : undefined;
+    if (last !== end) {
+      end?.removeAttribute('data-end');
+      last?.setAttribute('data-end', '');
+      end = last;
+    }
     const took = performance.now() - started;
     restUntil = took > DEAR_MS ? started + took * (1 + REST) : 0;
   }

@@ -132,9 +132,11 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
 
     await chat.chat.locator('#turns').evaluate((turns) => {
       globalThis.lengths = new Set();
+      globalThis.ends = new Set();
       new MutationObserver(() => {
         const { length } = turns.querySelector('.body.growing')?.textContent ?? '';
         if (length > 0) globalThis.lengths.add(length);
+        globalThis.ends.add(turns.querySelectorAll('[data-end]').length);
       }).observe(turns, { subtree: true, childList: true, characterData: true });
     });
     await chat.ask('Hello there, what are you?');
@@ -147,6 +149,8 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     assert.match(answer, /Or ask me for help\.$/);
     const lengths = await chat.chat.locator('#turns').evaluate(() => [...globalThis.lengths]);
     assert.ok(lengths.length >= 5, `the text grew while the reply ran: ${lengths}`);
+    assert.deepEqual(await chat.chat.locator('#turns').evaluate(() => [...globalThis.ends].sort()), [0, 1], 'one place where the next word will come');
+    assert.equal(await chat.chat.locator('[data-end]').count(), 0, 'and none when all is said');
     await chat.button('Copy answer').waitFor();
     await chat.shot('desktop light: answered');
 
