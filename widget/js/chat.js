@@ -94,7 +94,7 @@ export function createChat({ site, base, describe, about, onChange, openDisk }) 
       const changes = changesBetween(before, state);
       const grows = event.type === 'chunk';
       store.keep(changes, grows);
-      untold.push([changes, !grows]);
+      if (changes.lists.length > 0 || changes.summaries.length > 0) untold.push([changes, !grows]);
     }
     remember();
     update();

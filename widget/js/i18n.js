@@ -41,6 +41,15 @@ function localeOf(name) {
   }
 }
 
+/** What is most likely wanted, fetched before it is known. @type {Map<string, Promise<Sentences | undefined>>} */
+const early = new Map();
+
+/** @param {readonly string[]} wanted */
+export function expectTexts(wanted) {
+  const { locale } = pick(wanted);
+  early.set(locale, sentencesOf(locale));
+}
+
 /**
  * In the language that is wanted, else in English, and if there is nothing to be had, with what the keys say.
  *
@@ -50,7 +59,7 @@ function localeOf(name) {
  */
 export async function loadTexts(wanted, replaced = {}) {
   const picked = pick(wanted);
-  const found = await sentencesOf(picked.locale);
+  const found = await (early.get(picked.locale) ?? sentencesOf(picked.locale));
   if (found) return { ...picked, sentences: { ...found, ...replaced } };
   const english = picked.locale === 'en' ? undefined : await sentencesOf('en');
   return { locale: 'en', tag: 'en', sentences: { ...english, ...replaced } };

@@ -4,8 +4,9 @@ import { asPage, connect } from './bridge.js';
 import { createChat } from './chat.js';
 import { loadConfig, withOptions } from './config.js';
 import { createExtras } from './extras.js';
-import { loadTexts, pick, say } from './i18n.js';
+import { expectTexts, loadTexts, pick, say } from './i18n.js';
 import { createIdentity } from './identity.js';
+import { loadReading, loadTalk } from './later.js';
 import { paintTheme } from './theme.js';
 import { createView } from './view.js';
 
@@ -131,14 +132,13 @@ async function refuse(code) {
 /** @param {import('./bridge.js').Around} told */
 async function start(told) {
   const { consent } = told.options;
-  const config = withOptions((await loadConfig(site)).config, told.options);
+  const config = withOptions((await settings).config, told.options);
   page = told.page;
   const texts = await loadTexts([config.locale, ...navigator.languages], config.texts);
   words = { name: config.name ?? say(texts, 'chat'), texts, theme: config.theme };
   view = createView({ config, texts, framed: bridge.framed, maxChars, maxComment, on });
   extras = createExtras({ config: { ...config, name: words.name }, texts, framed: bridge.framed, focusChat: view.focus, on });
-  // Where there was a conversation there most likely still is one.
-  const talk = chat.store.flags.get('current') ? view.bringTalk() : undefined;
+  const talk = wasTalking ? view.bringTalk() : undefined;
   await chat.start({ ask: config.consent === 'ask' });
   if ((consent === 'granted' || consent === 'denied') && consent !== chat.state().consent) await on.consent(consent);
   // It may have been opened while all this was being fetched.
@@ -156,6 +156,13 @@ async function start(told) {
   bridge.tell('ready');
   if (!bridge.framed) view.focus();
 }
+
+// None of this need wait for what the page around says.
+const settings = loadConfig(site);
+expectTexts([query.get('locale') ?? '', ...navigator.languages]);
+/** Where there was a conversation there most likely still is one. */
+const wasTalking = chat.store.flags.get('current') !== null;
+if (wasTalking) for (const load of [loadTalk, loadReading, () => import('./shelf.js')]) Promise.resolve(load()).catch(() => {});
 
 /** @type {() => void} */
 let started = () => {};

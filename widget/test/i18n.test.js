@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { afterEach, test } from 'node:test';
-import { directionOf, loadTexts, pick, say, sayClock, sayDay, sayWhen } from '../js/i18n.js';
+import { directionOf, expectTexts, loadTexts, pick, say, sayClock, sayDay, sayWhen } from '../js/i18n.js';
 
 const texts = (locale, tag = locale) => ({ locale, tag, sentences: JSON.parse(readFileSync(new URL(`../locales/${locale}.json`, import.meta.url), 'utf8')) });
 const picked = (...wanted) => Object.values(pick(wanted)).join(' ');
@@ -107,6 +107,16 @@ test('only what is wanted is loaded, and a shop has the last word', async () => 
   const asked = serve({ de: { send: 'Senden', stop: 'Halt' } });
   const { locale, tag, sentences } = await loadTexts(['de-AT', 'en'], { stop: 'Stopp' });
   assert.deepEqual([locale, tag, sentences, asked], ['de', 'de-AT', { send: 'Senden', stop: 'Stopp' }, ['de']]);
+});
+
+test('what was expected is not asked for again, and what is wanted instead is', async () => {
+  const asked = serve({ fr: { send: 'Envoyer' }, it: { send: 'Invia' } });
+  expectTexts(['fr-CH', 'it']);
+  assert.deepEqual(asked, ['fr'], 'at once');
+  assert.equal((await loadTexts(['fr', 'it'])).sentences.send, 'Envoyer');
+  assert.deepEqual(asked, ['fr']);
+  assert.equal((await loadTexts(['it', 'fr'])).sentences.send, 'Invia');
+  assert.deepEqual(asked, ['fr', 'it']);
 });
 
 test('English where the language cannot be had', async () => {

@@ -371,6 +371,21 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     await ada.isUnharmed({ hosts: [hostOf(desk)] });
   });
 
+  story('loads what sends and shows messages when the first is being typed', async (arrives) => {
+    const ada = await arrives();
+    const asked = [];
+    ada.context.on('request', (request) => asked.push(new URL(request.url()).pathname));
+    const chat = await ada.open(alone(desk));
+    await chat.openChat();
+    await until('it is ready', () => chat.page.evaluate(() => document.documentElement.classList.contains('ready')));
+    await chat.page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+    const late = () => asked.filter((path) => /js\/(engine|api|proof|talk|markdown)\.js|talk\.css/.test(path)).length;
+    assert.equal(late(), 0);
+    await chat.field.fill('h');
+    await until('it is loaded', () => late() === 6);
+    await ada.isUnharmed({ hosts: [hostOf(desk)] });
+  });
+
   story('says that the chat is closed when a new session is refused as well, and starts another', async (arrives) => {
     const ada = await arrives();
     const chat = await ada.open(alone(desk));
