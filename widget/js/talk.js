@@ -14,6 +14,10 @@ import { createTurn } from './turn.js';
 
 /** A reply is read aloud once, when it is whole; whoever wants more of it than this reads it in the log. */
 const SPOKEN_CHARS = 1500;
+/** More than are seen at once. Of a long conversation the older ones come when these can be read. */
+const AT_ONCE = 10;
+/** A part of a frame. */
+const OLDER_MS = 6;
 
 /**
  * @param {object} options
@@ -33,6 +37,8 @@ export function createTalk({ find, tools, field, on }) {
   let newestId = '';
   /** What was said last, for who listens. */
   let spoken = '';
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let older;
 
   find('newest').replaceChildren(icon('arrow', ARROW), t('to_newest'));
   const strip = createStrip({ texts, strip: find('notice'), field, on });
@@ -40,7 +46,7 @@ export function createTalk({ find, tools, field, on }) {
 
   /** @param {State} next */
   function paintExchanges(next) {
-    const { exchanges, online } = next;
+    const { exchanges } = next;
     turns.hidden = exchanges.length === 0;
     const ids = new Set(exchanges.map((it) => it.id));
     for (const [id, turn] of shown) {
@@ -48,23 +54,52 @@ export function createTalk({ find, tools, field, on }) {
       turn.root.remove();
       shown.delete(id);
     }
+    const paint = painter(next);
+    let room = AT_ONCE;
+    /** @type {Element | null} */
+    let below = null;
+    for (let at = exchanges.length - 1; at >= 0; at -= 1) {
+      if (!shown.has(exchanges[at].id) && room-- === 0) break;
+      below = paint(at, below);
+    }
+    log.setAttribute('aria-busy', String(running(next) !== undefined));
+    clearTimeout(older);
+    if (room < 0) older = setTimeout(() => paintOlder(next));
+  }
+
+  /** From the newest to the oldest, as many as there is time for. Who reads stays where they are. @param {State} next */
+  function paintOlder(next) {
+    const { exchanges } = next;
+    const paint = painter(next);
+    const until = performance.now() + OLDER_MS;
+    const fromEnd = follower.following() ? undefined : log.scrollHeight - log.scrollTop;
+    let at = exchanges.findLastIndex((it) => !shown.has(it.id));
+    for (; at >= 0 && performance.now() < until; at -= 1) paint(at, shown.get(exchanges[at + 1]?.id)?.root ?? null);
+    // Not every browser holds it there by itself.
+    if (fromEnd !== undefined) log.scrollTop = log.scrollHeight - fromEnd;
+    if (at >= 0) older = setTimeout(() => paintOlder(next));
+  }
+
+  /** @param {State} next @returns {(at: number, below: Element | null) => Element} paints one of its exchanges, above the node of the one after it */
+  function painter(next) {
+    const { exchanges, online, editing } = next;
     const now = running(next) !== undefined;
     const answered = exchanges.findLast((it) => !isRunning(it) && it.answer !== '')?.id;
-    let day = '';
-    exchanges.forEach((/** @type {import('./turn.js').Exchange} */ exchange, index) => {
+    return (at, below) => {
+      const exchange = /** @type {import('./turn.js').Exchange} */ (exchanges[at]);
       let turn = shown.get(exchange.id);
       if (!turn) {
         turn = createTurn(exchange, tools);
         shown.set(exchange.id, turn);
       }
-      if (turns.children[index] !== turn.root) turns.insertBefore(turn.root, turns.children[index] ?? null);
-      const its = sayDay(texts, exchange.at);
-      const last = index === exchanges.length - 1;
+      const { root } = turn;
+      if (root.parentElement !== turns || root.nextElementSibling !== below) turns.insertBefore(root, below);
+      const last = at === exchanges.length - 1;
       const editable = last && !now && exchange.phase !== 'failed' && exchange.kind !== 'push';
-      turn.paint(exchange, { last, online, editable, editing: next.editing === exchange.id, tools: exchange.id === answered, day: its === day ? '' : its });
-      day = its;
-    });
-    log.setAttribute('aria-busy', String(now));
+      const newDay = at === 0 || !isSameDay(exchanges[at - 1].at, exchange.at);
+      turn.paint(exchange, { last, online, editable, editing: editing === exchange.id, tools: exchange.id === answered, day: newDay ? sayDay(texts, exchange.at) : '' });
+      return root;
+    };
   }
 
   /** A reply that has become whole, or that came by itself, is said once. @param {State} before @param {State} next */
@@ -115,4 +150,9 @@ export function createTalk({ find, tools, field, on }) {
       if (follower.following()) follower.toEnd();
     },
   };
+}
+
+/** @param {number} one @param {number} other */
+function isSameDay(one, other) {
+  return new Date(one).toDateString() === new Date(other).toDateString();
 }

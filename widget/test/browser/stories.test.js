@@ -371,6 +371,89 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     await ada.isUnharmed({ hosts: [hostOf(desk)] });
   });
 
+  story('shows a long conversation from its end, and then all of it, in order', async (arrives) => {
+    const ada = await arrives();
+    const chat = await ada.open(alone(desk));
+    await chat.openChat();
+    await chat.ask('the first question');
+    (await n8n.asked('the first question')).begin().say('The **first** answer.').end();
+    await chat.isOver();
+    const more = 60;
+    await until('it is kept', () => chat.page.evaluate(async (more) => {
+      const done = (request) => new Promise((resolve, reject) => Object.assign(request, { onsuccess: () => resolve(request.result), onerror: reject }));
+      const database = await done(indexedDB.open('frontdesk:default'));
+      const store = database.transaction('exchanges', 'readwrite').objectStore('exchanges');
+      const [first] = await done(store.getAll());
+      // Ten of them each day.
+      if (first?.phase === 'done') for (let at = 1; at <= more; at += 1) await done(store.put({ ...first, id: crypto.randomUUID(), at: first.at - at * 8_640_000, text: `question ${more - at}`, answer: `Answer **${more - at}**.` }));
+      database.close();
+      return first?.phase === 'done';
+    }, more));
+    // How many were there when the end of it could first be read.
+    await ada.context.addInitScript(() => new MutationObserver((_, observer) => {
+      if (!document.querySelector('.exchange:last-child .body strong')) return;
+      observer.disconnect();
+      globalThis.firstSeen = document.querySelectorAll('.exchange').length;
+    }).observe(document, { subtree: true, childList: true }));
+    await chat.page.reload();
+    await until('all are there', async () => (await chat.questions.count()) === more + 1);
+    await chat.sees('The first answer.', chat.answers.last());
+    const seen = await chat.page.evaluate(() => {
+      const log = document.getElementById('log');
+      const days = [...document.querySelectorAll('.day')].map((it) => (it.hidden ? '' : it.textContent));
+      return { first: globalThis.firstSeen, fromEnd: log.scrollHeight - log.scrollTop - log.clientHeight, days: days.filter(Boolean), startsWith: days[0] };
+    });
+    assert.ok(seen.first < more / 2, `${seen.first} exchanges held up the newest`);
+    assert.ok(seen.fromEnd < 2, `${seen.fromEnd} pixels from the end`);
+    assert.notEqual(seen.startsWith, '');
+    assert.ok(seen.days.length >= 6 && new Set(seen.days).size === seen.days.length, `each day once: ${seen.days}`);
+    assert.deepEqual(await chat.questions.allInnerTexts(), [...Array.from({ length: more }, (_, at) => `question ${at}`), 'the first question']);
+    assert.deepEqual(await chat.answers.allInnerTexts(), [...Array.from({ length: more }, (_, at) => `Answer ${at}.`), 'The first answer.']);
+    await ada.isUnharmed({ hosts: [hostOf(desk)] });
+  });
+
+  story('stays with who scrolls up while the older messages come', async (arrives) => {
+    const ada = await arrives();
+    const chat = await ada.open(alone(desk));
+    await chat.openChat();
+    await chat.ask('where am I');
+    (await n8n.asked('where am I')).begin().say('Here.').end();
+    await chat.isOver();
+    await until('it is kept', () => chat.page.evaluate(async () => {
+      const done = (request) => new Promise((resolve, reject) => Object.assign(request, { onsuccess: () => resolve(request.result), onerror: reject }));
+      const database = await done(indexedDB.open('frontdesk:default'));
+      const store = database.transaction('exchanges', 'readwrite').objectStore('exchanges');
+      const [first] = await done(store.getAll());
+      if (first?.phase === 'done') for (let at = 1; at < 100; at += 1) await done(store.put({ ...first, id: crypto.randomUUID(), at: first.at - at * 60_000, text: `question ${at}`, answer: `Answer ${at}.\n\n${'Many words of it. '.repeat(20)}` }));
+      database.close();
+      return first?.phase === 'done';
+    }));
+    // As soon as there is something above, and where it then stands, until all are there.
+    await ada.context.addInitScript(() => {
+      const places = (globalThis.places = []);
+      let read;
+      const look = () => {
+        requestAnimationFrame(look);
+        const all = document.querySelectorAll('.exchange');
+        const log = document.getElementById('log');
+        if (!read && document.querySelector('.exchange:last-child .body p')) {
+          read = all[Math.max(0, all.length - 6)];
+          read.scrollIntoView({ block: 'start', behavior: 'instant' });
+          log.dispatchEvent(new Event('scroll'));
+        } else if (read) places.push([all.length, Math.round(read.getBoundingClientRect().top)]);
+      };
+      requestAnimationFrame(look);
+    });
+    await chat.page.reload();
+    await until('all are there', async () => (await chat.questions.count()) === 100);
+    await until('and were seen', () => chat.page.evaluate(() => globalThis.places.at(-1)?.[0] === 100));
+    const places = await chat.page.evaluate(() => globalThis.places);
+    assert.ok(places[0][0] < 100, `some were still to come: ${places[0][0]}`);
+    const tops = places.map(([, top]) => top);
+    assert.ok(Math.max(...tops) - Math.min(...tops) <= 2, `it stays where it is: ${tops}`);
+    await ada.isUnharmed({ hosts: [hostOf(desk)] });
+  });
+
   story('loads what sends and shows messages when the first is being typed', async (arrives) => {
     const ada = await arrives();
     const asked = [];
