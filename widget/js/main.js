@@ -147,8 +147,8 @@ async function start(told) {
   attend();
   extras.render(chat.state());
   paint();
-  // What sends a message is fetched while the first one is being typed.
-  document.addEventListener('input', () => chat.warm(), { once: true });
+  // What sends a message is fetched while the first one is being typed, or a topic pressed.
+  for (const sign of ['input', 'pointerdown']) document.addEventListener(sign, () => chat.warm(), { once: true });
   if (chat.state().exchanges.length > 0) await (talk ?? view.bringTalk());
   document.documentElement.classList.add('ready');
   started();
