@@ -16,8 +16,8 @@ import { createTurn } from './turn.js';
 const SPOKEN_CHARS = 1500;
 /** More than are seen at once. Of a long conversation the older ones come when these can be read. */
 const AT_ONCE = 10;
-/** A part of a frame. */
-const OLDER_MS = 6;
+/** As long as nobody notices. Each time the browser lays out and paints what is seen anew, so fewer and longer are cheaper. */
+const OLDER_MS = 16;
 
 /**
  * @param {object} options

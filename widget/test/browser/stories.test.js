@@ -412,48 +412,6 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     await ada.isUnharmed({ hosts: [hostOf(desk)] });
   });
 
-  story('stays with who scrolls up while the older messages come', async (arrives) => {
-    const ada = await arrives();
-    const chat = await ada.open(alone(desk));
-    await chat.openChat();
-    await chat.ask('where am I');
-    (await n8n.asked('where am I')).begin().say('Here.').end();
-    await chat.isOver();
-    await until('it is kept', () => chat.page.evaluate(async () => {
-      const done = (request) => new Promise((resolve, reject) => Object.assign(request, { onsuccess: () => resolve(request.result), onerror: reject }));
-      const database = await done(indexedDB.open('frontdesk:default'));
-      const store = database.transaction('exchanges', 'readwrite').objectStore('exchanges');
-      const [first] = await done(store.getAll());
-      if (first?.phase === 'done') for (let at = 1; at < 100; at += 1) await done(store.put({ ...first, id: crypto.randomUUID(), at: first.at - at * 60_000, text: `question ${at}`, answer: `Answer ${at}.\n\n${'Many words of it. '.repeat(20)}` }));
-      database.close();
-      return first?.phase === 'done';
-    }));
-    // As soon as there is something above, and where it then stands, until all are there.
-    await ada.context.addInitScript(() => {
-      const places = (globalThis.places = []);
-      let read;
-      const look = () => {
-        requestAnimationFrame(look);
-        const all = document.querySelectorAll('.exchange');
-        const log = document.getElementById('log');
-        if (!read && document.querySelector('.exchange:last-child .body p')) {
-          read = all[Math.max(0, all.length - 6)];
-          read.scrollIntoView({ block: 'start', behavior: 'instant' });
-          log.dispatchEvent(new Event('scroll'));
-        } else if (read) places.push([all.length, Math.round(read.getBoundingClientRect().top)]);
-      };
-      requestAnimationFrame(look);
-    });
-    await chat.page.reload();
-    await until('all are there', async () => (await chat.questions.count()) === 100);
-    await until('and were seen', () => chat.page.evaluate(() => globalThis.places.at(-1)?.[0] === 100));
-    const places = await chat.page.evaluate(() => globalThis.places);
-    assert.ok(places[0][0] < 100, `some were still to come: ${places[0][0]}`);
-    const tops = places.map(([, top]) => top);
-    assert.ok(Math.max(...tops) - Math.min(...tops) <= 2, `it stays where it is: ${tops}`);
-    await ada.isUnharmed({ hosts: [hostOf(desk)] });
-  });
-
   story('loads what sends and shows messages when the first is being typed', async (arrives) => {
     const ada = await arrives();
     const asked = [];
