@@ -18,7 +18,7 @@
  * @property {(session: Session | null) => void} keepSession
  * @property {() => Promise<Session | null>} [latest] as another tab may have changed it
  */
-import { randomId } from './fingerprint.js';
+import { randomId } from './ids.js';
 
 export class Problem extends Error {
   /** @param {number} status @param {string} code @param {{retryAfter?: number, maxChars?: number, serverTime?: string, challenge?: import('./challenge.js').Challenge}} [more] */
