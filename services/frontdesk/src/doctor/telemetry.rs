@@ -32,7 +32,12 @@ pub(crate) async fn examine(endpoint: Option<&str>, headers: Option<&str>) -> Fi
     let url = format!("{}/{PATH}", endpoint.trim_end_matches('/'));
     let asked = async {
         let request = client?.post(&url).header(header::CONTENT_TYPE, "application/x-protobuf").body(Vec::new());
-        headers.iter().fold(request, |request, (name, value)| request.header(name, value)).send().await.map(|answer| answer.status().as_u16())
+        headers
+            .iter()
+            .fold(request, |request, (name, value)| request.header(name, value))
+            .send()
+            .await
+            .map(|answer| answer.status().as_u16())
     };
     judge(asked.await)
 }
