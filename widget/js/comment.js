@@ -13,7 +13,7 @@ export function sentenceFor({ status }) {
  * Shows the form, or shows it anew for the other thumb, with what was written so far.
  * @param {object} options
  * @param {HTMLElement} options.below
- * @param {HTMLElement} options.thumb where the focus goes afterwards
+ * @param {HTMLElement} options.thumb where the focus goes afterwards, if it is still there
  * @param {(key: string) => string} options.t
  * @param {string} options.id of the exchange
  * @param {'up' | 'down'} options.rating
@@ -42,9 +42,15 @@ export function askForComment({ below, thumb, t, id, rating, max, on }) {
   const root = element('div', { class: 'comment' }, form, status);
   field.value = written;
 
+  const touch = matchMedia('(pointer: coarse)').matches;
+  /** The thumb is gone where a later answer has come. On touch screens the field would raise the keyboard. */
+  const back = () => {
+    thumb.focus();
+    if (document.activeElement !== thumb) document.getElementById(touch ? 'panel' : 'field')?.focus({ preventScroll: true });
+  };
   const look = () => (go.disabled = field.readOnly || field.value.trim() === '');
   const leave = () => {
-    if (root.contains(document.activeElement)) thumb.focus();
+    if (root.contains(document.activeElement)) back();
     form.remove();
   };
   skip.addEventListener('click', () => {
@@ -71,7 +77,10 @@ export function askForComment({ below, thumb, t, id, rating, max, on }) {
     if (!wrong) form.remove();
     field.readOnly = false;
     look();
-    if (held && document.activeElement === document.body) (wrong ? go : thumb).focus();
+    if (held && document.activeElement === document.body) {
+      if (wrong) go.focus();
+      else back();
+    }
     set(status, t(wrong ? sentenceFor(wrong) : 'comment_thanks'));
     status.classList.toggle('wrong', wrong !== undefined);
   });
@@ -80,5 +89,5 @@ export function askForComment({ below, thumb, t, id, rating, max, on }) {
   below.after(root);
   root.scrollIntoView({ block: 'nearest' });
   // On touch screens that would raise the keyboard over the answer.
-  if (!matchMedia('(pointer: coarse)').matches) field.focus({ preventScroll: true });
+  if (!touch) field.focus({ preventScroll: true });
 }

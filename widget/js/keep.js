@@ -106,6 +106,11 @@ export function soundSession(it) {
   return ['session_id', 'token', 'fingerprint'].every((key) => typeof it?.[key] === 'string') ? it : null;
 }
 
+/** How much a visitor may write to the shop about a reply: nothing where its session is another, or over, which the edge would refuse. @param {import('./api.js').Session | null} session the conversation's @param {string} of the reply's @returns {number} characters */
+export function commentMax(session, of, now = Date.now()) {
+  return session?.session_id === of && (session.expires_at ?? Infinity) > now ? (session.limits?.comment_max_chars ?? 0) : 0;
+}
+
 /** A list with what another tab did to it. @param {Exchange[]} exchanges @param {Exchange[]} changed @param {string[]} gone @returns {Exchange[]} */
 export function merged(exchanges, changed, gone) {
   const news = new Map(changed.map((it) => [it.id, it]));

@@ -6,7 +6,7 @@ import { loadConfig, withOptions } from './config.js';
 import { createExtras } from './extras.js';
 import { expectTexts, loadTexts, pick, say } from './i18n.js';
 import { createIdentity } from './identity.js';
-import { loadReading, loadTalk } from './later.js';
+import { commentMax } from './keep.js';
 import { paintTheme } from './theme.js';
 import { createView } from './view.js';
 
@@ -55,8 +55,8 @@ const on = createActions({ chat, bridge, words: () => words });
 const identity = createIdentity(chat);
 
 const maxChars = () => chat.store.slot(chat.state().conversation).session()?.limits?.message_max_chars ?? 4000;
-/** A session of before says nothing of it, until its token is renewed. */
-const maxComment = () => chat.store.slot(chat.state().conversation).session()?.limits?.comment_max_chars ?? 0;
+/** @param {string} session of the reply */
+const maxComment = (session) => commentMax(chat.store.slot(chat.state().conversation).session(), session);
 
 function paint() {
   if (paintDue) return;

@@ -2,7 +2,7 @@
  * The nodes of one exchange: the day where it changes, what the visitor said and what became of it, and the reply.
  *
  * @typedef {import('./state.js').Exchange & {kind?: 'push', rating?: 'up' | 'down', commented?: boolean}} Exchange
- * @typedef {import('./blocks.js').Tools & {features: Partial<import('./config.js').Config['features']>, maxComment?: () => number}} Tools
+ * @typedef {import('./blocks.js').Tools & {features: Partial<import('./config.js').Config['features']>, maxComment?: (session: string) => number}} Tools
  * @typedef {object} Place where it stands among the others
  * @property {boolean} last
  * @property {boolean} tools it is the newest reply that is over
@@ -59,7 +59,8 @@ export function createTurn(first, tools) {
       const said = painted?.commented && painted.rating === rating;
       on.rate?.(first.id, rating);
       // Without a network there is nobody to tell more.
-      if (!said && features.comments !== false && maxComment() > 0) Promise.resolve(loadComment()).then((ask) => ask({ below: meta, thumb: thumbs[rating], t, on, id: first.id, rating, max: maxComment() }), () => {});
+      const max = said || features.comments === false ? 0 : maxComment(painted?.session ?? '');
+      if (max > 0) Promise.resolve(loadComment()).then((ask) => ask({ below: meta, thumb: thumbs[rating], t, on, id: first.id, rating, max }), () => {});
     });
   }
 

@@ -24,7 +24,7 @@ const SLOW_MS = 600;
  * @param {import('./i18n.js').Texts} options.texts
  * @param {boolean} options.framed
  * @param {() => number} options.maxChars
- * @param {() => number} [options.maxComment] 0: none is asked for
+ * @param {(session: string) => number} [options.maxComment] 0: none is asked for
  * @param {Actions} options.on
  */
 export function createView({ config, texts, framed, maxChars, maxComment, on }) {

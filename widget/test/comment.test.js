@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
 import { askForComment } from '../js/comment.js';
+import { commentMax } from '../js/keep.js';
 import { document } from './fake-document.js';
 
 /** What the form needs of a page beyond what the others need. */
@@ -46,6 +47,9 @@ function page(rate, touch = false) {
   Object.assign(globalThis, { document, matchMedia: () => ({ matches: touch }) });
   document.body = document.createElement('body');
   document.activeElement = document.body;
+  const field = document.createElement('textarea');
+  const panel = document.createElement('main');
+  document.getElementById = (id) => ({ field, panel })[id];
   const ask = (rating) => askForComment({ below, thumb: rating === 'up' ? up : down, t: (key) => key, id: 'm1', rating, max: 500, on: { rate } });
   const find = (name) => root.querySelector(name);
   const buttons = () => [...root.all()].filter((node) => node.name === 'button');
@@ -53,7 +57,7 @@ function page(rate, touch = false) {
     find('textarea').value = text;
     find('textarea').fire('input');
   };
-  return { root, up, down, ask, find, buttons, write, send: () => find('form').listeners.submit({ preventDefault() {} }) };
+  return { root, field, panel, up, down, ask, find, buttons, write, send: () => find('form').listeners.submit({ preventDefault() {} }) };
 }
 
 afterEach(() => {
@@ -122,4 +126,33 @@ test('the other thumb takes along what is written; on a touch screen no keyboard
   assert.deepEqual([[...it.root.all()].filter((node) => node.name === 'textarea').length, it.find('textarea').value], [1, 'half a word']);
   await it.send();
   assert.deepEqual(sent, [['m1', 'down', 'half a word']]);
+});
+
+test('where the thumb is gone with a later answer the focus goes to where the visitor writes', async () => {
+  for (const [touch, where] of [[false, 'field'], [true, 'panel']]) {
+    const it = page(async () => {}, touch);
+    it.up.focus = () => {};
+    it.ask('up');
+    it.find('textarea').focus();
+    it.write('a word');
+    await it.send();
+    assert.equal(document.activeElement, it[where]);
+    it.ask('up');
+    it.find('textarea').focus();
+    it.buttons()[1].click();
+    assert.equal(document.activeElement, it[where]);
+  }
+});
+
+test('words for the shop are asked for while the session of the reply takes them', () => {
+  const NOW = 1_800_000_000_000;
+  const session = { session_id: 's1', token: 't', fingerprint: 'f', expires_at: NOW + 1, limits: { comment_max_chars: 500 } };
+  const check = (it, expected, of = 's1') => assert.equal(commentMax(it, of, NOW), expected);
+  check(session, 500);
+  check({ ...session, expires_at: NOW }, 0);
+  check(session, 0, 's0');
+  check(session, 0, '');
+  check(null, 0);
+  check({ ...session, limits: undefined }, 0);
+  check({ ...session, expires_at: undefined }, 500);
 });

@@ -133,6 +133,22 @@ describe('a comment', { concurrency: 3, timeout: 180_000 }, () => {
     await until('the shop is told', async () => (await read('kept in the field')).length === 1);
   });
 
+  story('is thanked for below an older answer, and the focus stays in the chat', async (arrives) => {
+    const { chat, form, words } = await isAnswered(arrives, 'an older answer');
+    await chat.button('Helpful').click();
+    await words.fill('written while the next one came');
+    await chat.field.fill('a newer question');
+    await chat.field.press('Enter');
+    (await n8n.asked('a newer question')).begin().say('A newer answer.').end();
+    await chat.isOver();
+    await words.focus();
+    await form.getByRole('button', { name: 'Send' }).click();
+    await chat.sees('Thank you. The shop will read it.');
+    assert.equal(await focused(chat), 'Message');
+    await until('the shop is told', async () => (await read('written while')).length === 1);
+    await chat.shot('comment older answer');
+  });
+
   story('has room on a phone, and no keyboard jumps up', async (arrives) => {
     const phone = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true };
     const { chat, words } = await isAnswered(arrives, 'on a phone', { options: phone });
