@@ -62,11 +62,17 @@ export function createComposer({ t, find, maxChars, attach, on }) {
   });
 
   function submit() {
+    if (button.disabled || field.value.trim() === '') return;
+    // What shows it should be here first. Where it can't be had the message is taken all the same: it is kept, and the
+    // page says so.
+    const talk = loadTalk();
+    if (talk instanceof Promise) void talk.then(take, take);
+    else take();
+  }
+
+  function take() {
     const text = field.value.trim();
     if (button.disabled || text === '') return;
-    // What shows it must be here first. Without a network it may not come, and then the text stays where it is.
-    const talk = loadTalk();
-    if (talk instanceof Promise) return void talk.then(submit, () => {});
     // What is shown may be a frame behind what is: only a message that was taken leaves the field.
     // What the visitor takes back to edit was not typed now.
     const typedMs = begunAt ? Math.round(performance.now() - begunAt) : undefined;

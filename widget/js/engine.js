@@ -1,6 +1,6 @@
 /**
  * What speaks with the edge: a client, and what keeps it going, for each conversation in which there is something to do.
- * Loaded when the first message is sent, or is already there: to open an empty chat takes none of it.
+ * Loaded when a message is sent or is already there, or else when an open chat has nothing to do: to open it takes none of it.
  */
 import { Unreachable, createApi } from './api.js';
 import { createEndings } from './endings.js';

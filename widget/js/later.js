@@ -13,7 +13,7 @@ import { element } from './dom.js';
 
 export const loadTalk = once(async () => {
   const modules = [import('./turn.js'), import('./answer.js'), import('./strip.js'), import('./notice.js'), import('./follow.js'), import('./talk-icons.js')];
-  const [talk] = await Promise.all([import('./talk.js'), loadStyle('../talk.css', true), ...modules]);
+  const [talk] = await Promise.all([import('./talk.js'), loadStyle('../talk.css', { early: true, needed: true }), ...modules]);
   return /** @type {Talk} */ (talk);
 });
 
@@ -33,8 +33,11 @@ export const loadComment = once(async () => {
   return askForComment;
 });
 
+/** What could not be loaded is not tried again sooner, but where there is a network again. */
+export const AGAIN_MS = 4000;
+
 /** @template T @param {() => Promise<T>} load @returns {() => T | Promise<T>} */
-function once(load) {
+export function once(load) {
   /** @type {T | undefined} */
   let loaded;
   /** @type {Promise<T> | undefined} */
@@ -42,20 +45,31 @@ function once(load) {
   return () => {
     if (loaded) return loaded;
     if (!loading) {
-      loading = load().then((it) => (loaded = it));
-      // The network may be back at the next try.
-      loading.catch(() => (loading = undefined));
+      const mine = (loading = load().then((it) => (loaded = it)));
+      const forget = () => {
+        if (loading === mine) loading = undefined;
+      };
+      // Until it is forgotten each call gets the same refusal: who writes asks at each key.
+      mine.catch(() => {
+        addEventListener('online', forget, { once: true });
+        if (navigator.onLine !== false) setTimeout(forget, AGAIN_MS);
+      });
     }
     return loading;
   };
 }
 
-/** @param {string} name @param {boolean} [early] other sheets may say more of the same, whenever they come @returns {Promise<void>} */
-function loadStyle(name, early = false) {
-  return new Promise((resolve) => {
+/** @param {string} name @param {{early?: boolean, needed?: boolean}} [how] early: other sheets may say more of the same, whenever they come @returns {Promise<void>} */
+function loadStyle(name, { early, needed } = {}) {
+  return new Promise((resolve, reject) => {
     const link = element('link', { rel: 'stylesheet', href: new URL(name, import.meta.url).href });
-    // Without it all can still be read.
-    link.onload = link.onerror = () => resolve();
+    link.onload = () => resolve();
+    link.onerror = () => {
+      link.remove();
+      // Without the others all can still be read.
+      if (needed) reject(new Error(name));
+      else resolve();
+    };
     if (early) document.querySelector('link[rel="stylesheet"]')?.after(link);
     else document.head.append(link);
   });

@@ -7,6 +7,7 @@ import { createExtras } from './extras.js';
 import { expectTexts, loadTexts, pick, say } from './i18n.js';
 import { createIdentity } from './identity.js';
 import { commentMax } from './keep.js';
+import { loadTalk } from './later.js';
 import { paintTheme } from './theme.js';
 import { createView } from './view.js';
 
@@ -70,6 +71,13 @@ function paint() {
   else requestAnimationFrame(now);
 }
 
+/** What shows and sends a message is there before the network goes, and takes nothing from what opens the chat. */
+const prepare = () =>
+  (window.requestIdleCallback ?? setTimeout)(() => {
+    loadTalk();
+    chat.warm();
+  });
+
 /** An open chat in a hidden tab is read by nobody. */
 const attend = () => chat.dispatch({ type: 'attention', here: isOpen && !document.hidden });
 
@@ -92,6 +100,7 @@ function hearPage(started) {
     isOpen = true;
     started.then(() => {
       attend();
+      prepare();
       chat.wantLead();
       if (said.focus === true) view?.focus();
     });
@@ -147,13 +156,12 @@ async function start(told) {
   attend();
   extras.render(chat.state());
   paint();
-  // What sends a message is fetched while the first one is being typed, or a topic pressed.
-  for (const sign of ['input', 'pointerdown']) document.addEventListener(sign, () => chat.warm(), { once: true });
   if (chat.state().exchanges.length > 0) await (talk ?? view.bringTalk());
   document.documentElement.classList.add('ready');
   started();
   if (WIDTHS[config.size]) bridge.tell('resize', WIDTHS[config.size]);
   bridge.tell('ready');
+  if (isOpen || !bridge.framed) prepare();
   if (!bridge.framed) view.focus();
 }
 

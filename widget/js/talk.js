@@ -1,6 +1,6 @@
 /**
  * The conversation: its exchanges (turn.js), the notice (strip.js), and who reads the end of it (follow.js). An empty chat
- * has none of it, so all this is loaded when something is about to be said (later.js).
+ * has none of it, so all this is loaded when the open chat has nothing else to do (later.js, main.js).
  *
  * @typedef {import('./state.js').State} State
  */

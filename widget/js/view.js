@@ -10,7 +10,7 @@ import { createComposer } from './composer.js';
 import { element, name, set } from './dom.js';
 import { directionOf, say } from './i18n.js';
 import { icon } from './icons.js';
-import { loadTalk } from './later.js';
+import { AGAIN_MS, loadTalk } from './later.js';
 import { safeHref } from './links.js';
 import { isClosed, running } from './state.js';
 import { paintTheme } from './theme.js';
@@ -42,6 +42,10 @@ export function createView({ config, texts, framed, maxChars, maxComment, on }) 
   let talk;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let slow;
+  /** What shows a conversation can't be had. */
+  let lost = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let again;
 
   paintOnce();
   const composer = createComposer({ t, find, maxChars, attach: features.attach === true, on });
@@ -111,10 +115,17 @@ export function createView({ config, texts, framed, maxChars, maxComment, on }) 
     composer.render(next, before);
   }
 
-  /** Where it can't be had, the next state tries again. */
+  /** Where it can't be had, the next state tries again, or time does. */
   async function bringTalk() {
     const loaded = await Promise.resolve(loadTalk()).catch(() => undefined);
-    if (!loaded || talk) return;
+    if (talk) return;
+    lost = !loaded;
+    if (!loaded) {
+      clearTimeout(again);
+      again = setTimeout(() => state && render(state), AGAIN_MS);
+      if (state) paintStatus(state);
+      return;
+    }
     talk = loaded.createTalk({ find, tools, field: composer.field, on });
     if (state) render(state);
   }
@@ -132,7 +143,10 @@ export function createView({ config, texts, framed, maxChars, maxComment, on }) 
     set(find('tagline'), text);
     find('dot').classList.toggle('off', !next.online || closed || next.delay !== null || connecting);
     find('progress').hidden = !sending;
-    set(status, talk?.said() ?? '');
+    // An update of the edge may have taken it away: then only a reload helps.
+    const unseen = lost && next.exchanges.length > 0;
+    status.className = unseen ? '' : 'quiet';
+    set(status, unseen ? t(next.online ? 'reload' : 'unreachable') : (talk?.said() ?? ''));
   }
 
   /** To where the visitor goes on writing. On touch screens that would raise the keyboard over what is to be read. */

@@ -4,6 +4,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { after, before, describe, it } from 'node:test';
 import { codeOf } from '../literals.js';
+import { axe } from './access.js';
 import { browser, captchaProvider, endAll, foreignShop, frontdesk, scriptedN8n, secrets, until } from './processes.js';
 import { storyteller } from './story.js';
 
@@ -480,6 +481,60 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     assert.deepEqual((await chat.questions.allInnerTexts()).map((text) => text.trim()), ['first of all', 'one from the tunnel', 'two from the tunnel']);
     assert.deepEqual([n8n.runs('one from the tunnel'), n8n.runs('two from the tunnel')], [1, 1]);
     await ada.isUnharmed({ hosts: [hostOf(desk)], errors: LOST });
+  });
+
+  for (const here of [true, false]) {
+    story(`takes the first message of all without a network (${here ? 'what shows it was loaded before' : 'nothing to show it with'})`, async (arrives) => {
+      const ada = await arrives();
+      const text = `first word from the tunnel ${here}`;
+      let refuses = !here;
+      await ada.context.route('**/js/talk.js', (route) => (refuses ? route.abort() : route.continue()));
+      const loaded = ada.context.waitForEvent(here ? 'requestfinished' : 'requestfailed', (request) => request.url().endsWith('/js/talk.js'));
+      const engine = ada.context.waitForEvent('requestfinished', (request) => request.url().endsWith('/js/runner.js'));
+      const chat = await ada.open(alone(desk));
+      await chat.openChat();
+      // Nobody has touched a key.
+      await Promise.all([loaded, engine]);
+      await chat.page.waitForLoadState('networkidle');
+      await ada.context.setOffline(true);
+      await until('it is known here', async () => (await chat.status.innerText()) === 'You are offline');
+      await chat.field.fill(text);
+      await chat.button('Send').click();
+      if (here) {
+        await chat.sees('Not sent yet');
+      } else {
+        await chat.sees('The chat could not be reached. Your message is kept.', chat.chat.locator('#status'));
+        await chat.shot('desktop light: nothing to show it with');
+      }
+      assert.equal(await chat.field.inputValue(), '', 'it was taken');
+      refuses = false;
+      await ada.context.setOffline(false);
+      (await n8n.asked(text)).begin().say('Welcome to the daylight.').end();
+      await chat.sees('Welcome to the daylight.');
+      await chat.sees(text, chat.questions.last());
+      await chat.isOver();
+      assert.equal(n8n.runs(text), 1);
+      assert.equal(await chat.chat.locator('#status').getAttribute('class'), 'quiet');
+      await ada.isUnharmed({ hosts: [hostOf(desk)], errors: LOST });
+    });
+  }
+
+  story('says that a reload is needed where an update has taken its files away', async (arrives) => {
+    const ada = await arrives();
+    let gone = true;
+    await ada.context.route('**/js/talk.js', (route) => (gone ? route.fulfill({ status: 404 }) : route.continue()));
+    const chat = await ada.open(alone(desk));
+    await chat.openChat();
+    await chat.field.fill('after the update');
+    await chat.button('Send').click();
+    (await n8n.asked('after the update')).begin().say('Here I am.').end();
+    await chat.sees('The chat could not be opened. Please reload the page.', chat.chat.locator('#status'));
+    await axe(chat, 'files taken away');
+    await chat.shot('desktop light: files taken away');
+    gone = false;
+    await chat.page.reload();
+    await chat.sees('Here I am.');
+    assert.equal(n8n.runs('after the update'), 1);
   });
 
   story('comes back from the memory of the browser, and hears what was said meanwhile', async (arrives) => {
