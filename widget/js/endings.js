@@ -22,6 +22,8 @@ const MOST_AGAIN_MS = 5 * 60_000;
 export function createEndings({ base, store, onLeft = () => {} }) {
   /** @type {Set<Ending>} */
   const tried = new Set();
+  /** Tried in vain; what is only under way is not among them. @type {Set<Ending>} */
+  const failed = new Set();
   let wait = AGAIN_MS;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let again;
@@ -52,9 +54,10 @@ export function createEndings({ base, store, onLeft = () => {} }) {
       // The others would fare no better.
       if (!told.every(Boolean)) break;
     }
+    for (const it of fresh) if (!over.has(it)) failed.add(it);
     // Once, when all is known: where nothing is left to be told, nothing is written after everything was erased.
     store.set('endings', all().filter((it) => !over.has(it)));
-    const left = all().filter((it) => tried.has(it)).length;
+    const left = all().filter((it) => failed.has(it)).length;
     clearTimeout(again);
     if (left === 0) wait = AGAIN_MS;
     else later();
@@ -68,7 +71,10 @@ export function createEndings({ base, store, onLeft = () => {} }) {
 
   function retry() {
     clearTimeout(again);
-    tried.clear();
+    // What is under way is not told twice.
+    for (const it of failed) tried.delete(it);
+    // Another tab may have done it.
+    if (all().length === 0) onLeft(0);
     update();
   }
 

@@ -16,8 +16,10 @@ import { fitConversations, merged } from './keep.js';
 
 /** A growing answer is written down this often; other changes at once. */
 const WRITE_EVERY_MS = 400;
-/** One a day, for as long as a conversation is kept. */
-const MAX_PAST = 31;
+/** Longer than a conversation is kept, and than an edge ends a session whose token is over (`SESSION_END_WITHIN`). */
+const PAST_FOR_MS = 31 * 24 * 3600_000;
+/** Tokens may be good for minutes only, so age alone is no bound. */
+const MAX_PAST = 300;
 
 /**
  * @param {string} site the conversations of two shops on one desk don't mix
@@ -352,9 +354,9 @@ export function createStore(site, { openDisk, flags = createFlags(site), onKeepi
   return store;
 }
 
-/** The edge is told of them, too, when the conversation is deleted. @param {Conversation} it @param {Session | null} next @returns {Session[]} */
+/** The edge is told of them, too, when the conversation is deleted: oldest first, and where there are too many the oldest go. @param {Conversation} it @param {Session | null} next @returns {Session[]} */
 function pastOf({ session, past = [] }, next) {
-  return [...past, ...(session ? [session] : [])].filter((one) => one.session_id !== next?.session_id).slice(-MAX_PAST);
+  return [...past, ...(session ? [session] : [])].filter((one) => one.session_id !== next?.session_id && (one.expires_at ?? Infinity) > Date.now() - PAST_FOR_MS).slice(-MAX_PAST);
 }
 
 /** @returns {import('./disk.js').Batch} */

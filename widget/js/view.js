@@ -108,7 +108,7 @@ export function createView({ config, texts, framed, maxChars, maxComment, on }) 
     const before = state;
     state = next;
     const empty = next.exchanges.length === 0;
-    if (!talk && (!empty || !next.online)) void bringTalk();
+    if (!talk && (!empty || !next.online || next.undeleted > 0)) void bringTalk();
     find('welcome').hidden = !empty && talk !== undefined;
     talk?.render(next);
     paintStatus(next);

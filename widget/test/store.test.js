@@ -297,3 +297,23 @@ test('memory is cleared only for what was read', async () => {
   await store.reread();
   assert.deepEqual([store.summaries().length, (await store.exchanges('c1')).length, store.keeping()], [1, 1, 'memory']);
 });
+
+test('a conversation knows all its sessions of the last month, and not of longer ago', async () => {
+  const { store, disk } = await visit();
+  store.keep(asked('c1', exchange('m1')), false);
+  const day = 24 * 3600_000;
+  const session = (n, expires_at) => ({ session_id: `s${n}`, token: `t${n}`, fingerprint: 'f', expires_at });
+  const past = async () => {
+    await store.flush();
+    return disk.kept.conversations.get('c1').past.map((one) => one.session_id);
+  };
+  // Each is over when the next one comes.
+  store.slot('c1').keepSession(session('old', NOW - 31 * day - 1));
+  store.slot('c1').keepSession(session('month', NOW - 30 * day));
+  store.slot('c1').keepSession({ session_id: 'unknown', token: 't', fingerprint: 'f' });
+  for (let n = 0; n < 60; n += 1) store.slot('c1').keepSession(session(n, NOW));
+  assert.deepEqual((await past()).slice(0, 3), ['smonth', 'unknown', 's0']);
+  assert.equal((await past()).length, 61, 'many of one day are no reason to forget one');
+  for (let n = 60; n < 400; n += 1) store.slot('c1').keepSession(session(n, NOW));
+  assert.deepEqual([(await past()).length, (await past()).at(-1)], [300, 's398']);
+});

@@ -200,6 +200,24 @@ describe('the menu', { concurrency: 3, timeout: 180_000 }, () => {
     assert.equal(statuses.at(-1), 204);
   });
 
+  story('tells of a deletion of all chats that waits, also after a reload', async (arrives) => {
+    const { ada, chat } = await opens(arrives);
+    let refuses = true;
+    await ada.context.route('**/api/v1/session', (route) => (refuses && route.request().method() === 'DELETE' ? route.fulfill({ status: 503, json: { code: 'overloaded' } }) : route.continue()));
+    await converses(chat, 'one of all', 'One.');
+    await opensMenu(chat, 'New chat');
+    await converses(chat, 'two of all', 'Two.');
+    await opensMenu(chat, 'Delete all chats');
+    await chat.button('Delete').click();
+    await chat.chat.locator('#welcome').waitFor();
+    await chat.sees('Our side could not do it yet', chat.notice);
+    await chat.page.reload();
+    await chat.chat.locator('#welcome').waitFor();
+    await chat.sees('Our side could not do it yet', chat.notice);
+    refuses = false;
+    await until('it is told no more', async () => !(await chat.notice.isVisible()), 25_000);
+  });
+
   for (const [entry, form] of [['Save as text', 'txt'], ['Save as JSON', 'json']]) {
     story(`saves the conversation (${form})`, async (arrives) => {
       const { chat } = await opens(arrives);
