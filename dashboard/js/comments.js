@@ -42,13 +42,26 @@ export function comments({ api, format, query, onOpen, onError }) {
 
   /** How many are wanted. */
   let wanted = PAGE;
+  /** @type {AbortController | undefined} */
+  let running;
 
-  /** @param {AbortSignal} [signal] */
-  async function load(signal) {
+  /** @param {AbortSignal} [outer] */
+  async function load(outer) {
+    running?.abort();
+    const mine = new AbortController();
+    running = mine;
+    const signal = outer ? AbortSignal.any([outer, mine.signal]) : mine.signal;
     const { site, span } = query();
-    const page = await api.comments(site, span, Math.min(MOST, wanted), signal);
+    /** @type {{comments: Comment[], next: string | null}} */
+    let page;
+    try {
+      page = await api.comments(site, span, Math.min(MOST, wanted), signal);
+    } catch (error) {
+      if (mine.signal.aborted) return;
+      throw error;
+    }
     // Another time or site may have been chosen meanwhile; then that is what comes next.
-    if (signal?.aborted) return;
+    if (signal.aborted) return;
     none.hidden = page.comments.length > 0;
     more.hidden = page.next === null || wanted >= MOST;
     keyed(list, page.comments, ({ site, session, message_id, at }) => `${site} ${session} ${message_id} ${at}`, line);
