@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{BotClass, Device, MessageId, Millis, SessionId, SiteId};
+use protocol::{BotClass, Comment, Device, MessageId, Millis, SessionId, SiteId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -241,7 +241,8 @@ pub struct CommentRow {
     #[schema(value_type = String)]
     pub rating: protocol::Rating,
     /// The visitor's words, as plain text.
-    pub comment: String,
+    #[schema(value_type = String)]
+    pub comment: Comment,
     /// The path of the shop's page on which the session began.
     pub page_path: Option<String>,
 }
@@ -327,7 +328,8 @@ pub struct Happening {
     pub chars: Option<u64>,
     /// What the visitor wrote with a rating.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub comment: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub comment: Option<Comment>,
 }
 
 /// One session with all that is kept of it.

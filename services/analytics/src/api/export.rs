@@ -262,7 +262,7 @@ fn comment_csv(csv: &mut Csv, row: &CommentRow) {
         .text(row.message_id.as_str())
         .own(name(row.rating))
         .text(row.page_path.as_deref().unwrap_or_default())
-        .text(&row.comment)
+        .text(&row.comment.0)
         .end();
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BinaryHeap;
 
-use protocol::{MessageId, Millis, Rating, SiteId};
+use protocol::{Comment, MessageId, Millis, Rating, SiteId};
 use redb::ReadTransaction;
 
 use super::{
@@ -54,10 +54,10 @@ pub(super) fn write(rating: Rating, text: &str) -> Vec<u8> {
     row.done()
 }
 
-pub(super) fn read(row: &[u8]) -> Result<(Rating, String), Malformed> {
+pub(super) fn read(row: &[u8]) -> Result<(Rating, Comment), Malformed> {
     let row = &mut Reader::of(VERSION, row)?;
     let rating = if row.byte()? == 1 { Rating::Up } else { Rating::Down };
-    Ok((rating, row.text()?.to_owned()))
+    Ok((rating, Comment(row.text()?.to_owned())))
 }
 
 /// Puts the comments of a session beside its ratings.
@@ -66,7 +66,7 @@ pub(super) fn tell(reader: &ReadTransaction, key_of: &SessionKey, detail: &mut S
     for happening in &mut detail.timeline {
         let Some(message) = happening.message_id.as_ref().filter(|_| happening.kind == "reply_rated") else { continue };
         let row = comments.get(key(key_of, happening.at, message).as_slice())?;
-        happening.comment = row.map(|row| read(row.value())).transpose()?.map(|(_, text)| text);
+        happening.comment = row.map(|row| read(row.value())).transpose()?.map(|(_, comment)| comment);
     }
     Ok(())
 }

@@ -164,7 +164,7 @@ fn nothing_of_an_erased_session_is_left_in_the_file() {
     check("the customer", &|store, session| {
         let exported = store.export_customer(&site(), &hash()).unwrap();
         assert_eq!((&exported[0].row.id, exported[0].timeline.len(), exported.len()), (session, 4, 1));
-        assert_eq!(exported[0].timeline[3].comment, Some(comment(1).0));
+        assert_eq!(exported[0].timeline[3].comment, Some(comment(1)));
         assert_eq!(store.erase_customer(&site(), &hash()).unwrap().sessions, std::slice::from_ref(session));
         assert!(store.erase_customer(&site(), "nobody").unwrap().sessions.is_empty());
     });

@@ -32,7 +32,7 @@ fn listed(store: &Store, of: Option<&str>, rating: Option<Rating>, limit: usize)
     loop {
         let page = store.comments(site.as_ref(), ever(), rating, after.as_ref(), limit).unwrap();
         assert!(page.comments.len() <= limit);
-        all.extend(page.comments.into_iter().map(|row| format!("{} {}", row.site, row.comment)));
+        all.extend(page.comments.into_iter().map(|row| format!("{} {}", row.site, row.comment.0)));
         after = page.next;
         if after.is_none() {
             return all;
@@ -67,12 +67,18 @@ fn comments_are_listed_newest_first_and_page_by_page() {
     let range = Range { from: Millis(began + 6_001), until: Millis(began + 8_000) };
     let page = store.comments(None, range, None, None, 9).unwrap();
     let row = &page.comments[0];
-    assert_eq!((page.comments.len(), row.comment.as_str(), row.rating), (1, "second", Rating::Down));
+    assert_eq!((page.comments.len(), row.comment.0.as_str(), row.rating), (1, "second", Rating::Down));
     assert_eq!((row.at, row.page_path.as_deref()), (Millis(began + 7_500), Some("/lamps")));
     assert_eq!((&row.session, row.message_id.as_str()), (&session(1), "message-2"));
     let detail = store.session(&site("shoes"), &session(1)).unwrap().unwrap();
-    let said: Vec<_> = detail.timeline.iter().filter_map(|happening| happening.comment.as_deref()).collect();
+    let said: Vec<_> = detail
+        .timeline
+        .iter()
+        .filter_map(|happening| happening.comment.as_ref().map(|comment| comment.0.as_str()))
+        .collect();
     assert_eq!(said, ["first", "second"]);
+    let logged = format!("{page:?} {detail:?}");
+    assert!(!logged.contains("\"first") && !logged.contains("\"second"), "no words of a visitor in a log: {logged}");
 }
 
 /// Of several words about one reply the latest counts, with its comment or without one, in whatever order they come.
@@ -113,7 +119,7 @@ fn a_session_keeps_a_bounded_number_of_comments() {
     store.apply_at(&facts, NOW).unwrap();
     let page = store.comments(None, ever(), None, None, 99).unwrap();
     assert_eq!(page.comments.len(), most);
-    assert!(page.comments.iter().all(|row| row.comment == "ä".repeat(MAX_TEXT / 2)));
+    assert!(page.comments.iter().all(|row| row.comment.0 == "ä".repeat(MAX_TEXT / 2)));
     let row = store.sessions(None, ever(), &Filter::default(), None, 9).unwrap().sessions.remove(0);
     assert_eq!(row.rated_up, most as u64 + 5);
     assert_eq!(store.take_left_out(), LeftOut { comments: 5, ..LeftOut::default() });
@@ -122,7 +128,7 @@ fn a_session_keeps_a_bounded_number_of_comments() {
     store.apply_at(&[rated("shoes", &session(1), 1, 500, Rating::Down, None)], NOW).unwrap();
     store.apply_at(&[rated("shoes", &session(1), most, 500, Rating::Down, Some("late"))], NOW).unwrap();
     let said = store.comments(None, ever(), Some(Rating::Down), None, 99).unwrap().comments;
-    assert_eq!(said.iter().map(|row| row.comment.as_str()).collect::<Vec<_>>(), ["late", "other"]);
+    assert_eq!(said.iter().map(|row| row.comment.0.as_str()).collect::<Vec<_>>(), ["late", "other"]);
     assert_eq!(store.take_left_out(), LeftOut::default());
 }
 
