@@ -7,7 +7,7 @@ import { createExtras } from './extras.js';
 import { expectTexts, loadTexts, pick, say } from './i18n.js';
 import { createIdentity } from './identity.js';
 import { commentMax } from './keep.js';
-import { loadTalk } from './later.js';
+import { loadReading, loadTalk } from './later.js';
 import { paintTheme } from './theme.js';
 import { createView } from './view.js';
 
