@@ -26,6 +26,7 @@ func TestBadValuesAreRefusedWithASentence(t *testing.T) {
 		"two places":            {"minimal", "global.frontdeskSecret=mine", "two places for the same thing"},
 		"secret as setting":     {"minimal", "edge.settings.JWT_SECRET_KEY=x", "edge.settings.JWT_SECRET_KEY is a secret"},
 		"secret for all":        {"minimal", "settings.METRICS_TOKEN=x", "settings.METRICS_TOKEN is a secret"},
+		"headers as setting":    {"minimal", "settings.OTEL_EXPORTER_OTLP_HEADERS=x-key=y", "settings.OTEL_EXPORTER_OTLP_HEADERS is a secret"},
 		"nats as setting":       {"minimal", "settings.NATS_URL=nats://x", "stands in natsClient"},
 		"address as setting":    {"minimal", "worker.settings.WORKER_ADDR=0.0.0.0:80", "the chart sets it"},
 		"not for one role":      {"minimal", "edge.settings.QUEUE_TIMEOUT=40s", "must be the same for all roles"},

@@ -66,18 +66,19 @@ func TestPodsHaveNoMoreThanTheyNeed(t *testing.T) {
 
 // The names that hold a secret, and the roles that know them: the table "How it scales" of the README.
 var secrets = map[string][]string{
-	"JWT_SECRET_KEY":          {"edge"},
-	"JWT_SECRET_KEY_PREVIOUS": {"edge"},
-	"IDENTITY_SECRET":         {"edge"},
-	"CAPTCHA_SECRET_KEY":      {"edge"},
-	"SESSION_SECRET_KEY":      {"worker"},
-	"N8N_API_KEY":             {"worker"},
-	"N8N_API_TOKEN":           {"worker"},
-	"ADMIN_TOKEN":             {"analytics"},
-	"SITE_TOKENS":             {"analytics"},
-	"METRICS_TOKEN":           {"edge", "worker", "analytics"},
-	"NATS_PASSWORD":           {"edge", "worker", "analytics", "nats-setup"},
-	"NATS_NKEY":               {"edge", "worker", "analytics", "nats-setup"},
+	"JWT_SECRET_KEY":             {"edge"},
+	"JWT_SECRET_KEY_PREVIOUS":    {"edge"},
+	"IDENTITY_SECRET":            {"edge"},
+	"CAPTCHA_SECRET_KEY":         {"edge"},
+	"SESSION_SECRET_KEY":         {"worker"},
+	"N8N_API_KEY":                {"worker"},
+	"N8N_API_TOKEN":              {"worker"},
+	"ADMIN_TOKEN":                {"analytics"},
+	"SITE_TOKENS":                {"analytics"},
+	"METRICS_TOKEN":              {"edge", "worker", "analytics"},
+	"OTEL_EXPORTER_OTLP_HEADERS": {"edge", "worker", "analytics"},
+	"NATS_PASSWORD":              {"edge", "worker", "analytics", "nats-setup"},
+	"NATS_NKEY":                  {"edge", "worker", "analytics", "nats-setup"},
 }
 
 // Each role gets its own secrets by reference and none of the others'; no value of one stands anywhere but in a Secret.
@@ -128,6 +129,23 @@ func TestSecretsComeByReferenceAndToTheirRoleAlone(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What a collector of traces asks for goes to each role that makes spans.
+func TestEachRoleGetsTheHeadersForItsCollector(t *testing.T) {
+	const name = "OTEL_EXPORTER_OTLP_HEADERS"
+	var told []string
+	for _, p := range render(t, release, "external-nats").pods() {
+		for _, container := range p.Spec.Containers {
+			if variable, ok := env(container)[name]; ok && variable.ValueFrom.SecretKeyRef.Key == name {
+				told = append(told, p.role())
+			}
+		}
+	}
+	slices.Sort(told)
+	if !slices.Equal(told, []string{"analytics", "edge", "worker"}) {
+		t.Errorf("%s goes to %v", name, told)
+	}
 }
 
 // Every name that a role gets stands in the README's table of settings.

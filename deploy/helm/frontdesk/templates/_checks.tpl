@@ -3,7 +3,7 @@ What would start and then not work, or work and not be safe, stops here with a s
 at names and types before.
 */}}
 {{- define "frontdesk.checks" }}
-{{- $keys := list "JWT_SECRET_KEY" "JWT_SECRET_KEY_PREVIOUS" "IDENTITY_SECRET" "CAPTCHA_SECRET_KEY" "SESSION_SECRET_KEY" "N8N_API_KEY" "N8N_API_TOKEN" "ADMIN_TOKEN" "SITE_TOKENS" "METRICS_TOKEN" "NATS_PASSWORD" "NATS_NKEY" }}
+{{- $keys := list "JWT_SECRET_KEY" "JWT_SECRET_KEY_PREVIOUS" "IDENTITY_SECRET" "CAPTCHA_SECRET_KEY" "SESSION_SECRET_KEY" "N8N_API_KEY" "N8N_API_TOKEN" "ADMIN_TOKEN" "SITE_TOKENS" "METRICS_TOKEN" "OTEL_EXPORTER_OTLP_HEADERS" "NATS_PASSWORD" "NATS_NKEY" }}
 {{- range $where, $settings := dict "settings" .Values.settings "edge.settings" .Values.edge.settings "worker.settings" .Values.worker.settings "analytics.settings" .Values.analytics.settings "natsSetup.settings" .Values.natsSetup.settings }}
 {{- range $key := $keys }}
 {{- if hasKey $settings $key }}
