@@ -392,7 +392,8 @@ impl Cli {
         let dotenv = dotenvy::from_path(".env");
         let mut command = without_empty_variables(Self::command());
         // What can't be read must not stop the doctor, who is to say so.
-        if std::env::args_os().nth(1).is_some_and(|word| word == "doctor") {
+        let is_doctor = std::env::args_os().nth(1).is_some_and(|word| word == "doctor");
+        if is_doctor {
             command = command.mut_args(|arg| arg.env(clap::builder::Resettable::Reset));
         }
         if let Err(error) = dotenv
@@ -407,9 +408,11 @@ impl Cli {
             };
             command.error(clap::error::ErrorKind::InvalidValue, format!(".env: {reason}")).exit();
         }
-        let mut command = match secret_files::read(command) {
-            Ok(command) => command,
-            Err(sentence) => Self::command().error(clap::error::ErrorKind::InvalidValue, sentence).exit(),
+        let mut command = match secret_files::read_what_can_be(command) {
+            (_, Some(sentence)) if !is_doctor => {
+                Self::command().error(clap::error::ErrorKind::InvalidValue, sentence).exit()
+            }
+            (command, _) => command,
         };
         let matches = command.get_matches_mut();
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())

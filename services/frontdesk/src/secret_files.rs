@@ -8,15 +8,35 @@ const MAX_BYTES: u64 = 64 * 1024;
 /// For each secret `NAME` that is set as `NAME_FILE`, takes what stands in that file. An error is a sentence for the
 /// operator; it never shows what stands there.
 pub(crate) fn read(command: clap::Command) -> Result<clap::Command, String> {
+    let (command, problem) = read_what_can_be(command);
+    problem.map_or(Ok(command), Err)
+}
+
+/// The same, for who goes on with what can be read; the sentence is of the first that can't.
+pub(crate) fn read_what_can_be(command: clap::Command) -> (clap::Command, Option<String>) {
     let mut problem = None;
     let command = read_all(command, &mut problem);
-    problem.map_or(Ok(command), Err)
+    (command, problem)
+}
+
+/// The variable that names a secret's file.
+pub(crate) fn variable(name: &str) -> String {
+    format!("{name}_FILE")
+}
+
+/// A secret as a role would get it, if it gets one.
+pub(crate) fn secret(name: &str) -> Option<String> {
+    match (set(name), set(&variable(name))) {
+        (Some(secret), None) => secret.into_string().ok(),
+        (None, Some(path)) => content(Path::new(&path)).ok(),
+        _ => None,
+    }
 }
 
 fn read_all(command: clap::Command, problem: &mut Option<String>) -> clap::Command {
     let command = command.mut_args(|arg| {
         let name = arg.get_env().and_then(|name| name.to_str()).filter(|_| arg.is_hide_env_values_set());
-        let Some((name, path)) = name.and_then(|name| Some((name.to_owned(), set(&format!("{name}_FILE"))?))) else {
+        let Some((name, path)) = name.and_then(|name| Some((name.to_owned(), set(&variable(name))?))) else {
             return arg;
         };
         let secret = if set(&name).is_some() {
@@ -36,7 +56,7 @@ fn read_all(command: clap::Command, problem: &mut Option<String>) -> clap::Comma
     command.mut_subcommands(|command| read_all(command, problem))
 }
 
-fn set(name: &str) -> Option<OsString> {
+pub(crate) fn set(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 

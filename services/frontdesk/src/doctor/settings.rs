@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     cli::{AllInOne, AnalyticsRole, Cli, Command, EdgeRole, NatsSetup, WorkerRole, without_empty_variables},
-    roles,
+    roles, secret_files,
 };
 
 /// The settings of a role.
@@ -64,6 +64,8 @@ fn not_looked_at(role: Role) -> Vec<Finding> {
 
 fn parse(role: Role) -> Result<Settings, Vec<Bad>> {
     let command = without_empty_variables(Cli::command());
+    let command =
+        secret_files::read(command).map_err(|sentence| vec![Bad { name: None, sentence: ended(&sentence) }])?;
     let line = ["frontdesk"].into_iter().chain(role.command());
     let line: Vec<&str> = line.collect();
     let matches = command.clone().try_get_matches_from(&line);
@@ -104,8 +106,10 @@ fn sentence(error: &clap::Error) -> String {
 
 /// The variables of the environment that any role reads, and that are set.
 fn set_variables(command: &clap::Command) -> BTreeSet<String> {
+    let in_files = hidden_variables(command);
     let mut names = known_variables(command);
-    names.retain(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+    let is_set = |name: &str| secret_files::set(name).is_some();
+    names.retain(|name| is_set(name) || in_files.contains(name) && is_set(&secret_files::variable(name)));
     names
 }
 
@@ -118,7 +122,12 @@ fn known_variables(command: &clap::Command) -> BTreeSet<String> {
 fn only(command: clap::Command, name: &str) -> clap::Command {
     let keep = |arg: clap::Arg| {
         let other = arg.get_env().is_some_and(|env| env != name);
-        if other { arg.env(Resettable::Reset) } else { arg }
+        // A secret has no default of its own, only what stands in its file.
+        match (other, arg.is_hide_env_values_set()) {
+            (false, _) => arg,
+            (true, false) => arg.env(Resettable::Reset),
+            (true, true) => arg.env(Resettable::Reset).default_value(Resettable::Reset),
+        }
     };
     command.mut_args(keep).mut_subcommands(|command| only(command, name))
 }
@@ -128,11 +137,7 @@ pub(crate) fn secrets() -> Vec<(String, String)> {
     let mut names = hidden_variables(&Cli::command());
     // Addresses are hidden, since they may hold something secret. Two that are the same are no fault.
     names.retain(|name| !name.ends_with("_URL"));
-    names
-        .into_iter()
-        .filter_map(|name| Some((name.clone(), std::env::var(name).ok()?)))
-        .filter(|(_, value)| !value.is_empty())
-        .collect()
+    names.into_iter().filter_map(|name| Some((name.clone(), secret_files::secret(&name)?))).collect()
 }
 
 fn hidden_variables(command: &clap::Command) -> BTreeSet<String> {
@@ -143,7 +148,9 @@ fn hidden_variables(command: &clap::Command) -> BTreeSet<String> {
 
 /// Variables that nobody reads: all in `.env`, and of the environment those that look like a slip of the pen.
 pub(crate) fn unknown() -> Vec<Finding> {
-    let known = known_variables(&Cli::command());
+    let command = Cli::command();
+    let mut known = known_variables(&command);
+    known.extend(hidden_variables(&command).iter().map(|name| secret_files::variable(name)));
     let in_file: BTreeSet<String> = dotenvy::from_path_iter(".env")
         .map(|lines| lines.flatten().map(|(name, _)| name).collect())
         .unwrap_or_default();

@@ -106,6 +106,52 @@ async fn a_good_deployment_has_no_fault() {
     assert_eq!(n8n.asked(), 4);
 }
 
+/// Secrets that stand in files are looked at as a role would read them; what is wrong with one is told, its content never.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_in_files_are_looked_at() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).expect("it can be written");
+        path.to_str().expect("text").to_owned()
+    };
+    let (jwt, weak, headers) = (file("jwt", JWT), file("weak", "hunter2\n"), file("headers", "x-key=zebra%20key\n"));
+    let collector = Demo::scripted(([127, 0, 0, 1], 0).into()).await.expect("a port");
+    collector.will(Script::of(200, "application/x-protobuf"));
+    let endpoint = format!("http://{}", collector.url().socket_addrs(|| None).expect("an address")[0]);
+    let look = async |settings: &[(&str, &str)]| {
+        let rest = [("ALLOWED_ORIGINS", "https://shop.example"), ("NATS_URL", "nats://127.0.0.1:9")];
+        let doctor = Doctor::with(&[&rest, settings].concat());
+        let text = doctor.run(&["--role", "edge", "--timeout", "1s"]).await;
+        let text = String::from_utf8_lossy(&[text.stdout, text.stderr].concat()).into_owned();
+        assert!(!["hunter2", JWT, "zebra"].iter().any(|secret| text.contains(secret)), "{text}");
+        doctor.findings(&["--role", "edge", "--timeout", "1s"]).await.0
+    };
+    let good = [
+        ("JWT_SECRET_KEY_FILE", jwt.as_str()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+        ("OTEL_EXPORTER_OTLP_HEADERS_FILE", &headers),
+    ];
+    let findings = look(&good).await;
+    is(&findings, "settings", "ok", "go together");
+    is(&findings, "secrets.strength", "ok", "no two are the same");
+    assert!(findings.iter().all(|finding| finding["check"] != "settings.unknown"), "{findings:#?}");
+    let asked = collector.requests();
+    assert!(!asked.is_empty() && asked.iter().all(|seen| seen.headers["x-key"] == "zebra key"));
+
+    is(&look(&[good[0], ("METRICS_TOKEN_FILE", &jwt)]).await, "secrets.reuse", "problem", "the same secret");
+    let findings = look(&[("JWT_SECRET_KEY_FILE", &weak), ("RATE_LIMIT_PER_MINUTE", "some")]).await;
+    is(&findings, "settings", "problem", "7 bytes");
+    is(&findings, "settings", "problem", "rate-limit-per-minute");
+    let bad = |findings: &[Value]| findings.iter().filter(|finding| finding["check"] == "settings").count();
+    assert_eq!(bad(&findings), 2, "each is told once: {findings:#?}");
+    let nowhere = "/nowhere/secret";
+    is(&look(&[("JWT_SECRET_KEY_FILE", nowhere)]).await, "settings", "problem", "JWT_SECRET_KEY_FILE: /nowhere/secret");
+    let both = look(&[good[0], ("JWT_SECRET_KEY", JWT)]).await;
+    is(&both, "settings", "problem", "JWT_SECRET_KEY and JWT_SECRET_KEY_FILE are both set");
+    collector.stop().await;
+}
+
 /// Every setting that is wrong is told at once, also those that a role would tell one after the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_that_is_wrong_with_settings_is_told_at_once() {
