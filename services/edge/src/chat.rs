@@ -102,7 +102,7 @@ pub(crate) async fn post_message(
     let (message_id, session_id) = (message.message_id.clone(), message.session.clone());
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(LastEvent::parse);
     let mut turn = Turn::begin(visitor.site.id.as_str(), &message_id, last.is_some());
-    let hub = submit(&state, &visitor, message, &request, &turn).await?;
+    let hub = submit(&state, &visitor, message, &request, &turn).await.inspect_err(|_| turn.is_refused())?;
     let Some(slot) = slot else {
         turn.is_elsewhere();
         let stream_url = format!("/api/v1/chat/stream/{session_id}?message_id={message_id}");
@@ -145,19 +145,27 @@ pub(crate) async fn stream(
         None => query.message_id.as_ref(),
     };
     let mut turn = wanted.map(|wanted| Turn::begin(visitor.site.id.as_str(), wanted, last.is_some()));
-    let hub = match (query.message, &query.message_id) {
-        // A reconnect resumes: it never asks twice. A HEAD changes nothing.
-        (Some(text), Some(message_id)) if reconnect.is_none() && method != Method::HEAD => {
-            let say = Say { message_id: Some(message_id.clone()), ..Say::plain(text) };
-            let request = bots::Request { call: &visitor.call, headers: &headers, signals: None };
-            let message = message(&state, &visitor, say)?;
-            let turn = turn.get_or_insert_with(|| Turn::begin(visitor.site.id.as_str(), message_id, false));
-            submit(&state, &visitor, message, &request, turn).await?
+    let (said, named) = (query.message, query.message_id.as_ref());
+    let opened = async {
+        match (said, named) {
+            // A reconnect resumes: it never asks twice. A HEAD changes nothing.
+            (Some(text), Some(message_id)) if reconnect.is_none() && method != Method::HEAD => {
+                let say = Say { message_id: Some(message_id.clone()), ..Say::plain(text) };
+                let request = bots::Request { call: &visitor.call, headers: &headers, signals: None };
+                let message = message(&state, &visitor, say)?;
+                let turn = turn.get_or_insert_with(|| Turn::begin(visitor.site.id.as_str(), message_id, false));
+                submit(&state, &visitor, message, &request, turn).await
+            }
+            (Some(_), None) => Err(ApiError::field("message_id", "message_id is required with `message`")),
+            _ => listen(&state, &visitor, named).await,
         }
-        (Some(_), None) => return Err(ApiError::field("message_id", "message_id is required with `message`")),
-        _ => listen(&state, &visitor, query.message_id.as_ref()).await?,
     };
-    let (cursor, found) = hub.follow_all(place, query.message_id.as_ref());
+    let hub = opened.await.inspect_err(|_| {
+        if let Some(turn) = &mut turn {
+            turn.is_refused();
+        }
+    })?;
+    let (cursor, found) = hub.follow_all(place, named);
     let result = match (last.is_some(), found) {
         (true, true) => Some("replayed"),
         (true, false) => Some("gap"),
@@ -173,7 +181,9 @@ pub(crate) async fn stream(
         trace::link(turn.span(), &traceparent);
     }
     // One that is not here won't come.
-    turn.take_if(|_| !found);
+    if let Some(mut turn) = turn.take_if(|_| !found) {
+        turn.is_gap();
+    }
     Ok(stream::respond(&state, hub, cursor, Kind::Session { resumed: last.is_some() && found }, slot, turn))
 }
 

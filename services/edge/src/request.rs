@@ -51,6 +51,8 @@ pub(crate) struct Call {
     pub(crate) traceparent: Option<String>,
     /// Whether a proxy of ours passed the call on, so that what only proxies say may be believed.
     pub(crate) proxied: bool,
+    /// Whether a proxy gave the id.
+    id_is_given: bool,
     /// The site, once the call has told it.
     site: OnceLock<Arc<Site>>,
     /// The tightest limit that counted this call.
@@ -58,20 +60,31 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    fn new(config: &Config, headers: &HeaderMap, peer: IpAddr, span: &Span) -> Self {
+    fn new(config: &Config, headers: &HeaderMap, peer: IpAddr) -> Self {
         // A listener on `::` sees IPv4 peers as mapped addresses.
         let peer = peer.to_canonical();
         let proxied = config.trusts(peer);
-        let id = text(headers, REQUEST_ID.as_str()).filter(|id| proxied && is_request_id(id)).map(str::to_owned);
+        let given = text(headers, REQUEST_ID.as_str()).filter(|id| proxied && is_request_id(id));
         Self {
-            id: id.or_else(|| trace::id(span)).unwrap_or_else(|| format!("{:032x}", rand::random::<u128>())),
+            id: given.map_or_else(|| format!("{:032x}", rand::random::<u128>()), str::to_owned),
             ip: visitor_ip(config, headers, peer),
             base: base(config, headers, proxied),
             origin: text(headers, "origin").map(str::to_owned),
             traceparent: traceparent(headers).map(str::to_owned),
             proxied,
+            id_is_given: given.is_some(),
             site: OnceLock::new(),
             tightest: Mutex::default(),
+        }
+    }
+
+    /// Takes the id from the call's span, unless a proxy gave one. The trace's id alone would not do: the client chose it,
+    /// and says it again with its next call.
+    fn is_traced(&mut self, span: &Span) {
+        if !self.id_is_given
+            && let Some(id) = trace::id(span)
+        {
+            self.id = id;
         }
     }
 
@@ -129,12 +142,16 @@ pub(crate) async fn around(state: State, mut request: Request, next: Next) -> Re
     let path = request.uri().path();
     let (api, widget, late) = (path.starts_with("/api/"), path.starts_with("/widget/"), path.starts_with(late::ROUTE));
     let template = route.as_ref().map_or("none", MatchedPath::as_str);
-    // What is asked every few seconds, and files, would be most of what there is to see.
-    let span = if api { trace::server(method, template, traceparent(request.headers())) } else { Span::none() };
-    let call = Arc::new(Call::new(&state.config, request.headers(), peer, &span));
+    let mut call = Call::new(&state.config, request.headers(), peer);
     let cors = if api || widget { Cors::of(&state, &call, &request) } else { Cors::None };
 
     let early = if api { admit(&state, &call, &cors, &request) } else { None };
+    // What is asked every few seconds, and files, would be most of what there is to see; and whoever is refused at the
+    // door must not be able to fill the collector.
+    let traced = api && early.is_none();
+    let span = if traced { trace::server(method, template, traceparent(request.headers())) } else { Span::none() };
+    call.is_traced(&span);
+    let call = Arc::new(call);
     let mut response = match early {
         Some(response) => response,
         None => {

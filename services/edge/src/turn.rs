@@ -21,6 +21,8 @@ pub(crate) struct Turn {
     chunks: u64,
     bytes: u64,
     outcome: &'static str,
+    /// A stream carries it.
+    open: bool,
     over: bool,
 }
 
@@ -40,13 +42,24 @@ impl Turn {
             first_chunk_ms: None,
             chunks: 0,
             bytes: 0,
-            outcome: REFUSED,
+            outcome: LEFT,
+            open: false,
             over: false,
         }
     }
 
     pub(crate) fn span(&self) -> &Span {
         self.reply.span()
+    }
+
+    /// The call is answered with a problem.
+    pub(crate) fn is_refused(&mut self) {
+        self.outcome = "refused";
+    }
+
+    /// What the client asks for is not here any more; its stream carries what comes later.
+    pub(crate) fn is_gap(&mut self) {
+        self.outcome = "gap";
     }
 
     /// The client reads it elsewhere.
@@ -56,7 +69,7 @@ impl Turn {
 
     /// A stream carries it.
     pub(crate) fn is_open(&mut self) {
-        self.outcome = LEFT;
+        self.open = true;
     }
 
     /// This much of it goes out.
@@ -88,16 +101,14 @@ impl Turn {
     }
 }
 
-/// No stream was opened: the call was answered with a problem.
-const REFUSED: &str = "refused";
-/// The stream ended before the reply: its client left, or is to come back at another edge.
+/// The call or its stream ended before the reply: its client left, or is to come back at another edge.
 const LEFT: &str = "left";
 
 impl Drop for Turn {
     fn drop(&mut self) {
         let span = self.span();
         trace::note(span, "frontdesk.outcome", self.outcome);
-        if !self.over && self.outcome != LEFT {
+        if !self.open {
             return;
         }
         let count = |count| i64::try_from(count).unwrap_or(i64::MAX);

@@ -82,6 +82,9 @@ pub fn init(logs: &Logs, traces: &Traces, identity: Option<Identity<'_>>) -> Res
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let dispatch = dispatch(logs, std::io::stderr, ansi, provider.as_ref())?;
     dispatcher::set_global_default(dispatch).map_err(|e| e.to_string())?;
+    if provider.is_some() {
+        crate::trace::turn_on();
+    }
     std::panic::set_hook(Box::new(|info| {
         let at = info.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(at, "{}", panic_words(info.payload()));

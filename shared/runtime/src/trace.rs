@@ -7,6 +7,8 @@
 //! Between processes a trace travels as a W3C `traceparent`. A `tracestate` is not passed on: the only ones that come
 //! are made up by browsers, and the specification allows to drop it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use opentelemetry::{
     Context, KeyValue, Value,
     trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState},
@@ -210,9 +212,18 @@ pub fn sampled_traceparent(span: &Span) -> Option<String> {
     Some(span_context(span)).filter(SpanContext::is_sampled).as_ref().and_then(write)
 }
 
-/// The trace's id: `None` where traces are off.
+/// The trace's id and the span's, which together are of this span alone: `None` where traces are off.
 pub fn id(span: &Span) -> Option<String> {
-    Some(span_context(span)).filter(SpanContext::is_valid).map(|span| span.trace_id().to_string())
+    let span = Some(span_context(span)).filter(SpanContext::is_valid)?;
+    Some(format!("{}-{}", span.trace_id(), span.span_id()))
+}
+
+/// Whether this process makes spans. What came with a message is a browser's own word where none does.
+static ON: AtomicBool = AtomicBool::new(false);
+
+/// From now on this process makes spans.
+pub(crate) fn turn_on() {
+    ON.store(true, Ordering::Relaxed);
 }
 
 /// Trace, span, and whether they are kept, of what runs now.
@@ -265,8 +276,12 @@ impl Exemplar {
         Self::new(&span_context(span))
     }
 
-    /// Of what came with a message.
+    /// Of what came with a message: `None` where traces are off, as it is nothing of ours then.
     pub fn of_traceparent(traceparent: &str) -> Option<Self> {
+        ON.load(Ordering::Relaxed).then(|| Self::of_text(traceparent)).flatten()
+    }
+
+    fn of_text(traceparent: &str) -> Option<Self> {
         Self::new(&parse(traceparent)?)
     }
 
@@ -309,8 +324,8 @@ mod tests {
 
     #[test]
     fn only_what_is_kept_is_linked_to() {
-        assert!(Exemplar::of_traceparent(GOOD).is_some());
-        assert_eq!(Exemplar::of_traceparent(&GOOD.replace("-01", "-00")), None);
+        assert!(Exemplar::of_text(GOOD).is_some());
+        assert_eq!(Exemplar::of_text(&GOOD.replace("-01", "-00")), None);
         assert_eq!(Exemplar::of(&Span::none()), None);
     }
 
@@ -323,5 +338,6 @@ mod tests {
         assert_eq!((traceparent(&span), id(&span), sampled_traceparent(&span)), (None, None, None));
         drop(Lasting::new(span));
         assert_eq!(current(), None);
+        assert_eq!(Exemplar::of_traceparent(GOOD), None, "a browser's own word leads nowhere");
     }
 }

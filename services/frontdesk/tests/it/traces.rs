@@ -311,10 +311,15 @@ async fn ids_go_along_without_a_collector() {
         let desk = Desk::all_in_one(&[("OTEL_SDK_DISABLED", off)]).await;
         let visitor = desk.visitor().await;
         desk.n8n.will(Script::says(["hello"]));
-        say(&visitor, "hi", &parent()).await.rest().await;
+        // As it says, it keeps the trace; here nothing is kept, and no figure may lead to it.
+        let own = format!("00-{TRACE}-{BROWSER}-01");
+        say(&visitor, "hi", &own).await.rest().await;
         let given = given(&desk);
         assert!(given[0].starts_with(&format!("00-{TRACE}-")), "{given:?}");
-        assert_eq!(given[0] == parent(), off == "true", "{given:?}");
+        assert_eq!(given[0] == own, off == "true", "{given:?}");
+        let metrics = desk.edges[0].open_metrics().await;
+        assert!(metrics.contains("frontdesk_edge_first_chunk_seconds_count 1"), "{metrics}");
+        assert!(!metrics.contains(TRACE), "{metrics}");
         assert_eq!(desk.edges[0].log().contains(&format!("trace_id={TRACE}")), off == "false");
     }
 }
@@ -335,9 +340,13 @@ async fn a_problem_names_its_trace() {
         assert_eq!(problem["request_id"], header);
         header
     };
-    assert_eq!(ask(Some(&parent())).await, TRACE);
-    let made = ask(None).await;
-    desk.edges[0].until_log(&format!("trace_id={made}")).await;
+    let [first, second] = [ask(Some(&parent())).await, ask(Some(&parent())).await];
+    assert!(first.starts_with(&format!("{TRACE}-")) && second.starts_with(&format!("{TRACE}-")), "{first} {second}");
+    assert_ne!(first, second, "a browser says the same trace with each call");
+    for id in [first, ask(None).await] {
+        let (trace, span) = id.split_once('-').expect("both ids");
+        desk.edges[0].until_log(&format!("trace_id={trace} span_id={span}")).await;
+    }
 
     let desk = Desk::all_in_one(&[("TRUSTED_PROXIES", "127.0.0.1")]).await;
     let visitor = desk.visitor().await;
@@ -345,6 +354,56 @@ async fn a_problem_names_its_trace() {
     let answer = request.header("x-request-id", "a-proxys-own-id").send().await.expect("the edge answers");
     assert_eq!(answer.headers()["x-request-id"], "a-proxys-own-id");
     desk.edges[0].until_log(&format!("trace_id={TRACE}")).await;
+}
+
+/// Whoever is refused at the door, or only asks whether to come in, makes no span: a flood would fill the collector.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_refused_at_the_door_makes_no_span() {
+    let collector = Collector::start().await;
+    let settings = [&collector.settings()[..], &[("RATE_LIMIT_PER_MINUTE", "3")]].concat();
+    let mut desk = Desk::all_in_one(&settings).await;
+    let (edge, http) = (desk.edges[0].url.clone(), reqwest::Client::builder().no_proxy().build().expect("a client"));
+    let url = format!("{edge}/api/v1/session/validate");
+    let preflight = http.request(reqwest::Method::OPTIONS, &url).header("origin", &edge);
+    let preflight = preflight.header("access-control-request-method", "GET").header("traceparent", parent());
+    assert_eq!(preflight.send().await.expect("the edge answers").status(), 204);
+    let foreign = http.get(&url).header("origin", "https://elsewhere.example").header("traceparent", parent());
+    assert_eq!(foreign.send().await.expect("the edge answers").status(), 403);
+    let mut statuses = vec![];
+    for _ in 0..6 {
+        let answer = http.get(&url).header("traceparent", parent()).send().await.expect("the edge answers");
+        let id = answer.headers()["x-request-id"].to_str().expect("text");
+        assert_eq!(id.starts_with(TRACE), answer.status() == 401, "{id}");
+        statuses.push(answer.status().as_u16());
+    }
+    let let_in = statuses.iter().filter(|status| **status == 401).count();
+    assert!(let_in > 0 && statuses.ends_with(&[429]), "{statuses:?}");
+    // What is left is sent at the end.
+    desk.edges[0].signal("TERM");
+    desk.edges[0].ended().await;
+    let spans = collector.spans();
+    let answered: Vec<&str> = spans.iter().map(|span| span.get("http.response.status_code")).collect();
+    assert_eq!(answered, vec!["401"; let_in], "{spans:#?}");
+}
+
+/// What a reply's span says where no reply went out: refused is only what was answered with a problem.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gap_is_no_refusal() {
+    let collector = Collector::start().await;
+    let desk = Desk::all_in_one(&collector.settings()).await;
+    let visitor = desk.visitor().await;
+    let path = format!("/api/v1/chat/stream/{}?message_id=message-9", visitor.session);
+    let ask = visitor.get(&path).header("traceparent", parent());
+    drop(Stream::of(ask.send().await.expect("the edge answers")));
+    let spans = collector.trace(TRACE, &[("reply", 1)]).await;
+    assert_eq!(one(&spans, "reply").get("frontdesk.outcome"), "\"gap\"");
+
+    let other = "0af7651916cd43dd8448eb211c80319c";
+    let path = format!("{path}&message=%20");
+    let ask = visitor.get(&path).header("traceparent", format!("00-{other}-{BROWSER}-01"));
+    assert!(ask.send().await.expect("the edge answers").status().is_client_error());
+    let spans = collector.trace(other, &[("reply", 1)]).await;
+    assert_eq!(one(&spans, "reply").get("frontdesk.outcome"), "\"refused\"");
 }
 
 /// A collector that is away, or takes everything and never answers: what waits for it is bounded, nobody waits for it,

@@ -19,7 +19,7 @@ pub struct Traces {
     #[arg(long, env = "OTEL_EXPORTER_OTLP_HEADERS", global = true, hide_env_values = true,
         value_parser = secret::Hidden(headers_secret))]
     pub otel_exporter_otlp_headers: Option<Secret>,
-    /// Give up on a batch of spans after this long, in milliseconds, tries included.
+    /// Give up on a batch of spans after this long, in milliseconds. It is sent once.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_TIMEOUT", global = true, default_value = "10000", value_parser = millis)]
     pub otel_exporter_otlp_timeout: Duration,
     /// Share of the traces that are kept, 0 to 1. Edges decide; whatever a browser asks for.

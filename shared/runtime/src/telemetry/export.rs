@@ -13,7 +13,7 @@ use std::{
 };
 
 use opentelemetry::Context;
-use opentelemetry_otlp::{WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_otlp::{RetryPolicy, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
@@ -69,6 +69,8 @@ pub(super) fn provider(
         .with_endpoint(endpoint.traces())
         .with_headers(headers)
         .with_timeout(config.otel_exporter_otlp_timeout)
+        // A second try may begin just before the time is over, and last as long again, while spans wait behind it.
+        .with_retry_policy(RetryPolicy::disabled())
         .build()
         // Its words may show the headers.
         .map_err(|_| "traces can't be sent with these OTEL_EXPORTER_OTLP_… settings".to_owned())?;
