@@ -41,7 +41,7 @@ pub(crate) async fn submit(
         return Err(ApiError::Overloaded { retry_after: 1, detail: "This edge is stopping; another one takes over." });
     }
     // Before the message is handed on: a worker may answer before that call returns.
-    let hub = state.hubs.enter(&message.session).await.map_err(|error| away(&error))?;
+    let hub = state.hubs.enter(&message.session).await.map_err(|error| not_taken(state, &error))?;
     let handoff = Handoff { state: state.clone(), site: Arc::clone(&visitor.site), message, hub };
     if handoff.repeats()? {
         return Ok(handoff.hub);
@@ -60,7 +60,7 @@ pub(crate) async fn submit(
         }
         // Not for a repeat: its reply was paid for. A hub that is new here learns of it from the session's record.
         Err(refusal) => {
-            state.hubs.load(&handoff.hub).await.map_err(|error| away(&error))?;
+            state.hubs.load(&handoff.hub).await.map_err(|error| not_taken(state, &error))?;
             if handoff.repeats()? { Ok(handoff.hub) } else { Err(refusal) }
         }
     }
@@ -106,7 +106,7 @@ impl Handoff {
             // The record of a session that was not open here is read meanwhile. What it knows of this message shows
             // afterwards: no worker runs it again, whatever the queue says.
             let (submitted, loaded) = tokio::join!(state.bus.submit(message), state.hubs.load(hub));
-            let submitted = submitted.map_err(|error| self.overloaded(&error))?;
+            let submitted = submitted.map_err(|error| self.not_taken(&error))?;
             // A worker may be quicker than we are: of an accepted message only what the record held before is a repeat.
             let recorded =
                 matches!(hub.heard(&message.message_id), Heard::Before(Some(_))) && hub.is_over(&message.message_id);
@@ -119,10 +119,10 @@ impl Handoff {
                 hub.expect(message, true);
                 self.tell_accepted();
                 // It will be run. Who asks again, once the session can be read, finds its reply.
-                return loaded.map_err(|error| self.overloaded(&error)).map(|()| self.hub);
+                return loaded.map_err(|error| self.not_taken(&error)).map(|()| self.hub);
             }
-            loaded.map_err(|error| self.overloaded(&error))?;
-            let pending = state.bus.pending(&message.session).await.map_err(|error| away(&error))?;
+            loaded.map_err(|error| self.not_taken(&error))?;
+            let pending = state.bus.pending(&message.session).await.map_err(|error| self.not_taken(&error))?;
             match pending {
                 Some(same) if same.message.message_id == message.message_id => {
                     if !self.is_digest(&same.message.digest) {
@@ -141,7 +141,7 @@ impl Handoff {
                 // Its end was shown, and only its acknowledgement is still on the way, or was lost with its worker.
                 Some(over) if hub.is_over(&over.message.message_id) => {
                     tell_end(state, &over.message).await?;
-                    state.bus.withdraw(&over).await.map_err(|error| away(&error))?;
+                    state.bus.withdraw(&over).await.map_err(|error| self.not_taken(&error))?;
                 }
                 Some(running) => {
                     let running = running.message;
@@ -168,15 +168,15 @@ impl Handoff {
     /// a day's budget. `false`: it must go that way after all, because something of the session waits or runs there.
     async fn fails_at_once(&self) -> Result<bool, ApiError> {
         let Self { state, message, hub, .. } = self;
-        state.hubs.load(hub).await.map_err(|error| self.overloaded(&error))?;
+        state.hubs.load(hub).await.map_err(|error| self.not_taken(&error))?;
         if self.repeats()? {
             return Ok(true);
         }
-        if state.bus.pending(&message.session).await.map_err(|error| self.overloaded(&error))?.is_some() {
+        if state.bus.pending(&message.session).await.map_err(|error| self.not_taken(&error))?.is_some() {
             return Ok(false);
         }
         let code = FailureCode::CircuitOpen;
-        if !state.hubs.refuse(hub, message, code).await.map_err(|error| self.overloaded(&error))? {
+        if !state.hubs.refuse(hub, message, code).await.map_err(|error| self.not_taken(&error))? {
             return self.repeats();
         }
         self.count(code.as_str());
@@ -199,14 +199,29 @@ impl Handoff {
         self.state.tokens.is_digest(digest, &self.message.session, &self.message.text)
     }
 
-    fn overloaded(&self, error: &bus::Error) -> ApiError {
-        self.count("overloaded");
-        away(error)
+    fn not_taken(&self, error: &bus::Error) -> ApiError {
+        not_taken(&self.state, error)
     }
 
     fn count(&self, outcome: &'static str) {
-        self.state.metrics.messages.get_or_create(&Outcome { outcome }).inc();
+        count(&self.state, outcome);
     }
+}
+
+/// Counts apart what more room would help, and what it would not.
+fn not_taken(state: &State, error: &bus::Error) -> ApiError {
+    count(
+        state,
+        match error {
+            bus::Error::Overloaded => "overloaded",
+            bus::Error::Unavailable(_) | bus::Error::Invalid(_) => "bus_away",
+        },
+    );
+    away(error)
+}
+
+fn count(state: &State, outcome: &'static str) {
+    state.metrics.messages.get_or_create(&Outcome { outcome }).inc();
 }
 
 /// Tells how a reply ended whose message is taken out of the queue: no worker is given it again, and the one that had it

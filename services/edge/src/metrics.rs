@@ -109,7 +109,8 @@ pub(crate) struct Asked {
 }
 
 /// What became of a message: `accepted`, `circuit_open` (accepted, and failed at once), `repeated`, `rejected`, `busy`,
-/// `conflict`, `overloaded`. What became of what a workflow sent late: `taken`, `pushed`, `stopped`, `repeated`, `refused`.
+/// `conflict`, `overloaded` (no room), `bus_away`. What became of what a workflow sent late: `taken`, `pushed`,
+/// `stopped`, `repeated`, `refused`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Outcome {
     pub(crate) outcome: &'static str,
@@ -216,7 +217,7 @@ impl Metrics {
         for scope in ["ip", "session", "site", "create"] {
             self.rate_limited.get_or_create(&Limited { scope, limit: "minute", mode: "enforce" }).inc_by(0);
         }
-        for outcome in ["busy", "overloaded"] {
+        for outcome in ["busy", "overloaded", "bus_away"] {
             self.messages.get_or_create(&Outcome { outcome }).inc_by(0);
         }
         for result in ["invalid", "replayed", "overloaded"] {

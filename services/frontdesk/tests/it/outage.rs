@@ -96,6 +96,13 @@ async fn a_reply_outlives_a_long_outage() {
     desk.nats.as_mut().unwrap().kill().await;
     check_red(&desk.edges, Instant::now()).await;
     check_refused(&visitor, "message-2").await;
+    let metrics = desk.edges[0].metrics().await;
+    for counted in [r#"{outcome="bus_away"} 1"#, r#"{outcome="overloaded"} 0"#] {
+        assert!(
+            metrics.contains(&format!("frontdesk_edge_messages_total{counted}")),
+            "more room is no help: {metrics}"
+        );
+    }
     tokio::time::sleep(bus::ACK_WAIT + Duration::from_secs(1)).await;
     desk.nats.as_mut().unwrap().restart(true).await;
     check_back(roles(&desk)).await;
@@ -247,7 +254,10 @@ async fn a_full_queue_refuses_and_recovers() {
     let second = visitors[1].say("message-1", "hi").await;
     assert_eq!((first.status, second.status), (200, 200));
     check_refused(&visitors[2], "message-1").await;
-    assert!(edge.metrics().await.contains(r#"frontdesk_edge_messages_total{outcome="overloaded"} 1"#));
+    let metrics = edge.metrics().await;
+    for counted in [r#"{outcome="overloaded"} 1"#, r#"{outcome="bus_away"} 0"#] {
+        assert!(metrics.contains(&format!("frontdesk_edge_messages_total{counted}")), "{metrics}");
+    }
     assert_eq!(edge.readiness().await, 200, "another edge would find the same queue");
     for said in ["Hello", "Hi", "Hey"] {
         desk.n8n.will(Script::says([said]));
