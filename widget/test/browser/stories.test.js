@@ -413,18 +413,21 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     await ada.isUnharmed({ hosts: [hostOf(desk)] });
   });
 
-  story('loads what sends and shows messages when the first is being typed', async (arrives) => {
+  story('loads what sends and shows messages when all that opens the chat is there', async (arrives) => {
     const ada = await arrives();
-    const asked = [];
-    ada.context.on('request', (request) => asked.push(new URL(request.url()).pathname));
     const chat = await ada.open(alone(desk));
     await chat.openChat();
-    await until('it is ready', () => chat.page.evaluate(() => document.documentElement.classList.contains('ready')));
-    await chat.page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
-    const late = () => asked.filter((path) => /js\/(engine|api|proof|talk|markdown)\.js|talk\.css/.test(path)).length;
-    assert.equal(late(), 0);
-    await chat.field.fill('h');
-    await until('it is loaded', () => late() === 6);
+    const loads = () =>
+      chat.page.evaluate(() => {
+        const opening = new Set([...document.querySelectorAll('link[rel="modulepreload"]')].map(({ href }) => href));
+        const all = performance.getEntriesByType('resource').map(({ name, startTime, responseEnd }) => ({ name, startTime, responseEnd }));
+        return { opening: all.filter(({ name }) => opening.has(name)), later: all.filter(({ name }) => /js\/(engine|api|proof|talk)\.js|talk\.css/.test(name)) };
+      });
+    // Nobody has touched a key.
+    await until('it is loaded', async () => (await loads()).later.length === 5);
+    const { opening, later } = await loads();
+    assert.ok(opening.length > 12, 'the page names them');
+    assert.ok(Math.min(...later.map((it) => it.startTime)) >= Math.max(...opening.map((it) => it.responseEnd)), 'and it takes nothing from the opening');
     await ada.isUnharmed({ hosts: [hostOf(desk)] });
   });
 
