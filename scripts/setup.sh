@@ -54,6 +54,10 @@ else
   give_up "there is no docker compose: https://docs.docker.com/compose/install/"
 fi
 at_least 1.29 "${compose#v}" || give_up "compose $compose is too old: 2, or 1.29, or newer is needed"
+# The Dockerfile keeps what it fetched and built, which the old builder can't.
+if [ "$COMPOSE" = "docker compose" ]; then
+  docker buildx version >/dev/null 2>&1 || give_up "there is no docker buildx, which builds the image: https://docs.docker.com/build/install-buildx/"
+fi
 say "Docker $engine, $COMPOSE ${compose#v}"
 
 # ---- .env -----------------------------------------------------------------------------------------------------------
@@ -73,6 +77,10 @@ made=
 remember COMPOSE_PROJECT_NAME frontdesk
 remember COMPOSE_FILE "$FILES"
 remember COMPOSE_PROFILES "$PROFILES"
+if [ "$COMPOSE" = docker-compose ]; then
+  remember COMPOSE_DOCKER_CLI_BUILD 1
+  remember DOCKER_BUILDKIT 1
+fi
 remember CHAT_PORT 8000
 remember SHOP_PORT 8080
 remember ANALYTICS_PORT 8002
@@ -116,7 +124,7 @@ fi
 secret() {
   if [ -s "secrets/$1" ]; then return; fi
   (umask 077 && printf 'pw%s\n' "$(head -c 48 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=\n')" >"secrets/$1")
-  chmod 0444 "secrets/$1"
+  chmod 0644 "secrets/$1"
   made="$made $1"
 }
 
@@ -129,7 +137,7 @@ for name in jwt_secret_key session_secret_key n8n_api_key admin_token nats_edge_
 done
 if [ ! -e secrets/model_api_key ]; then
   echo put-the-key-of-your-model-here >secrets/model_api_key
-  chmod 0444 secrets/model_api_key
+  chmod 0644 secrets/model_api_key
   made="$made model_api_key"
 fi
 if [ -n "$made" ]; then say "wrote into secrets/:$made"; else say "secrets/ has them all, and they stay"; fi
@@ -149,6 +157,7 @@ REPLY_URL_BASE=http://edge:8000"
     upstream="# Your own n8n: its address here, and no \`demo\` in COMPOSE_PROFILES of .env.
 N8N_WEBHOOK_URL=http://demo:8003/webhook/demo"
   fi
+  (umask 077 && : >frontdesk.env)
   cat >frontdesk.env <<SETTINGS
 # Settings of all roles, see README.md. Secrets belong into secrets/. After a change: $COMPOSE up -d
 

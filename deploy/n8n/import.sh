@@ -10,6 +10,9 @@ fi
 api_key=$(cat /run/secrets/n8n_api_key)
 session=$(cat /run/secrets/session_secret_key)
 model=$(cat /run/secrets/model_api_key)
+case $model in
+  put-the-key*) echo "put the key of your model into secrets/model_api_key, and start this again" >&2; exit 1 ;;
+esac
 case $model$MODEL_URL in
   *[!A-Za-z0-9_.:/~-]*) echo "model_api_key or MODEL_URL has a character that no key and no address has" >&2; exit 1 ;;
 esac
