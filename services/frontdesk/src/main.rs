@@ -32,7 +32,13 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         .map_err(|_| anyhow::anyhow!("another TLS provider was installed"))?;
     // What the doctor sees it says itself; log lines between would say it twice.
     let cli = match cli.command {
-        Some(Command::Doctor(asked)) => return tokio_runtime()?.block_on(doctor::doctor(asked)),
+        Some(Command::Doctor(asked)) => {
+            let tokio = tokio_runtime()?;
+            let ended = tokio.block_on(doctor::doctor(asked));
+            // A look that had no more time may still read.
+            tokio.shutdown_background();
+            return ended;
+        }
         command => Cli { command, ..cli },
     };
     let telemetry = runtime::telemetry::init(&cli.logs, &cli.traces, cli.identity()).map_err(anyhow::Error::msg)?;

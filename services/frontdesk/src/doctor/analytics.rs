@@ -37,6 +37,14 @@ pub(crate) async fn examine(config: &analytics::Config) -> Vec<Finding> {
                     format!("{} can be read; `frontdesk analytics check` looks at every row.", path.display()),
                 ),
                 Err(Error::InUse(_)) => in_use(OF, config).await,
+                Err(Error::Older { .. }) => Finding::ok(
+                    Check::AnalyticsFile,
+                    OF,
+                    format!(
+                        "{} has an earlier version's form; analytics brings it to its own when it starts.",
+                        path.display()
+                    ),
+                ),
                 Err(error) => unreadable(OF, &path, &error.to_string()),
             }
         }

@@ -225,17 +225,27 @@ fn key(of: &str, site: &Site, said: &Said, without: Option<&Said>) -> Option<Fin
             "The webhook asks for no key: who knows its address can run the workflow.",
             ASK,
         )),
-        (Said::Text, Some(Said::Unauthorized)) => {
+        // A proxy before n8n may refuse in words of its own.
+        (Said::Text, Some(Said::Unauthorized | Said::Status(400..=499))) => {
             Some(Finding::ok(Check::N8nKey, of, "n8n takes the key, and refuses who has none."))
         }
-        (Said::Text, Some(Said::Silent | Said::Cut | Said::Unreachable(_) | Said::Starting)) => {
-            Some(Finding::not_checked(
-                Check::N8nKey,
-                of,
-                "n8n takes the key; whether it asks for one could not be seen.",
-                "Run this again.",
-            ))
-        }
+        (
+            Said::Text,
+            Some(
+                Said::Silent
+                | Said::Cut
+                | Said::Unreachable(_)
+                | Said::Starting
+                | Said::Missing
+                | Said::NotPublic
+                | Said::Status(_),
+            ),
+        ) => Some(Finding::not_checked(
+            Check::N8nKey,
+            of,
+            "n8n takes the key; whether it asks for one could not be seen.",
+            "Run this again.",
+        )),
         (Said::Text, Some(_)) => Some(Finding::warning(
             Check::N8nKey,
             of,

@@ -189,7 +189,10 @@ fn unread(name: &str, known: &BTreeSet<String>, in_file: bool) -> Option<Finding
 /// What in `.env` may be for the programs beside Frontdesk: the passwords that nats-server reads, and compose's own.
 fn of_others(name: &str) -> bool {
     let nats = name.starts_with("NATS_") && (name.ends_with("_PASSWORD") || name == "NATS_STORE_DIR");
-    nats || ["COMPOSE_", "OTEL_", "GF_", "FRONTDESK_"].iter().any(|prefix| name.starts_with(prefix))
+    // compose.yaml's.
+    let compose = ["_PORT", "_BIND"].iter().any(|end| name.ends_with(end))
+        || ["SITE_ADDRESS", "MODEL_URL", "DOCKER_BUILDKIT"].contains(&name);
+    nats || compose || ["COMPOSE_", "OTEL_", "GF_", "FRONTDESK_"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// What doesn't go together, as the role itself would say when it starts; and what it would start with, and should not.
@@ -248,6 +251,9 @@ mod tests {
         check("SHOP_NAME", false, None);
         check("NATS_EDGE_PASSWORD", true, None);
         check("COMPOSE_PROJECT_NAME", true, None);
+        for of_compose in ["CHAT_PORT", "JAEGER_PORT", "CHAT_BIND", "SITE_ADDRESS", "DOCKER_BUILDKIT"] {
+            check(of_compose, true, None);
+        }
         check("API_PROT", false, Some("API_PORT"));
         // A short name is near to everything.
         check("PORT", false, None);
