@@ -312,7 +312,7 @@ describe('the dashboard in a browser', { concurrency: 3, timeout: 240_000 }, () 
     const ada = await arrives({ viewport: { width: 1380, height: 900 } });
     const here = await enters(ada);
     assert.equal(await here.rows.count(), 25);
-    await here.page.getByRole('button', { name: 'Show more' }).click();
+    await here.card('Latest visitors').getByRole('button', { name: 'Show more' }).click();
     await until('50 rows', async () => (await here.rows.count()) === 50);
     await here.page.getByRole('button', { name: 'Refresh now' }).click();
     await here.isCalm();
