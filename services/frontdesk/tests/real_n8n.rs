@@ -13,6 +13,8 @@ mod visitor;
 #[path = "it/waterfall.rs"]
 mod waterfall;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use serde_json::{Value, json};
 
 use desk::Desk;
@@ -129,7 +131,9 @@ async fn api_key(scopes: &[&str]) -> String {
     let post = |path: &str| http.post(format!("{url}/rest/{path}")).header("browser-id", "frontdesk-tests");
     let login = post("login").json(&owner).send().await.expect("n8n answers");
     let cookie = login.headers()["set-cookie"].to_str().expect("text").split(';').next().expect("a cookie").to_owned();
-    let label = format!("frontdesk {} {}", std::process::id(), scopes.join(" "));
+    // n8n refuses a second key of one name, and several tests want one.
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let label = format!("frontdesk {} {}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
     let body = json!({"label": label, "scopes": scopes, "expiresAt": null});
     let made = post("api-keys").header("cookie", cookie).json(&body).send().await.expect("n8n answers");
     let made: Value = made.json().await.expect("JSON");
