@@ -65,16 +65,7 @@ done
 [ -n "$PYTHON" ] || { echo "test-observability.sh: PyYAML is needed (Debian: python3-yaml)" >&2; exit 2; }
 command -v nats-server >/dev/null || { echo "test-observability.sh: nats-server is needed" >&2; exit 2; }
 
-if [ -z "${FRONTDESK_BIN:-}" ]; then
-  if [ -z "${CARGO_TARGET_DIR:-}" ]; then
-    CARGO_TARGET_DIR=$PWD/target
-    if [ -d "$HOME/.cache/frontdesk-target" ]; then CARGO_TARGET_DIR=$HOME/.cache/frontdesk-target; fi
-    export CARGO_TARGET_DIR
-  fi
-  cargo build --locked -p frontdesk
-  FRONTDESK_BIN=$CARGO_TARGET_DIR/debug/frontdesk
-fi
-FRONTDESK_BIN=$(realpath -- "$FRONTDESK_BIN")
+. scripts/executable.sh
 
 "$PROMTOOL" check config observability/prometheus/prometheus.yml
 "$PROMTOOL" test rules observability/prometheus/tests/*.yml

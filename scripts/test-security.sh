@@ -52,16 +52,7 @@ done
 command -v python3 >/dev/null || { echo "test-security.sh: python3 is needed" >&2; exit 2; }
 if [ -z "$BASE" ]; then
   command -v nats-server >/dev/null || { echo "test-security.sh: nats-server is needed (or --base)" >&2; exit 2; }
-  if [ -z "${FRONTDESK_BIN:-}" ]; then
-    if [ -z "${CARGO_TARGET_DIR:-}" ]; then
-      CARGO_TARGET_DIR=$PWD/target
-      if [ -d "$HOME/.cache/frontdesk-target" ]; then CARGO_TARGET_DIR=$HOME/.cache/frontdesk-target; fi
-      export CARGO_TARGET_DIR
-    fi
-    cargo build --locked -p frontdesk
-    FRONTDESK_BIN=$CARGO_TARGET_DIR/debug/frontdesk
-  fi
-  FRONTDESK_BIN=$(realpath -- "$FRONTDESK_BIN")
+  . scripts/executable.sh
   export FRONTDESK_BIN
 fi
 
