@@ -6,6 +6,8 @@ const rounds = Number(ROUNDS);
 const rate = Number(SLOWDOWN);
 if (!(rounds >= 1) || !(rate >= 1)) throw new Error('ROUNDS and SLOWDOWN are numbers from 1 on');
 const OPEN_MS = 300;
+/** From when the mouse is there to when it clicks, of somebody quick. */
+const POINTED_MS = 200;
 const HISTORY_MS = 500;
 const TASK_MS = 50;
 const WORDS = 10_000;
@@ -29,7 +31,7 @@ const SHAPES = {
   table: () => `| a | b | c | d | e |\n|---|---|---|---|---|\n${pieces(20, (it) => `| ${[0, 4, 8, 12, 16].map((at) => it.slice(at, at + 4).join(' ')).join(' | ')} |\n`)}`,
 };
 
-const known = ['open', 'history', ...Object.keys(SHAPES)];
+const known = ['open', 'pointed', 'history', ...Object.keys(SHAPES)];
 const wanted = process.argv.length > 2 ? process.argv.slice(2) : known;
 for (const it of wanted) if (!known.includes(it)) throw new Error(`there is no "${it}"; there are ${known.join(', ')}`);
 
@@ -51,8 +53,13 @@ function watch() {
   const look = () => {
     if (seen.ready || !document.documentElement?.classList.contains('ready')) return;
     seen.ready = -1;
-    // It is to be seen one frame later.
-    requestAnimationFrame(() => requestAnimationFrame(() => (seen.ready = performance.timeOrigin + performance.now())));
+    // A message that is sent before a frame is painted comes when it was.
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      seen.ready = performance.timeOrigin + performance.now();
+      console.debug('ready', seen.ready);
+    };
+    requestAnimationFrame(() => port2.postMessage(0));
   };
   new MutationObserver(look).observe(document, { subtree: true, attributes: true, attributeFilter: ['class'] });
 }
@@ -101,12 +108,18 @@ async function visit(path) {
   const page = await context.newPage();
   const session = await context.newCDPSession(page);
   await session.send('Network.enable').catch(() => {});
+  const chat = path === CHAT && ready(page);
   await page.goto(`${desk.url}${path}`);
+  await chat;
   return { page, slow: (by = rate) => session.send('Emulation.setCPUThrottlingRate', { rate: by }), close: () => context.close() };
 }
 
 const CHAT = '/widget/modern-widget.html';
-const ready = (page) => until('the chat is ready', async () => (await page.evaluate(() => globalThis.seen.ready)) > 0, 60_000);
+/** It says so itself: a page that is asked again and again has less time for what it does. To be called before what opens it. */
+async function ready(page) {
+  const said = await page.waitForEvent('console', { predicate: (it) => it.text().startsWith('ready '), timeout: 60_000 });
+  return Number(said.text().slice('ready '.length));
+}
 
 async function ask(page, text) {
   await page.locator('#field').fill(text);
@@ -116,34 +129,39 @@ async function ask(page, text) {
 
 const busy = (tasks) => tasks.reduce((sum, it) => sum + it.took, 0);
 
-async function open() {
+/** @param {boolean} pointed the mouse is over the launcher for a moment first, which is when the chat begins to load */
+async function open(pointed) {
   const times = [];
   const own = [];
-  for (let round = 0; round < rounds; round += 1) {
+  // The first is not counted: the browser itself has only just started. What is traced takes longer, and has its own rounds.
+  for (let round = -1; round < 2 * rounds; round += 1) {
     // The launcher is what is there before; what it opens is measured.
     const { page, slow, close } = await visit('/');
     const launcher = page.locator('frontdesk-chat button').first();
     await launcher.waitFor();
+    const { x, y, width, height } = await launcher.boundingBox();
+    await page.evaluate(() => addEventListener('click', ({ timeStamp }) => (globalThis.clicked = performance.timeOrigin + timeStamp), true));
     await slow();
-    const traced = await trace();
-    const from = await page.evaluate(() => {
-      const button = document.querySelector('frontdesk-chat').shadowRoot.querySelector('button');
-      const now = performance.timeOrigin + performance.now();
-      button.click();
-      return now;
-    });
-    const frame = await until('there is a frame', () => page.frames().find((it) => it.url().includes(CHAT)));
-    await ready(frame);
-    times.push((await frame.evaluate(() => globalThis.seen.ready)) - from);
-    own.push(busy(await traced()));
+    const traced = round >= rounds ? await trace() : undefined;
+    const usable = ready(page);
+    if (pointed) {
+      await page.mouse.move(x + width / 2, y + height / 2);
+      await new Promise((resolve) => setTimeout(resolve, POINTED_MS));
+      await page.mouse.down();
+      await page.mouse.up();
+    } else {
+      await page.evaluate(() => document.querySelector('frontdesk-chat').shadowRoot.querySelector('button').click());
+    }
+    const at = await usable;
+    if (traced) own.push(busy(await traced()));
+    else if (round >= 0) times.push(at - (await page.evaluate(() => globalThis.clicked)));
     await close();
   }
-  report('first open to usable', `${OPEN_MS} ms`, share(times, 0.5) <= OPEN_MS, `${ms(share(times, 0.5))}, worst ${ms(Math.max(...times))}; of the processor ${ms(share(own, 0.5))}`);
+  report(pointed ? `first open to usable, pointed at for ${POINTED_MS} ms` : 'first open to usable', `${OPEN_MS} ms`, share(times, 0.5) <= OPEN_MS, `${ms(share(times, 0.5))}, worst ${ms(Math.max(...times))}; of the processor ${ms(share(own, 0.5))}`);
 }
 
 async function history() {
   const { page, slow, close } = await visit(CHAT);
-  await ready(page);
   (await ask(page, 'Which lamp?')).begin().say('This **one**.').end();
   await page.locator('.assistant .body:not([hidden])').waitFor();
   // As if they had talked for long.
@@ -168,8 +186,7 @@ async function history() {
   const own = [];
   for (let round = 0; round < rounds; round += 1) {
     const traced = await trace();
-    await page.reload();
-    await ready(page);
+    await Promise.all([ready(page), page.reload()]);
     await until('all of it is there', () => page.evaluate((count) => globalThis.seen.exchanges === count, EXCHANGES), 60_000);
     own.push(busy(await traced()));
     const shown = await page.evaluate((log = document.getElementById('log')) => ({ usable: Math.max(globalThis.seen.ready, globalThis.seen.read) - performance.timeOrigin, whole: globalThis.seen.whole - performance.timeOrigin, unread: document.querySelectorAll('.exchange .body:not(:has(strong))').length, toEnd: log.scrollHeight - log.scrollTop - log.clientHeight }));
@@ -183,7 +200,6 @@ async function history() {
 
 async function stream(shape) {
   const { page, slow, close } = await visit(CHAT);
-  await ready(page);
   const call = await ask(page, `Tell me of it, as ${shape}`);
   call.begin().say('Well.\n\n');
   await page.locator('.assistant .body:not([hidden])').waitFor();
@@ -220,7 +236,7 @@ async function stream(shape) {
 
 let failed = 1;
 try {
-  for (const it of wanted) await (it === 'open' ? open() : it === 'history' ? history() : stream(it));
+  for (const it of wanted) await (it === 'open' || it === 'pointed' ? open(it === 'pointed') : it === 'history' ? history() : stream(it));
   const width = Math.max(...rows.map(({ name }) => name.length));
   for (const { name, goal, kept, figures } of rows) console.log(`${name.padEnd(width)}  ${goal.padEnd(15)}  ${kept ? 'ok    ' : 'missed'}  ${figures}`);
   failed = rows.every(({ kept }) => kept) ? 0 : 1;
