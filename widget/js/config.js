@@ -68,7 +68,7 @@ export async function loadConfig(site) {
   const address = new URL('widget-config.json', location.href);
   if (site !== 'default') address.searchParams.set('site', site);
   try {
-    const response = await fetch(address, { credentials: 'omit', signal: AbortSignal.timeout(WITHIN_MS) });
+    const response = await fetch(address, { signal: AbortSignal.timeout(WITHIN_MS) });
     if (!response.ok) throw new Error(String(response.status));
     const read = readConfig(await response.json());
     if (read.problems.length > 0) console.warn('frontdesk: left out of widget-config.json', read.problems);

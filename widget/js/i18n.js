@@ -68,7 +68,7 @@ export async function loadTexts(wanted, replaced = {}) {
 /** @param {string} locale @returns {Promise<Sentences | undefined>} */
 async function sentencesOf(locale) {
   try {
-    const response = await fetch(new URL(`../locales/${locale}.json`, import.meta.url), { credentials: 'omit', signal: AbortSignal.timeout(SENTENCES_WITHIN_MS) });
+    const response = await fetch(new URL(`../locales/${locale}.json`, import.meta.url), { signal: AbortSignal.timeout(SENTENCES_WITHIN_MS) });
     return response.ok ? await response.json() : undefined;
   } catch {
     return undefined;

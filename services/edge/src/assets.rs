@@ -2,7 +2,7 @@
 //!
 //! Everything is made once at the start: hashes, compressed forms, the widget page's policies. A request is a look-up by
 //! the exact name, so nothing outside the folder can be asked for. Scripts and styles come without their comments
-//! (`lean`).
+//! (`lean`), and the modules that the chat begins with as one (`joined`).
 //!
 //! Plain names (`/widget/embed.js`) are asked for again each time and mostly answered 304. The widget page names its
 //! own files by `/widget/v/<hash of all files>/…`, which browsers keep for a year. So they do with
@@ -10,9 +10,10 @@
 
 #[cfg(test)]
 mod budget;
+mod joined;
 mod lean;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use axum::{
     extract::{Path, rejection::PathRejection},
@@ -26,7 +27,6 @@ use rust_embed::RustEmbed;
 use sha2::{Digest as _, Sha256};
 use url::form_urlencoded;
 
-pub(crate) use self::lean::served;
 use crate::{
     problem::ApiError,
     site::{DEFAULT, Sites},
@@ -44,6 +44,17 @@ use crate::{
 #[exclude = "*.md"]
 #[exclude = ".*"]
 pub(crate) struct Folder;
+
+/// All files of the widget by their names, as browsers get them.
+fn files() -> BTreeMap<String, Bytes> {
+    let all = Folder::iter().filter_map(|name| Some((name.to_string(), lean::lean(&name)?)));
+    joined::join(all.collect())
+}
+
+/// One of them.
+pub(crate) fn served(name: &str) -> Option<Bytes> {
+    files().remove(name)
+}
 
 const EMBED: &str = "embed.js";
 const PAGE: &str = "modern-widget.html";
@@ -78,6 +89,8 @@ struct Shown {
     /// Of the chat's page: who may frame it, and whose pictures it shows.
     policy: HeaderValue,
     has_pictures: bool,
+    /// The chat's language, where it is not the visitor's.
+    locale: Option<String>,
 }
 
 /// See the module.
@@ -95,21 +108,19 @@ pub(crate) struct Assets {
 impl Assets {
     /// `isolated`: there is no captcha. `demo`: this is the development mode.
     pub(crate) fn new(sites: &Sites, configs: &Configs, isolated: bool, demo: bool) -> Self {
-        let mut names: Vec<String> = Folder::iter().map(|name| name.into_owned()).collect();
-        names.sort_unstable();
-        let contents: Vec<Bytes> = names.iter().filter_map(|name| served(name)).collect();
+        let contents = self::files();
+        let names: Vec<String> = contents.keys().cloned().collect();
         let mut all = Sha256::new();
-        for (name, content) in names.iter().zip(&contents) {
+        for (name, content) in &contents {
             all.update(name);
             all.update([0]);
             all.update(Sha256::digest(content));
         }
         let hashed = format!("v/{}/", hex(&all.finalize()));
-        let embed = names.iter().zip(&contents).find(|(name, _)| *name == EMBED);
-        let (_, embed) = embed.expect("the widget has an embed.js");
+        let embed = contents.get(EMBED).expect("the widget has an embed.js");
         let pinned = format!("v/{}/{EMBED}", hex(&Sha256::digest(embed)));
         let mut files = HashMap::new();
-        for (name, content) in names.iter().zip(contents) {
+        for (name, content) in contents {
             let asset = match name.as_str() {
                 // It is each site's own, and under no hash.
                 widget::NAME => continue,
@@ -127,7 +138,7 @@ impl Assets {
                 CAPTCHA => Asset::page(&content, CAPTCHA_POLICY),
                 name => Asset::new(content, kind(name), None),
             };
-            files.insert(name.clone(), asset);
+            files.insert(name, asset);
         }
         let shown = |(id, config): (&SiteId, &widget::Config)| {
             let ancestors = sites.get(id).map_or("'self'".to_owned(), |site| site.frame_ancestors());
@@ -137,6 +148,7 @@ impl Assets {
                 config: Asset::new(config.json().into(), kind(widget::NAME), None),
                 policy: policy.expect("policies are of words, checked origins and checked hosts"),
                 has_pictures: !hosts.is_empty(),
+                locale: config.locale().map(str::to_owned),
             };
             (id.to_string(), shown)
         };
@@ -149,6 +161,24 @@ impl Assets {
             response.headers_mut().remove(EMBEDDER_POLICY);
         }
         response
+    }
+
+    /// What the chat's script will ask for first, so that the browser need not wait for the script to do so. It is a guess:
+    /// what the shop's page says of the language, nobody knows here.
+    fn links(&self, site: &str, shown: &Shown, headers: &HeaderMap) -> Option<HeaderValue> {
+        let query = if site == DEFAULT { String::new() } else { format!("?site={site}") };
+        let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        // Browsers name the dearest first.
+        let wanted = shown.locale.as_deref().into_iter().chain(accepted.split(','));
+        let sentences = wanted.filter_map(|name| {
+            let language = name.split([';', '-', '_']).next()?.trim().to_ascii_lowercase();
+            let name = format!("locales/{language}.json");
+            self.files.contains_key(&name).then_some(name)
+        });
+        let sentences = sentences.chain(["locales/en.json".to_owned()]).next()?;
+        let link = |path: &str| format!("<{path}>; rel=preload; as=fetch; crossorigin");
+        let links = [link(&format!("{}{query}", widget::NAME)), link(&format!("{}{sentences}", self.hashed))];
+        links.join(", ").parse().ok()
     }
 
     /// Answers for `/widget/<path>`. The chat's page and its configuration name their site in the query; for one that is
@@ -176,6 +206,7 @@ impl Assets {
                 }
                 if let (PAGE, Some(shown)) = (path, shown) {
                     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, shown.policy.clone());
+                    response.headers_mut().extend(self.links(&site, shown, headers).map(|links| (header::LINK, links)));
                 }
                 if path == PREVIEW || (path == PAGE && shown.is_some_and(|shown| shown.has_pictures)) {
                     response.headers_mut().insert(EMBEDDER_POLICY, CREDENTIALLESS);
@@ -414,13 +445,36 @@ mod tests {
     fn shops(demo: bool) -> Assets {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-        write("sites.json", r#"[{"id":"lamps","allowed_origins":["https://lamps.example"]}]"#);
+        let site = |id: &str| format!(r#"{{"id":"{id}","allowed_origins":["https://{id}.example"]}}"#);
+        write("sites.json", &format!("[{},{}]", site("lamps"), site("poles")));
         let sites = folder.path().join("sites.json").display().to_string();
         let sites = Sites::new(&config(&["--sites-file", &sites])).unwrap();
         std::fs::remove_file(folder.path().join("sites.json")).unwrap();
         write("lamps.json", r#"{"name":"Lamps","image_hosts":["cdn.lamps.example","img.example"]}"#);
+        write("poles.json", r#"{"name":"Lampy","locale":"pl"}"#);
         let configs = Configs::read(Some(folder.path()), &sites).unwrap();
         Assets::new(&sites, &configs, true, demo)
+    }
+
+    #[test]
+    fn the_page_says_what_its_script_will_ask_for() {
+        let assets = shops(false);
+        let check = |query: &str, accepted: Option<&'static str>, config: &str, language: &str| {
+            let accepted = accepted.map(|value| (header::ACCEPT_LANGUAGE, HeaderValue::from_static(value)));
+            let answer = assets.answer(PAGE, query, &accepted.into_iter().collect());
+            let link = answer.headers()["link"].to_str().unwrap();
+            let how = "rel=preload; as=fetch; crossorigin";
+            assert_eq!(link, format!("<{config}>; {how}, <{}locales/{language}.json>; {how}", assets.hashed));
+            let (config, query) = config.split_once('?').unwrap_or((config, ""));
+            assert_eq!(assets.answer(config, query, &HeaderMap::new()).status(), 200);
+        };
+        check("", None, "widget-config.json", "en");
+        check("site=default", Some("fr-CH, fr;q=0.9, en;q=0.8"), "widget-config.json", "fr");
+        check("site=lamps", Some("xx,../../x;q=0.9,,DE_at;q=0.3"), "widget-config.json?site=lamps", "de");
+        check("site=poles", Some("de"), "widget-config.json?site=poles", "pl");
+        // It is of no site, and what it says goes nowhere.
+        let unknown = assets.answer(PAGE, "site=%0d%0ax", &HeaderMap::new());
+        assert!(unknown.status() == 200 && !unknown.headers().contains_key("link"), "{unknown:?}");
     }
 
     #[tokio::test]

@@ -112,6 +112,11 @@ impl Config {
         self.at(&["image_hosts"]).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
     }
 
+    /// The language, where it is not the visitor's.
+    pub(crate) fn locale(&self) -> Option<&str> {
+        self.text(&["locale"])
+    }
+
     /// A value in it, such as that of `theme.accent`.
     fn at(&self, path: &[&str]) -> Option<&Value> {
         let (first, rest) = path.split_first()?;

@@ -4,11 +4,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write as _,
+    sync::LazyLock,
 };
 
+use bytes::Bytes;
 use regex::Regex;
 
-use super::{Folder, PAGE, served};
+use super::{PAGE, files, joined::OPENING};
 use crate::widget;
 
 const KIB: usize = 1024;
@@ -18,8 +20,10 @@ const FIRST_OPEN: usize = 60 * KIB;
 const LOCALE: usize = 2 * KIB;
 const ENTRY: &str = "js/main.js";
 
+static FILES: LazyLock<BTreeMap<String, Bytes>> = LazyLock::new(files);
+
 fn content(name: &str) -> Vec<u8> {
-    served(name).unwrap_or_else(|| panic!("{name} is missing")).into()
+    FILES.get(name).unwrap_or_else(|| panic!("{name} is missing")).to_vec()
 }
 
 fn text(name: &str) -> String {
@@ -62,10 +66,10 @@ fn imports(name: &str) -> Vec<String> {
     found.map(|found| found.as_str()).filter(|to| to.starts_with('.')).map(|to| resolve(name, to)).collect()
 }
 
-/// The entry and all that it needs.
-fn graph() -> BTreeSet<String> {
-    let mut seen = BTreeSet::from([ENTRY.to_owned()]);
-    let mut next = vec![ENTRY.to_owned()];
+/// A module and all that it needs.
+fn graph(entry: &str) -> BTreeSet<String> {
+    let mut seen = BTreeSet::from([entry.to_owned()]);
+    let mut next = vec![entry.to_owned()];
     while let Some(name) = next.pop() {
         next.extend(imports(&name).into_iter().filter(|name| seen.insert(name.clone())));
     }
@@ -87,16 +91,16 @@ fn the_launcher_is_small() {
 /// The libraries are needed a moment later, at the first message, and are counted here all the same.
 #[test]
 fn what_is_loaded_at_the_first_opening_is_small_with_all_libraries() {
-    let mut files = graph();
-    let libraries = Folder::iter().filter(|name| name.starts_with("vendor/") && name.ends_with(".js"));
-    files.extend(libraries.map(|name| name.into_owned()));
+    let mut files = graph(ENTRY);
+    let libraries = FILES.keys().filter(|name| name.starts_with("vendor/") && name.ends_with(".js"));
+    files.extend(libraries.cloned());
     files.extend(named(r#"<link rel="stylesheet" href="([^"]+)""#));
     files.extend([PAGE, "locales/en.json"].map(str::to_owned));
     let mut weights: BTreeMap<String, usize> =
         files.iter().map(|name| (name.clone(), weight(&content(name)))).collect();
     weights.insert(widget::NAME.to_owned(), weight(widget::Config::embedded().json().as_bytes()));
     let all: usize = weights.values().sum();
-    assert!(weights.len() > 12, "the graph was walked: {weights:?}");
+    assert!(weights.len() > 8, "the graph was walked: {weights:?}");
     let libraries = ["marked", "idb", "eventsource-parser"];
     assert!(libraries.iter().all(|name| weights.keys().any(|file| file.contains(name))), "{weights:?}");
     assert!(all <= FIRST_OPEN, "{all} bytes, and there may be {FIRST_OPEN}: {weights:#?}");
@@ -104,10 +108,10 @@ fn what_is_loaded_at_the_first_opening_is_small_with_all_libraries() {
 
 #[test]
 fn each_language_is_small() {
-    let locales: Vec<_> = Folder::iter().filter(|name| name.starts_with("locales/")).collect();
+    let locales: Vec<_> = FILES.keys().filter(|name| name.starts_with("locales/")).collect();
     assert!(!locales.is_empty());
     for name in locales {
-        let weight = weight(&content(&name));
+        let weight = weight(&content(name));
         assert!(weight <= LOCALE, "{name} has {weight} bytes, and may have {LOCALE}");
     }
 }
@@ -117,14 +121,36 @@ fn each_language_is_small() {
 fn the_page_loads_all_modules_at_once() {
     let mut loaded = named(r#"<link rel="modulepreload" href="([^"]+)""#);
     loaded.insert(ENTRY.to_owned());
-    assert_eq!(loaded, graph());
+    assert_eq!(loaded, graph(ENTRY));
+    assert_eq!(loaded, [ENTRY, OPENING].map(str::to_owned).into(), "a script, and all that it needs as one");
+}
+
+/// A module that became a part of another file can't be asked for by its name any more.
+#[test]
+fn what_is_loaded_later_is_there() {
+    let later = Regex::new(r#"\bimport\('(\.[^']+)'\)"#).unwrap();
+    let mut found = 0;
+    for name in FILES.keys().filter(|name| name.starts_with("js/")) {
+        for to in later.captures_iter(&code(name)).map(|to| resolve(name, &to[1])).chain(imports(name)) {
+            found += 1;
+            assert!(FILES.contains_key(&to), "{name} imports {to}, which is not served");
+        }
+    }
+    assert!(found > 100, "{found}");
+}
+
+/// What is of a page has no business in a worker, and its files would be loaded once more.
+#[test]
+fn a_worker_needs_nothing_of_the_page() {
+    let needed = graph("js/pow-worker.js");
+    assert!(needed.contains("js/pow.js") && !needed.contains(OPENING), "{needed:?}");
 }
 
 #[test]
 fn imports_are_found_in_each_form() {
     assert_eq!(resolve("js/a/b.js", "../c.js"), "js/c.js");
     assert_eq!(resolve("js/a.js", "../vendor/x-1/x.js"), "vendor/x-1/x.js");
-    assert!(imports(ENTRY).len() > 3, "{:?}", imports(ENTRY));
+    assert!(imports(ENTRY).contains(&OPENING.to_owned()), "{:?}", imports(ENTRY));
 }
 
 /// Nothing is asked of another host. Names of vocabularies are no addresses, and `.example` is nobody's.
@@ -138,9 +164,9 @@ fn no_file_names_another_host() {
     let captcha = ["captcha.html", "js/captcha-frame.js"];
     let ours = |name: &str| ends.iter().any(|end| name.ends_with(end)) && !captcha.contains(&name);
     let mut looked_at = 0;
-    for name in Folder::iter().filter(|name| ours(name)) {
+    for name in FILES.keys().filter(|name| ours(name)) {
         looked_at += 1;
-        let code = if name.ends_with(".html") || name.ends_with(".json") { text(&name) } else { code(&name) };
+        let code = if name.ends_with(".html") || name.ends_with(".json") { text(name) } else { code(name) };
         for found in address.captures_iter(&code) {
             let host = &found[1];
             let fine =

@@ -11,8 +11,8 @@ use super::Folder;
 /// Byte for byte as their authors published them, with their licences.
 const VENDORED: &str = "vendor/";
 
-/// A file of the widget by its name, as browsers get it.
-pub(crate) fn served(name: &str) -> Option<Bytes> {
+/// A file of the widget by its name.
+pub(super) fn lean(name: &str) -> Option<Bytes> {
     let file = Folder::get(name)?.data;
     let lean = !name.starts_with(VENDORED) && (name.ends_with(".js") || name.ends_with(".css"));
     Some(match std::str::from_utf8(&file) {
@@ -121,7 +121,7 @@ mod tests {
         let (mut looked_at, mut gone) = (0, 0);
         for name in Folder::iter() {
             let file = Folder::get(&name).unwrap().data;
-            let lean = served(&name).unwrap();
+            let lean = lean(&name).unwrap();
             if name.starts_with(VENDORED) || !(name.ends_with(".js") || name.ends_with(".css")) {
                 assert_eq!(lean, file.as_ref(), "{name}");
                 continue;
