@@ -116,7 +116,7 @@
     if (on) {
       load();
       dismiss();
-      if (focus) frame.focus();
+      if (port && focus) frame.focus();
     } else if (root.activeElement) launcher.focus();
     options.focus = focus;
     tell(what, focus);

@@ -26,8 +26,9 @@ export function pick(wanted) {
     if (!known || !LOCALES.includes(known.language)) continue;
     const locale = known.language;
     // Traditional characters are not written here: whoever reads them gets the simplified ones, and numbers and times to match.
-    const sameScript = known.maximize().script === new Intl.Locale(locale).maximize().script;
-    return { locale, tag: sameScript ? known.baseName : locale };
+    // Of the others only a script that is named can be another one. (The first `maximize` of a page takes long.)
+    const same = locale === 'zh' || known.script ? known.maximize().script === new Intl.Locale(locale).maximize().script : true;
+    return { locale, tag: same ? known.baseName : locale };
   }
   return { locale: 'en', tag: 'en' };
 }

@@ -155,7 +155,7 @@ async function start(told) {
   document.addEventListener('visibilitychange', attend);
   attend();
   extras.render(chat.state());
-  paint();
+  view.render(chat.state());
   if (chat.state().exchanges.length > 0) await (talk ?? view.bringTalk());
   document.documentElement.classList.add('ready');
   started();
