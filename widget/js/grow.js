@@ -34,7 +34,7 @@ export function extend(nodes, before, now, t) {
       const whole = nodes[0];
       const head = (/** @type {Token} */ { raw }) => raw.split('\n', 2).join();
       if (head(before) !== head(now) || rows.length > MANY !== old.length > MANY) return false;
-      const same = alike(rows, (it, at) => it === old[at]);
+      const same = alike(rows, (cells, at) => cells.length === old[at]?.length && cells.every(({ text }, column) => text === old[at][column].text));
       const group = Math.floor(same / MANY);
       const grids = [...whole.children];
       keep(grids, Math.min(grids.length, group + 1));
@@ -62,7 +62,9 @@ export function extend(nodes, before, now, t) {
     case 'paragraph': {
       const [old, tokens] = [before.tokens, now.tokens];
       if (!old || !tokens) return false;
-      const same = alike(tokens, (it, at) => it === old[at]);
+      const same = alike(tokens, (it, at) => it.raw === old[at]?.raw && it.type === old[at].type && it.begins === old[at].begins);
+      // Of these it is known how many nodes they have.
+      tokens.splice(0, same, ...old.slice(0, same));
       const starts = beginnings(tokens);
       const group = starts.findLastIndex((at) => at < Math.max(1, same));
       keep(nodes, group + 1);

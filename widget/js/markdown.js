@@ -15,9 +15,11 @@
  * @property {number | ''} [start]
  * @property {Token[]} [tokens]
  * @property {(Token & {tokens: Token[]})[]} [items]
- * @property {{tokens: Token[], align?: string | null}[]} [header]
- * @property {{tokens: Token[], align?: string | null}[][]} [rows]
+ * @property {Cell[]} [header]
+ * @property {Cell[][]} [rows]
  * @property {boolean} [begins] a piece of a longer sentence, after another one
+ *
+ * @typedef {{text: string, tokens: Token[], align?: string | null}} Cell
  *
  * @typedef {object} Block
  * @property {Token} token

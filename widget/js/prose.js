@@ -138,7 +138,7 @@ export function grids({ header = [], rows = [] }, t, from) {
   });
 }
 
-/** @param {'th' | 'td'} tag @param {{tokens: Token[], align?: string | null}[]} cells @param {Say} t */
+/** @param {'th' | 'td'} tag @param {import('./markdown.js').Cell[]} cells @param {Say} t */
 export function row(tag, cells, t) {
   return element('tr', {}, ...cells.map(({ tokens, align }) => element(tag, align === 'right' || align === 'center' ? { class: align } : {}, ...spans(tokens, t))));
 }
