@@ -13,7 +13,7 @@ use crate::hub::Part;
 pub(crate) struct Turn {
     // In this order: the reply is a part of the call.
     reply: Lasting,
-    _call: Lasting,
+    call: Lasting,
     message_id: MessageId,
     began: Instant,
     /// From then to the first chunk.
@@ -36,7 +36,7 @@ impl Turn {
         }
         Self {
             reply,
-            _call: call,
+            call,
             message_id: message_id.clone(),
             began: Instant::now(),
             first_chunk_ms: None,
@@ -118,6 +118,8 @@ impl Drop for Turn {
             trace::failed(span, self.outcome);
         }
         let (message_id, ms) = (&self.message_id, self.ms());
+        // Of what is not kept there is only the call.
+        let span = if span.is_disabled() { self.call.span() } else { span };
         span.in_scope(|| {
             tracing::info!(
                 message.id = %message_id, outcome = self.outcome, chunks = self.chunks, bytes = self.bytes,

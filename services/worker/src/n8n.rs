@@ -368,8 +368,9 @@ impl Answer {
         let (host, port) = (client.url.host_str().unwrap_or_default(), client.url.port_or_known_default());
         let span = trace::call(&self.run, host, port.unwrap_or_default(), self.site.as_str(), self.tries);
         let mut headers = self.headers.clone();
-        // n8n's own spans are below this very try.
-        if let Some(value) = trace::traceparent(&span).and_then(|text| HeaderValue::from_str(&text).ok()) {
+        // n8n's own spans are below this very try, where it has a span.
+        let above = trace::traceparent(&span).or_else(|| trace::traceparent(&self.run));
+        if let Some(value) = above.and_then(|text| HeaderValue::from_str(&text).ok()) {
             headers.insert(TRACEPARENT, value);
         }
         self.call = Some(Lasting::new(span));

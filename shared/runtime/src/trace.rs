@@ -4,6 +4,9 @@
 //! messaging may still change) stand in one place. `docs/tracing.md` lists them. A span never holds text, a token, an
 //! address, or a session's id; a webhook's address stands in none, because its path is half a secret.
 //!
+//! Of a trace that is not kept there are only the spans that a process begins with: the ids of log lines and of what is
+//! passed on are theirs. Those within them are left out, because a span costs the same whether it is kept or not.
+//!
 //! Between processes a trace travels as a W3C `traceparent`. A `tracestate` is not passed on: the only ones that come
 //! are made up by browsers, and the specification allows to drop it.
 
@@ -48,16 +51,20 @@ pub fn server(method: &'static str, route: &str, traceparent: Option<&str>) -> S
 
 /// One reply on its way to one connection, until its last byte was taken. `resumed`: the client has some of it.
 pub fn reply(site: &str, message_id: &str, resumed: bool) -> Span {
-    let span = info_span!("reply", otel.kind = "internal", frontdesk.site = site);
-    if is_sampled(&span) {
-        span.set_attribute("frontdesk.message.id", message_id.to_owned());
-        span.set_attribute("frontdesk.resumed", resumed);
+    if !is_sampled(&Span::current()) {
+        return Span::none();
     }
+    let span = info_span!("reply", otel.kind = "internal", frontdesk.site = site);
+    span.set_attribute("frontdesk.message.id", message_id.to_owned());
+    span.set_attribute("frontdesk.resumed", resumed);
     span
 }
 
 /// A message is handed to the queue. `system`: what the queue is.
 pub fn send(parent: &Span, system: &'static str) -> Span {
+    if !is_sampled(parent) {
+        return Span::current();
+    }
     info_span!(
         parent: parent,
         "send",
@@ -94,6 +101,9 @@ pub fn process(system: &'static str, site: &str, message_id: &str, attempt: u32,
 
 /// One try to call n8n, counted from 1; until its answer was read, or nobody wants it any more.
 pub fn call(parent: &Span, host: &str, port: u16, site: &str, number: u32) -> Span {
+    if !is_sampled(parent) {
+        return Span::none();
+    }
     let span = info_span!(
         parent: parent,
         "call",
