@@ -13,7 +13,10 @@ mod budget;
 mod joined;
 mod lean;
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use axum::{
     extract::{Path, rejection::PathRejection},
@@ -82,6 +85,9 @@ const SCRIPTS: [&str; 2] = [r#"src="js/main.js""#, r#"src="js/studio-preview.js"
 
 /// Shows pictures of hosts that don't say whether they may be held.
 const CREDENTIALLESS: HeaderValue = HeaderValue::from_static("credentialless");
+
+/// So many languages of a visitor are looked at. Nobody counts who asks for files.
+const ACCEPTED: usize = 8;
 
 /// How the chat is on a site.
 struct Shown {
@@ -165,11 +171,13 @@ impl Assets {
 
     /// What the chat's script will ask for first, so that the browser need not wait for the script to do so. It is a guess:
     /// what the shop's page says of the language, nobody knows here.
-    fn links(&self, site: &str, shown: &Shown, headers: &HeaderMap) -> Option<HeaderValue> {
-        let query = if site == DEFAULT { String::new() } else { format!("?site={site}") };
+    fn links(&self, site: &str, shown: &Shown, query: &str, headers: &HeaderMap) -> Option<HeaderValue> {
+        let asked = parameter(query, "locale");
+        let of_site = if site == DEFAULT { String::new() } else { format!("?site={site}") };
         let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         // Browsers name the dearest first.
-        let wanted = shown.locale.as_deref().into_iter().chain(accepted.split(','));
+        let wanted = asked.as_deref().into_iter().chain(shown.locale.as_deref());
+        let wanted = wanted.chain(accepted.split(',').take(ACCEPTED));
         let sentences = wanted.filter_map(|name| {
             let language = name.split([';', '-', '_']).next()?.trim().to_ascii_lowercase();
             let name = format!("locales/{language}.json");
@@ -177,15 +185,14 @@ impl Assets {
         });
         let sentences = sentences.chain(["locales/en.json".to_owned()]).next()?;
         let link = |path: &str| format!("<{path}>; rel=preload; as=fetch; crossorigin");
-        let links = [link(&format!("{}{query}", widget::NAME)), link(&format!("{}{sentences}", self.hashed))];
+        let links = [link(&format!("{}{of_site}", widget::NAME)), link(&format!("{}{sentences}", self.hashed))];
         links.join(", ").parse().ok()
     }
 
     /// Answers for `/widget/<path>`. The chat's page and its configuration name their site in the query; for one that is
     /// unknown only our own pages may frame the page.
     fn answer(&self, path: &str, query: &str, headers: &HeaderMap) -> Response {
-        let site = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "site");
-        let site = site.map_or(DEFAULT.into(), |(_, site)| site);
+        let site = parameter(query, "site").unwrap_or(DEFAULT.into());
         let shown = self.sites.get(site.as_ref());
         if path == widget::NAME {
             let shown = shown.or_else(|| self.sites.get(DEFAULT));
@@ -206,7 +213,10 @@ impl Assets {
                 }
                 if let (PAGE, Some(shown)) = (path, shown) {
                     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, shown.policy.clone());
-                    response.headers_mut().extend(self.links(&site, shown, headers).map(|links| (header::LINK, links)));
+                    if let Some(links) = self.links(&site, shown, query, headers) {
+                        response.headers_mut().insert(header::LINK, links);
+                        response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Language"));
+                    }
                 }
                 if path == PREVIEW || (path == PAGE && shown.is_some_and(|shown| shown.has_pictures)) {
                     response.headers_mut().insert(EMBEDDER_POLICY, CREDENTIALLESS);
@@ -244,6 +254,11 @@ pub(crate) async fn demo(state: State, headers: HeaderMap) -> Response {
         Some(page) if state.config.demo => state.assets.open(page.answer(&headers, false)),
         _ => ApiError::NotFound.into_response(),
     }
+}
+
+/// Of a query; the first of its name.
+fn parameter<'a>(query: &'a str, name: &str) -> Option<Cow<'a, str>> {
+    form_urlencoded::parse(query.as_bytes()).find_map(|(known, value)| (known == name).then_some(value))
 }
 
 /// Lets the page's `src` and `href` of our files lead to their hashed names.
@@ -463,6 +478,7 @@ mod tests {
             let accepted = accepted.map(|value| (header::ACCEPT_LANGUAGE, HeaderValue::from_static(value)));
             let answer = assets.answer(PAGE, query, &accepted.into_iter().collect());
             let link = answer.headers()["link"].to_str().unwrap();
+            assert!(answer.headers().get_all("vary").iter().any(|value| value == "Accept-Language"));
             let how = "rel=preload; as=fetch; crossorigin";
             assert_eq!(link, format!("<{config}>; {how}, <{}locales/{language}.json>; {how}", assets.hashed));
             let (config, query) = config.split_once('?').unwrap_or((config, ""));
@@ -472,6 +488,9 @@ mod tests {
         check("site=default", Some("fr-CH, fr;q=0.9, en;q=0.8"), "widget-config.json", "fr");
         check("site=lamps", Some("xx,../../x;q=0.9,,DE_at;q=0.3"), "widget-config.json?site=lamps", "de");
         check("site=poles", Some("de"), "widget-config.json?site=poles", "pl");
+        check("site=poles&locale=fr-CH", Some("de"), "widget-config.json?site=poles", "fr");
+        check("locale=xx", Some("x,x,x,x,x,x,x,de,fr"), "widget-config.json", "de");
+        check("", Some("x,x,x,x,x,x,x,x,de"), "widget-config.json", "en");
         // It is of no site, and what it says goes nowhere.
         let unknown = assets.answer(PAGE, "site=%0d%0ax", &HeaderMap::new());
         assert!(unknown.status() == 200 && !unknown.headers().contains_key("link"), "{unknown:?}");

@@ -5,9 +5,9 @@
 //! is, in a function of its own that gives what it exports, one after the other as they would have run. Whoever imports
 //! one of them gets it from there, so that each is there once, whoever came first.
 //!
-//! Nothing here knows the language. The widget's modules import and export in one form each, at the beginning of a line:
-//! `import { a, b as c } from './d.js';`, and `export` before `const`, `class`, `function` or `async function`. Where
-//! these are joined any other form is a mistake, which no start and no test survives.
+//! Nothing here knows the language. The widget's modules import and export in one form each, as a line that begins with
+//! it: `import { a, b as c } from './d.js';`, and `export` before one `const`, `class`, `function` or `async function`.
+//! Another form in a module that is joined, or of an import from one, stops the start.
 
 use std::collections::BTreeMap;
 
@@ -80,9 +80,30 @@ fn import(line: &str) -> Option<Import<'_>> {
 fn export(line: &str) -> Option<(&str, &str)> {
     let rest = line.strip_prefix("export ")?;
     let starts = ["const ", "class ", "function ", "async function "];
-    let name = starts.iter().find_map(|start| rest.strip_prefix(start))?;
+    let (start, name) = starts.iter().find_map(|start| Some((*start, rest.strip_prefix(start)?)))?;
     let end = name.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '$'))?;
-    (end > 0).then_some((&name[..end], rest))
+    // Of several in a line the others would be lost.
+    let one = start != "const " || name.split_once(" = ").is_some_and(|(_, value)| !lists(value));
+    (end > 0 && one).then_some((&name[..end], rest))
+}
+
+/// Whether a line begins to import or export. `import(` does it later.
+fn is_statement(line: &str) -> bool {
+    let rest = line.strip_prefix("import").or_else(|| line.strip_prefix("export"));
+    rest.is_some_and(|rest| !rest.starts_with(|c: char| c == '(' || c == '.' || c == '_' || c.is_ascii_alphanumeric()))
+}
+
+/// Whether `a, b = c` may follow a `const`.
+fn lists(value: &str) -> bool {
+    let mut depth = 0;
+    value.trim_end().trim_end_matches(';').chars().any(|c| {
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth -= 1,
+            _ => {}
+        }
+        c == ',' && depth == 0
+    })
 }
 
 /// What a module is called in the file that holds all of them: `$talk_icons` for `js/talk-icons.js`.
@@ -106,8 +127,7 @@ fn module(name: &str, source: &str) -> String {
             exports.push(export);
             text.push_str(line);
         } else {
-            let other = ["import ", "import{", "import'", "export "].iter().any(|start| line.starts_with(start));
-            assert!(!other, "{name} has a form of `import` or `export` that can't be joined: {line}");
+            assert!(!is_statement(line), "{name} has a form of `import` or `export` that can't be joined: {line}");
             text.push_str(line);
         }
         text.push('\n');
@@ -120,8 +140,13 @@ fn module(name: &str, source: &str) -> String {
 fn from_there(source: &str, joined: &[String]) -> String {
     let mut text = String::with_capacity(source.len());
     for line in source.split_inclusive('\n') {
-        match import(line.trim_end_matches('\n')).filter(|import| joined.contains(&import.module)) {
-            None => text.push_str(line),
+        match import(line.trim_end_matches(['\r', '\n'])).filter(|import| joined.contains(&import.module)) {
+            None => {
+                let other =
+                    is_statement(line) && joined.iter().any(|name| line.contains(&name.replacen(FOLDER, "./", 1)));
+                assert!(!other, "a form of `import` that can't lead to what is joined: {line}");
+                text.push_str(line);
+            }
             Some(import) => {
                 let opening = OPENING.trim_start_matches(FOLDER);
                 let constant = constant(&import.module);
@@ -155,6 +180,7 @@ mod tests {
                 "import { b } from './b-c.js';\nimport { d } from './d.js';\nimport e from '../vendor/e.js';\n",
             ),
             ("js/d.js", "export const d = 1;\n"),
+            ("js/windows.js", "import { a } from './a.js';\r\na;\r\n"),
             ("page.html", "import { b } from './b-c.js';\n"),
         ]);
         let opening = "// js/b-c.js\nconst $b_c = (() => {\nfunction b() {\n  return import('./later.js');\n}\nclass C {}\n\
@@ -165,9 +191,10 @@ mod tests {
         let later = "import { $b_c } from './opening.js'; const { b } = $b_c;\nimport { d } from './d.js';\n\
                      import e from '../vendor/e.js';\n";
         assert_eq!(files["js/later.js"], later);
+        assert!(files["js/windows.js"].starts_with("import { $a } from './opening.js'; const { a } = $a;"));
         assert_eq!(files["page.html"], "import { b } from './b-c.js';\n");
         let names: Vec<&str> = files.keys().map(String::as_str).collect();
-        assert_eq!(names, ["js/d.js", "js/later.js", "js/main.js", "js/opening.js", "page.html"]);
+        assert_eq!(names, ["js/d.js", "js/later.js", "js/main.js", "js/opening.js", "js/windows.js", "page.html"]);
     }
 
     #[test]
@@ -182,6 +209,15 @@ mod tests {
         refused(&[("js/a.js", "export let a = 1;\n")]);
         refused(&[("js/a.js", "export { b as a };\n")]);
         refused(&[("js/a.js", "export const { a } = b;\n")]);
+        refused(&[("js/a.js", "export const a = 1, b = 2;\n")]);
+        refused(&[("js/a.js", "export const a = f(1, 2), b = 2;\n")]);
+        refused(&[("js/a.js", "export{ a };\n")]);
+        refused(&[("js/a.js", "export* from './b.js';\n"), ("js/b.js", "")]);
+        refused(&[("js/a.js", "import\"./b.js\";\n"), ("js/b.js", "")]);
+        let fine = ("js/a.js", "export const a = f(1, 2);\nexports(1);\nimport('./b.js');\n");
+        refused(&[fine, ("js/b.js", "import * as x from './a.js';\n")]);
+        refused(&[fine, ("js/b.js", "export { a } from './a.js';\n")]);
+        refused(&[fine, ("js/b.js", "import { a } from \"./a.js\";\n")]);
         refused(&[("js/a.js", "import * as b from './b.js';\n"), ("js/b.js", "")]);
         refused(&[("js/a.js", "import {\n  b,\n} from './b.js';\n"), ("js/b.js", "")]);
         refused(&[("js/a.js", "import b from '../vendor/b.js';\n")]);
