@@ -64,7 +64,7 @@ export function extend(nodes, before, now, t) {
       if (!old || !tokens) return false;
       const same = alike(tokens, (it, at) => it.raw === old[at]?.raw && it.type === old[at].type && it.begins === old[at].begins);
       // Of these it is known how many nodes they have.
-      tokens.splice(0, same, ...old.slice(0, same));
+      for (let at = 0; at < same; at += 1) tokens[at] = old[at];
       const starts = beginnings(tokens);
       const group = starts.findLastIndex((at) => at < Math.max(1, same));
       keep(nodes, group + 1);

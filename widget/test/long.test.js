@@ -87,3 +87,13 @@ test('what is settled of a long block is the same object as before', () => {
     assert.ok(settled > before.length / 2, `${name}: ${settled} of ${before.length}`);
   }
 });
+
+test('a paragraph of more pieces than a call takes arguments', () => {
+  const of = (count) => ({ type: 'paragraph', raw: '', tokens: Array.from({ length: count }, (_, at) => ({ type: 'text', raw: 'a. ', begins: at > 0 })) });
+  const [before, now] = [of(150_000), of(150_001)];
+  const nodes = render(before, t);
+  const page = document.createElement('div');
+  page.append(...nodes);
+  assert.ok(extend(nodes, before, now, t));
+  assert.equal(nodes.reduce((sum, it) => sum + it.childNodes.length, 0), 150_001);
+});
