@@ -91,9 +91,8 @@ impl Handoff {
 
     async fn run(mut self, reserved: Reserved) -> Result<Hub, ApiError> {
         // Where there are no traces, what the client said of its own goes on to n8n.
-        if let Some(traceparent) = trace::traceparent(&Span::current()) {
-            self.message.traceparent = Some(traceparent);
-        }
+        let said = || self.message.traceparent.as_deref().and_then(trace::unkept);
+        self.message.traceparent = trace::traceparent(&Span::current()).or_else(said);
         let Self { state, message, hub, .. } = &self;
         let give_up = Instant::now() + REPLACE_WITHIN;
         loop {

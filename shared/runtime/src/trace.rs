@@ -222,6 +222,13 @@ pub fn sampled_traceparent(span: &Span) -> Option<String> {
     Some(span_context(span)).filter(SpanContext::is_sampled).as_ref().and_then(write)
 }
 
+/// What a client said of its own trace, for where this process makes no spans: whether it is kept is not the client's to
+/// say, and who is behind would believe it.
+pub fn unkept(traceparent: &str) -> Option<String> {
+    let said = parse(traceparent)?;
+    write(&SpanContext::new(said.trace_id(), said.span_id(), TraceFlags::default(), true, TraceState::default()))
+}
+
 /// The trace's id and the span's, which together are of this span alone: `None` where traces are off.
 pub fn id(span: &Span) -> Option<String> {
     let span = Some(span_context(span)).filter(SpanContext::is_valid)?;
@@ -329,7 +336,9 @@ mod tests {
             "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
         ] {
             assert!(!is_traceparent(bad), "{bad}");
+            assert_eq!(unkept(bad), None, "{bad}");
         }
+        assert_eq!(unkept(GOOD), Some(GOOD.replace("-01", "-00")));
     }
 
     #[test]
