@@ -56,15 +56,18 @@ export function createTalk({ find, tools, field, on }) {
     }
     const paint = painter(next);
     let room = AT_ONCE;
+    let at = exchanges.length - 1;
     /** @type {Element | null} */
     let below = null;
-    for (let at = exchanges.length - 1; at >= 0; at -= 1) {
-      if (!shown.has(exchanges[at].id) && room-- === 0) break;
+    for (; at >= 0; at -= 1) {
+      if (shown.has(exchanges[at].id)) room = 0;
+      // Above what is shown it would move who reads there.
+      else if (room-- <= 0) break;
       below = paint(at, below);
     }
     log.setAttribute('aria-busy', String(running(next) !== undefined));
     clearTimeout(older);
-    if (room < 0) older = setTimeout(() => paintOlder(next));
+    if (at >= 0) older = setTimeout(() => paintOlder(next));
   }
 
   /** From the newest to the oldest, as many as there is time for. Who reads stays where they are. @param {State} next */
@@ -75,7 +78,7 @@ export function createTalk({ find, tools, field, on }) {
     const fromEnd = follower.following() ? undefined : log.scrollHeight - log.scrollTop;
     let at = exchanges.findLastIndex((it) => !shown.has(it.id));
     for (; at >= 0 && performance.now() < until; at -= 1) paint(at, shown.get(exchanges[at + 1]?.id)?.root ?? null);
-    // Not every browser holds it there by itself.
+    // Not every browser holds it there by itself, and none at the very top.
     if (fromEnd !== undefined) log.scrollTop = log.scrollHeight - fromEnd;
     if (at >= 0) older = setTimeout(() => paintOlder(next));
   }

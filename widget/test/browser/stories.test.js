@@ -99,6 +99,18 @@ async function push(call, content) {
   const response = await fetch(call.asked.reply_url, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ content, kind: 'push' }) });
   assert.equal((await response.json()).kind, 'push');
 }
+/** More of it than this browser was told: so many exchanges before the one that is shown, ten of them each day. */
+function isKept(chat, more) {
+  return until('it is kept', () => chat.page.evaluate(async (more) => {
+    const done = (request) => new Promise((resolve, reject) => Object.assign(request, { onsuccess: () => resolve(request.result), onerror: reject }));
+    const database = await done(indexedDB.open('frontdesk:default'));
+    const store = database.transaction('exchanges', 'readwrite').objectStore('exchanges');
+    const [first] = await done(store.getAll());
+    if (first?.phase === 'done') for (let at = 1; at <= more; at += 1) await done(store.put({ ...first, id: crypto.randomUUID(), at: first.at - at * 8_640_000, text: `question ${more - at}`, answer: `Answer **${more - at}**.` }));
+    database.close();
+    return first?.phase === 'done';
+  }, more));
+}
 /** What a token says. @param {string} token */
 const claims = (token) => JSON.parse(Buffer.from(token.split('.')[1], 'base64url').toString());
 const hostOf = (process) => new URL(process.url).host;
@@ -390,16 +402,7 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     (await n8n.asked('the first question')).begin().say('The **first** answer.').end();
     await chat.isOver();
     const more = 60;
-    await until('it is kept', () => chat.page.evaluate(async (more) => {
-      const done = (request) => new Promise((resolve, reject) => Object.assign(request, { onsuccess: () => resolve(request.result), onerror: reject }));
-      const database = await done(indexedDB.open('frontdesk:default'));
-      const store = database.transaction('exchanges', 'readwrite').objectStore('exchanges');
-      const [first] = await done(store.getAll());
-      // Ten of them each day.
-      if (first?.phase === 'done') for (let at = 1; at <= more; at += 1) await done(store.put({ ...first, id: crypto.randomUUID(), at: first.at - at * 8_640_000, text: `question ${more - at}`, answer: `Answer **${more - at}**.` }));
-      database.close();
-      return first?.phase === 'done';
-    }, more));
+    await isKept(chat, more);
     // How many were there when the end of it could first be read.
     await ada.context.addInitScript(() => new MutationObserver((_, observer) => {
       if (!document.querySelector('.exchange:last-child .body strong')) return;
@@ -420,6 +423,58 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     assert.ok(seen.days.length >= 6 && new Set(seen.days).size === seen.days.length, `each day once: ${seen.days}`);
     assert.deepEqual(await chat.questions.allInnerTexts(), [...Array.from({ length: more }, (_, at) => `question ${at}`), 'the first question']);
     assert.deepEqual(await chat.answers.allInnerTexts(), [...Array.from({ length: more }, (_, at) => `Answer ${at}.`), 'The first answer.']);
+    await ada.isUnharmed({ hosts: [hostOf(desk)] });
+  });
+
+  story('leaves who has gone up where they are while older messages come in', async (arrives) => {
+    const ada = await arrives();
+    const chat = await ada.open(alone(desk));
+    await chat.openChat();
+    await chat.ask('once upon a time');
+    const call = await n8n.asked('once upon a time');
+    call.begin().say('The **first** answer.').end();
+    await chat.isOver();
+    const more = 40;
+    await isKept(chat, more);
+    // The browser comes to the older ones when this story lets it: faster than anybody can go up.
+    await ada.context.addInitScript(() => {
+      const later = globalThis.setTimeout;
+      let held;
+      globalThis.setTimeout = (run, ...rest) => {
+        if (globalThis.comesToThem || !/\bpaintOlder\b/.test(String(run))) return later(run, ...rest);
+        held = run;
+        return 0;
+      };
+      globalThis.comeToThem = () => {
+        globalThis.comesToThem = true;
+        held();
+      };
+    });
+    const log = chat.chat.locator('#log');
+    const exchanges = chat.chat.locator('.exchange');
+    const eye = chat.chat.getByText('question 37', { exact: true });
+    const place = () => eye.evaluate((it) => it.getBoundingClientRect().top);
+    // At the very top no browser holds anything by itself; below it some do, and it must not be done twice.
+    for (const [round, fromTop] of [0, 120].entries()) {
+      await chat.page.reload();
+      await chat.sees('The first answer.');
+      await log.hover();
+      await chat.page.mouse.wheel(0, -10_000);
+      await until('the top is seen', () => log.evaluate((it) => it.scrollTop === 0));
+      if (fromTop > 0) await chat.page.mouse.wheel(0, fromTop);
+      await until('they have gone up', () => log.evaluate((it, fromTop) => it.scrollTop === fromTop, fromTop));
+      assert.equal(await exchanges.count(), 10, 'the others have not come yet');
+      const before = await place();
+      const stays = async (what) => assert.ok(Math.abs((await place()) - before) < 1, `${what}: from ${before} to ${await place()}, ${fromTop} pixels below the top`);
+      // What is new at the end must not bring them either.
+      await push(call, `word ${round} of the shop`);
+      await chat.sees(`word ${round} of the shop`);
+      await stays('a word came');
+      await chat.page.evaluate(() => globalThis.comeToThem());
+      await until('all are there', async () => (await exchanges.count()) === more + 2 + round);
+      await stays('all came');
+      assert.ok(await chat.button('New message').isVisible(), 'the word waits');
+    }
     await ada.isUnharmed({ hosts: [hostOf(desk)] });
   });
 
