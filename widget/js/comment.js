@@ -4,9 +4,12 @@
  */
 import { element, set } from './dom.js';
 
+/** The session of the reply is over. Another one's word about it would count as another visitor's. */
+const LATE = 'comment_late';
+
 /** The text stays in its field, whatever it was. @param {any} error */
 export function sentenceFor({ status }) {
-  return status === undefined ? 'unreachable' : ({ 400: 'rejected', 429: 'limited_title' }[/** @type {number} */ (status)] ?? 'error');
+  return status === undefined ? 'unreachable' : ({ 400: 'rejected', 401: LATE, 410: LATE, 429: 'limited_title' }[/** @type {number} */ (status)] ?? 'error');
 }
 
 /**
@@ -74,14 +77,16 @@ export function askForComment({ below, thumb, t, id, rating, max, on }) {
     look();
     set(status, '');
     const wrong = await on.rate?.(id, rating, text);
+    const sentence = wrong ? sentenceFor(wrong) : 'comment_thanks';
     if (!wrong) form.remove();
-    field.readOnly = false;
+    // No try will be better than this one. What is written can be read, and copied.
+    field.readOnly = sentence === LATE;
     look();
     if (held && document.activeElement === document.body) {
-      if (wrong) go.focus();
+      if (wrong) (go.disabled ? skip : go).focus();
       else back();
     }
-    set(status, t(wrong ? sentenceFor(wrong) : 'comment_thanks'));
+    set(status, t(sentence));
     status.classList.toggle('wrong', wrong !== undefined);
   });
 

@@ -95,6 +95,23 @@ test('what did not arrive stays in its field, and can be sent again', async () =
   assert.deepEqual([it.find('p').textContent, it.find('form')], ['comment_thanks', null]);
 });
 
+test('what is too late is said once, and can be copied', async () => {
+  for (const status of [401, 410]) {
+    let asked = 0;
+    const it = page(async () => ({ status, asked: (asked += 1) }));
+    it.ask('up');
+    it.write('too late');
+    it.find('textarea').focus();
+    await it.send();
+    const [go, skip] = it.buttons();
+    assert.deepEqual([it.find('p').textContent, it.find('textarea').value, it.find('textarea').readOnly, go.disabled, skip.disabled], ['comment_late', 'too late', true, true, false]);
+    await it.send();
+    assert.equal(asked, 1);
+    skip.click();
+    assert.equal(it.find('form'), null);
+  }
+});
+
 test('a double click sends once', async () => {
   let sent = 0;
   const it = page(() => new Promise((resolve) => setTimeout(resolve, 5, void (sent += 1))));

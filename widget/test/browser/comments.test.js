@@ -12,14 +12,21 @@ const ADMIN = randomBytes(32).toString('base64url');
 let chromium;
 let n8n;
 let desk;
-/** Of a shop that wants no comments. */
+/** Of a shop that wants no comments, and of one whose sessions are soon over. */
 let silent;
+let brief;
 
 before(async () => {
   n8n = await scriptedN8n();
   try {
     const settings = { N8N_WEBHOOK_URL: n8n.url, ADMIN_TOKEN: ADMIN };
-    [chromium, desk, silent] = await Promise.all([browser(), frontdesk(settings), frontdesk({ ...settings, FEEDBACK_COMMENT_MAX: '0' })]);
+    [chromium, desk, silent, brief] = await Promise.all([
+      browser(),
+      frontdesk(settings),
+      frontdesk({ ...settings, FEEDBACK_COMMENT_MAX: '0' }),
+      // Enough to ask, to be answered, and to open the form.
+      frontdesk({ ...settings, SESSION_TTL: '20s' }),
+    ]);
   } catch (error) {
     // No story can be told, and what did start would keep this process waiting.
     console.error(error.message);
@@ -30,7 +37,7 @@ before(async () => {
 after(async () => {
   try {
     await chromium.close();
-    await Promise.all([desk, silent].map((process) => process.stop()));
+    await Promise.all([desk, silent, brief].map((process) => process.stop()));
   } finally {
     await n8n.close();
     endAll();
@@ -131,6 +138,43 @@ describe('a comment', { concurrency: 3, timeout: 180_000 }, () => {
     await form.getByRole('button', { name: 'Send' }).click();
     await chat.sees('Thank you. The shop will read it.');
     await until('the shop is told', async () => (await read('kept in the field')).length === 1);
+  });
+
+  story('that comes when the session is over is told to be too late, and stays to be copied', async (arrives) => {
+    const { ada, chat, form, words } = await isAnswered(arrives, 'slow to say', { at: brief });
+    await chat.button('Not helpful').click();
+    await words.fill('written for an hour');
+    await until('the session is over', () => chat.page.evaluate(async () => {
+      const done = (request) => new Promise((resolve, reject) => Object.assign(request, { onsuccess: () => resolve(request.result), onerror: reject }));
+      const database = await done(indexedDB.open('frontdesk:default'));
+      const [kept] = await done(database.transaction('conversations').objectStore('conversations').getAll());
+      database.close();
+      return kept.session.expires_at < Date.now();
+    }), 30_000);
+    const told = [];
+    ada.context.on('response', (response) => response.url().endsWith('/chat/feedback') && told.push(response.status()));
+    await listens(chat);
+    const send = form.getByRole('button', { name: 'Send' });
+    await send.click();
+    await chat.sees('It is too late to send this. The shop was not told.');
+    assert.ok((await heard(chat)).some((said) => said.includes('It is too late to send this.')), 'and it is said');
+    assert.deepEqual(told, [401], 'and so it is: nothing was sent by another session');
+    assert.deepEqual(await read('written for an hour', brief), []);
+    assert.deepEqual([await words.inputValue(), await words.getAttribute('readonly'), await send.isDisabled()], ['written for an hour', '', true]);
+    assert.equal(await focused(chat), 'Skip', 'the focus is not lost');
+    await axe(chat, 'comment too late');
+    await chat.shot('comment too late');
+    await chat.page.keyboard.press('Enter');
+    await form.waitFor({ state: 'detached' });
+    // The conversation goes on, and so do comments.
+    await chat.ask('slow no more');
+    (await n8n.asked('slow no more')).begin().say('A new answer.').end();
+    await chat.isOver();
+    await chat.button('Helpful').click();
+    await words.fill('written at once');
+    await form.getByRole('button', { name: 'Send' }).click();
+    await chat.sees('Thank you. The shop will read it.');
+    await until('the shop is told', async () => (await read('written at once', brief)).length === 1);
   });
 
   story('is thanked for below an older answer, and the focus stays in the chat', async (arrives) => {
