@@ -150,6 +150,14 @@ pub(crate) struct Refusal {
     pub(crate) standing: Option<Standing>,
 }
 
+impl Refusal {
+    /// `wait`: until one more would pass.
+    fn of(tier: Tier, quota: &Quota, wait: Duration) -> Self {
+        let standing = Standing::new(tier, quota, 0, wait);
+        Self { scope: scope(tier), over: over(tier), retry_after: standing.reset, standing: Some(standing) }
+    }
+}
+
 /// Counted and within the limits, with the tightest of them (`None`: nothing is to be told), or refused.
 pub(crate) type Counted = Result<Option<Standing>, Refusal>;
 
@@ -227,6 +235,14 @@ impl Limits {
     /// Counts the creation of a session.
     pub(crate) fn create(&self, ip: IpAddr) -> Counted {
         self.count(&[(Tier::Create, self.keys.address(ip))])
+    }
+
+    /// Refuses whose sessions are used up, and counts nobody: [`create`](Self::create) does, once it is known what for. In
+    /// the shadow that one tells of it as well.
+    pub(crate) fn may_create(&self, ip: IpAddr) -> Result<(), Refusal> {
+        let Some(table) = self.table(Tier::Create, None).filter(|_| !self.shadow) else { return Ok(()) };
+        let wait = table.exhausted(self.keys.address(ip), self.now());
+        wait.map_or(Ok(()), |wait| self.refuse(Refusal::of(Tier::Create, table.quota(), wait)))
     }
 
     /// Counts what a workflow sends late to a session.
@@ -318,9 +334,7 @@ impl Limits {
                 }
                 Err(wait) => {
                     self.give_back(&whom[..at], site);
-                    let standing = Standing::new(tier, table.quota(), 0, wait);
-                    let (scope, over, retry_after) = (scope(tier), over(tier), standing.reset);
-                    return Err(Refusal { scope, over, retry_after, standing: Some(standing) });
+                    return Err(Refusal::of(tier, table.quota(), wait));
                 }
             }
         }

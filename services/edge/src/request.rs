@@ -28,6 +28,7 @@ use crate::{
     limits::{Counted, Refusal, Standing},
     metrics::Http,
     problem::{self, ApiError},
+    session,
     site::Site,
     state::State,
 };
@@ -209,7 +210,13 @@ fn admit(state: &State, call: &Call, cors: &Cors, request: &Request) -> Option<R
     if let Err(error) = call.count(state.limits.call(call.ip)) {
         return Some(error.into_response());
     }
-    cors.refuses().then(|| ApiError::OriginNotAllowed.into_response())
+    if cors.refuses() {
+        return Some(ApiError::OriginNotAllowed.into_response());
+    }
+    // Before a span is made and the body is read: many sessions are asked for by who floods.
+    let creates = request.method() == Method::POST && request.uri().path() == session::CREATE;
+    let refusal = creates.then(|| state.limits.may_create(call.ip).err()).flatten()?;
+    Some(call.refused(refusal).into_response())
 }
 
 /// A method as a label: what clients make up is one value.

@@ -16,7 +16,7 @@ use crate::{assets, chat, ended, feedback, health, late, openapi, problem::ApiEr
 pub(crate) fn router(state: State) -> Router {
     Router::new()
         .route("/api/v1/session", delete(ended::end))
-        .route("/api/v1/session/create", post(session::create))
+        .route(session::CREATE, post(session::create))
         .route("/api/v1/session/validate", get(session::validate))
         .route("/api/v1/session/refresh", post(session::refresh))
         .route("/api/v1/chat/message", post(chat::post_message))

@@ -30,6 +30,8 @@ use crate::{
     visitor::Visitor,
 };
 
+/// Where sessions are created.
+pub(crate) const CREATE: &str = "/api/v1/session/create";
 /// Metadata as the client wrote it, in bytes.
 const MAX_METADATA: usize = 1024;
 /// Levels of metadata: far from where any JSON reader on the way gives up.

@@ -147,7 +147,7 @@ impl Quota {
     }
 
     /// Until a unit more is there than the exhausted bucket has.
-    fn wait(&self, level: Level, now: Nanos) -> Duration {
+    pub(crate) fn wait(&self, level: Level, now: Nanos) -> Duration {
         match self.refill {
             Refill::Evenly { unit } => {
                 let spare = unit * u64::from(self.size() - 1);

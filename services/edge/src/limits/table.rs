@@ -59,6 +59,13 @@ impl Table {
         self.quota.take(sets.level(&place), now)
     }
 
+    /// How long until the key's own bucket has a unit, if it has none now. Takes nothing.
+    pub(crate) fn exhausted(&self, key: u64, now: Nanos) -> Option<Duration> {
+        let sets = self.sets();
+        let level = sets.levels[sets.find(key)?];
+        self.quota.is_exhausted(level, now).then(|| self.quota.wait(level, now))
+    }
+
     /// Gives a unit back. A shared bucket gets nothing back: whose it was is not known.
     pub(crate) fn give_back(&self, key: u64, now: Nanos) {
         let mut sets = self.sets();

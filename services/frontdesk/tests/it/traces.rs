@@ -10,7 +10,7 @@ use worker::demo::{Gate, Script};
 use crate::{
     collector::{Collector, Span},
     desk::Desk,
-    visitor::{Stream, Visitor, text},
+    visitor::{FINGERPRINT, Stream, Visitor, text},
 };
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -384,6 +384,38 @@ async fn who_is_refused_at_the_door_makes_no_span() {
     let spans = collector.spans();
     let answered: Vec<&str> = spans.iter().map(|span| span.get("http.response.status_code")).collect();
     assert_eq!(answered, vec!["401"; let_in], "{spans:#?}");
+}
+
+/// Nor does whoever has begun all the sessions that an address may begin.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_begin_no_session_makes_no_span() {
+    let collector = Collector::start().await;
+    let limits = [("RATE_LIMIT_PER_MINUTE", "0"), ("RATE_LIMIT_CREATE_PER_MINUTE", "2")];
+    let mut desk = Desk::all_in_one(&[&collector.settings()[..], &limits].concat()).await;
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let url = format!("{}/api/v1/session/create", desk.edges[0].url);
+    let create = async |body: Value| {
+        let answer =
+            http.post(&url).header("traceparent", parent()).json(&body).send().await.expect("the edge answers");
+        let id = answer.headers()["x-request-id"].to_str().expect("text");
+        assert_eq!(id.starts_with(TRACE), answer.status() != 429, "{id}");
+        answer.status().as_u16()
+    };
+    // What is refused for its body begins none.
+    assert_eq!(create(json!({})).await, 400);
+    let mut statuses = vec![];
+    for _ in 0..8 {
+        statuses.push(create(json!({"fingerprint": FINGERPRINT})).await);
+    }
+    let begun = statuses.iter().filter(|status| **status == 200).count();
+    assert!(begun >= 2 && statuses.ends_with(&[429]), "{statuses:?}");
+    assert_eq!(desk.edges[0].metric("frontdesk_edge_rate_limited_total").await, (8 - begun) as f64);
+    desk.edges[0].signal("TERM");
+    desk.edges[0].ended().await;
+    let spans = collector.spans();
+    let mut answered: Vec<&str> = spans.iter().map(|span| span.get("http.response.status_code")).collect();
+    answered.sort_unstable();
+    assert_eq!(answered, [vec!["200"; begun], vec!["400"]].concat(), "{spans:#?}");
 }
 
 /// What a reply's span says where no reply went out: refused is only what was answered with a problem.
