@@ -1,8 +1,8 @@
 //! The worker's metrics, all of them. Labels have few values.
 
 use std::{
-    collections::HashSet,
-    sync::{Mutex, PoisonError},
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use bus::Circuit;
@@ -39,6 +39,8 @@ pub(crate) struct Metrics {
     pub(crate) retries: Counter,
     pub(crate) retries_refused: Counter,
     circuits: Family<Site, Gauge>,
+    /// Those of the sites that share a label.
+    other_circuits: Arc<Mutex<HashMap<SiteId, i64>>>,
     circuit_changes: Family<Change, Counter>,
     pub(crate) circuit_refused: Family<Site, Counter>,
     pub(crate) circuit_given_back: Family<Site, Counter>,
@@ -112,6 +114,7 @@ impl Metrics {
             retries: Counter::default(),
             retries_refused: Counter::default(),
             circuits: Family::default(),
+            other_circuits: Arc::default(),
             circuit_changes: Family::default(),
             circuit_refused: Family::default(),
             circuit_given_back: Family::default(),
@@ -162,8 +165,8 @@ impl Metrics {
         }
         self.circuit_refused.get_or_create(&label).inc_by(0);
         self.circuit_given_back.get_or_create(&label).inc_by(0);
-        // How several are at once can't be said in one value.
-        let gauge = (label.site != OTHER).then(|| self.circuits.get_or_create_owned(&label));
+        let gauge = self.circuits.get_or_create_owned(&label);
+        let others = (label.site == OTHER).then(|| Arc::clone(&self.other_circuits));
         let change = move |to| Change { site: label.site.clone(), to };
         for to in ["closed", "half_open", "open"] {
             changes.get_or_create(&change(to)).inc_by(0);
@@ -174,9 +177,15 @@ impl Metrics {
                 Circuit::HalfOpen => ("half_open", 1),
                 Circuit::Open => ("open", 2),
             };
-            if let Some(gauge) = &gauge {
-                gauge.set(value);
-            }
+            match &others {
+                None => gauge.set(value),
+                // Of several the worst: an alarm must not miss the one that is not called.
+                Some(others) => {
+                    let mut others = others.lock().unwrap_or_else(PoisonError::into_inner);
+                    others.insert(site.clone(), value);
+                    gauge.set(others.values().copied().max().unwrap_or(value))
+                }
+            };
             changes.get_or_create(&change(to)).inc();
             match circuit {
                 Circuit::Closed => tracing::info!(%site, "n8n answers again"),
@@ -234,8 +243,8 @@ impl Metrics {
         worker.register("retries", "Further tries to reach n8n", self.retries.clone());
         let help = "Replies that were not tried again because too many others were";
         worker.register("retries_refused", help, self.retries_refused.clone());
-        let help = "Whether n8n is called: 0 closed (it is), 1 half-open (one call tries), 2 open (it is not); only of \
-                    sites with a label of their own";
+        let help = "Whether n8n is called: 0 closed (it is), 1 half-open (one call tries), 2 open (it is not); of sites \
+                    that share a label the worst";
         worker.register("circuit", help, self.circuits.clone());
         worker.register("circuit_changes", "Circuits by what they became", self.circuit_changes.clone());
         let help = "Messages that failed because the circuit was open";
@@ -281,7 +290,29 @@ mod tests {
         let text = process.shown();
         let shown = |line: &str| text.lines().any(|shown| shown == line);
         assert!(shown("frontdesk_worker_circuit{site=\"lamps\"} 2"), "{text}");
-        assert!(!text.contains("frontdesk_worker_circuit{site=\"other\"}"), "{text}");
         assert!(shown("frontdesk_worker_circuit_changes_total{site=\"other\",to=\"open\"} 2"), "{text}");
+    }
+
+    #[test]
+    fn of_sites_that_share_a_label_the_worst_circuit_is_shown() {
+        let process = runtime::metrics::Metrics::new(None);
+        let metrics = Metrics::new(&process, 0);
+        let ids = ["hats", "pens"].map(|id| SiteId::new(id).unwrap());
+        let [hats, pens] = ids.each_ref().map(|id| metrics.follow_circuit(id));
+        let shown = |value: u8| {
+            let (text, line) = (process.shown(), format!("frontdesk_worker_circuit{{site=\"other\"}} {value}"));
+            assert!(text.lines().any(|shown| shown == line), "{line}: {text}");
+        };
+        shown(0);
+        hats(Circuit::Open);
+        pens(Circuit::Closed);
+        shown(2);
+        pens(Circuit::Open);
+        hats(Circuit::HalfOpen);
+        shown(2);
+        pens(Circuit::Closed);
+        shown(1);
+        hats(Circuit::Closed);
+        shown(0);
     }
 }
