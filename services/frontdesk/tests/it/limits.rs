@@ -56,6 +56,9 @@ const DROPPED: &str = r#"frontdesk_edge_limit_charges_total{what="dropped"}"#;
 async fn another_edge_gives_nothing_more() {
     let desk = Desk::spread(2, 1, &[("MESSAGES_PER_DAY_SESSION", "3"), ("MESSAGES_PER_DAY_IP", "5")]).await;
     desk.n8n.will(Script::says(["Hello"]));
+    // It listens to others before it is ready, and may miss what they count until then.
+    desk.edges[1].until_readiness(200).await;
+    desk.edges[0].until_readiness(200).await;
     let visitor = desk.visitor().await;
     let elsewhere = visitor.at(&desk.edges[1].url);
     for id in ["message-1", "message-2", "message-3"] {
