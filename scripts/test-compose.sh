@@ -177,7 +177,8 @@ check_context() {
   docker export "$COMPOSE_PROJECT_NAME-context" | tar -x -C "$sent"
   docker rm "$COMPOSE_PROJECT_NAME-context" >/dev/null
   docker image rm frontdesk:context >/dev/null
-  (cd "$sent" && cargo metadata --locked --offline --format-version 1 >/dev/null)
+  # Not `metadata`: it wants the packages of all systems, which a build of this one has not fetched.
+  (cd "$sent" && cargo tree --locked --offline -p frontdesk -e normal,build >/dev/null)
   for needed in widget/embed.js dashboard/index.html deploy/sbom.py; do
     [ -f "$sent/$needed" ] || { say ".dockerignore leaves out $needed" >&2; return 1; }
   done
