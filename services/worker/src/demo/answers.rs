@@ -11,8 +11,9 @@ const WORD: Duration = Duration::from_millis(25);
 /// A visitor's words are repeated this far.
 const QUOTED_CHARS: usize = 120;
 
-const CONNECT: &str = "To connect a real n8n workflow, start Frontdesk with its webhook:\n\n\
-    ```sh\nN8N_WEBHOOK_URL=https://n8n.example/webhook/shop-chat cargo run\n```\n\n\
+/// True in one process and in a deployment, which are started in different ways.
+const CONNECT: &str = "To connect a real n8n workflow, start Frontdesk with its webhook as a setting:\n\n\
+    ```sh\nN8N_WEBHOOK_URL=https://n8n.example/webhook/shop-chat\n```\n\n\
     The folder `n8n/` has workflows to import.";
 
 const HELP: &str = "Ask me anything, I am a **demo**. Some words I know:\n\n\
@@ -98,7 +99,7 @@ mod tests {
     fn topics_have_their_own_answers() {
         let check = |text: &str, part: &str| assert!(answer(text).contains(part), "{text}");
         check("Hello there", "You said `Hello there`");
-        check("Hello there", "N8N_WEBHOOK_URL=https://");
+        check("Hello there", "N8N_WEBHOOK_URL=https://n8n.example/webhook/shop-chat\n");
         check("HELP", "`shipping`");
         check("How long does shipping take?", "| Germany |");
         check("show markdown", "```rust");
