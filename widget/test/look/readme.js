@@ -1,9 +1,11 @@
 /**
- * The pictures of README.md: the demo shop of a plain `frontdesk` with the chat in it, as a visitor gets it. Painted anew by
+ * The pictures of README.md: the demo shop of compose.yaml with the chat in it, as a visitor gets it. Painted anew into docs/ by
  *
- *   FRONTDESK_BIN=… widget/test/browser/run.sh widget/test/look/readme.js
+ *   SHOP_URL=http://127.0.0.1:8080 FRONTDESK_BIN=… widget/test/browser/run.sh widget/test/look/readme.js
  *
- * into docs/. Look at them before they are committed.
+ * SHOP_URL       a shop that runs; without it, that of a plain `frontdesk` that is started for this
+ *
+ * The fonts are those of this machine: the pictures have Inter and Noto Color Emoji. Look at them before they are committed.
  */
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
@@ -14,7 +16,8 @@ import { fileURLToPath } from 'node:url';
 import { browser, endAll, frontdesk } from '../browser/processes.js';
 import { tab } from '../browser/visitor.js';
 
-const { PNG } = createRequire(join(process.env.MODULES, 'package.json'))('pngjs');
+const { MODULES, SHOP_URL } = process.env;
+const { PNG } = createRequire(join(MODULES, 'package.json'))('pngjs');
 const DOCS = fileURLToPath(new URL('../../../docs/', import.meta.url));
 const MOST_BYTES = 150_000;
 /** Colours in steps of this many of 255, which nobody sees: the pictures have half the bytes. */
@@ -27,12 +30,12 @@ const PICTURES = {
 };
 
 it('paints the demo shop', { timeout: 120_000 }, async () => {
-  const [chromium, desk] = await Promise.all([browser({ flags: ['--font-render-hinting=none', '--disable-lcd-text'] }), frontdesk()]);
+  const [chromium, desk] = await Promise.all([browser({ flags: ['--font-render-hinting=none', '--disable-lcd-text'] }), SHOP_URL ? undefined : frontdesk()]);
   try {
     for (const [name, options] of Object.entries(PICTURES)) {
       const context = await chromium.driver.newContext({ locale: 'en-GB', reducedMotion: 'reduce', ...options });
       const page = await context.newPage();
-      await page.goto(desk.url);
+      await page.goto(SHOP_URL ?? desk.url);
       const chat = tab(page);
       await chat.launcher.waitFor();
       await chat.openChat();
@@ -51,7 +54,7 @@ it('paints the demo shop', { timeout: 120_000 }, async () => {
     }
   } finally {
     await chromium.close();
-    await desk.stop();
+    await desk?.stop();
     endAll();
   }
 });
