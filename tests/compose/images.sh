@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Images for scripts/test-compose.sh where those of compose.yaml can't be pulled: Debian's programs and a Jaeger built with
-# Go, under the pinned names and in the shape of the real ones. They prove how compose.yaml joins the parts, not the
-# pinned versions.
+# Images for scripts/test-compose.sh where those of compose.yaml can't be pulled: Debian's programs, and where there is Go a
+# NATS of the pinned version and a Jaeger, under the pinned names and in the shape of the real ones. They prove how
+# compose.yaml joins the parts, not the pinned versions, but for NATS.
 #
 #   images.sh fetch    what they are made of, into the cache: everything that needs a network
 #   images.sh build    the images, with the engine of DOCKER_HOST; prints a line for each
@@ -13,6 +13,8 @@ CACHE=${FRONTDESK_COMPOSE_CACHE:-$HOME/.cache/frontdesk-compose}
 PACKAGES=(busybox-static ca-certificates libc6 libgcc-s1 libzstd1 nats-server caddy prometheus)
 # The newest that the Go module proxy has: Jaeger v2's own command, of the release 2.13.
 JAEGER=1.76.0
+# What a cluster does when a server dies differs between versions.
+NATS=$(sed -n 's/^ *image: nats:\([0-9.]*\).*/\1/p' compose.yaml)
 
 # pinned NAME: the image of compose.yaml whose repository ends so, such as caddy:2.11.4-alpine.
 pinned() { sed -n "s|^ *image: \($1:.*\)$|\1|p" compose.yaml | head -n 1; }
@@ -29,33 +31,34 @@ fetch_packages() {
   touch "$CACHE/root/.done"
 }
 
+# go_build TO MODULE@VERSION PACKAGE: an executable; nothing but its log where that can't be.
+#
 # Its own module, because a module that replaces others can't be installed by name.
-build_jaeger() {
-  if [ -x "$CACHE/jaeger-$JAEGER" ]; then return; fi
-  local go work
+go_build() {
+  local to=$1 module=$2 package=$3 go work log
+  if [ -x "$to" ]; then return; fi
+  log=$to.log
   go=$(command -v go || echo /usr/local/go/bin/go)
   if ! [ -x "$go" ]; then
-    echo "there is no Go to build Jaeger with" >"$CACHE/no-jaeger"
+    echo "there is no Go to build it with" >"$log"
     return
   fi
   if ! python3 -c 'import shutil, sys; sys.exit(shutil.disk_usage(sys.argv[1]).free < 7e9)' "$CACHE"; then
-    echo "less than 7 GB are free in $CACHE, to build Jaeger in" >"$CACHE/no-jaeger"
+    echo "less than 7 GB are free in $CACHE, to build it in" >"$log"
     return
   fi
-  work=$(mktemp -d "$CACHE/jaeger-build.XXXXXX")
+  work=$(mktemp -d "$CACHE/go-build.XXXXXX")
   if (
     cd "$work"
     # Four gigabytes that nobody needs a second time.
     export GOCACHE=$work/cache GOMODCACHE=$work/modules
     export CGO_ENABLED=0 GOFLAGS='-buildvcs=false -mod=mod -modcacherw'
-    "$go" mod init jaeger-for-tests
-    "$go" mod edit -require "github.com/jaegertracing/jaeger@v$JAEGER"
-    nice -n 15 timeout 1800 "$go" build -trimpath -ldflags '-s -w' -o jaeger github.com/jaegertracing/jaeger/cmd/jaeger
-  ) >"$CACHE/jaeger.log" 2>&1 </dev/null; then
-    mv "$work/jaeger" "$CACHE/jaeger-$JAEGER"
-    rm -f "$CACHE/no-jaeger"
-  else
-    tail -n 1 "$CACHE/jaeger.log" >"$CACHE/no-jaeger"
+    "$go" mod init stand-in
+    "$go" mod edit -require "$module"
+    # In the foreground: a group of its own would outlive whoever stops this one.
+    nice -n 15 timeout --foreground 1800 "$go" build -trimpath -ldflags '-s -w' -o executable "$package"
+  ) >"$log" 2>&1 </dev/null; then
+    mv "$work/executable" "$to"
   fi
   rm -rf "$work"
 }
@@ -121,8 +124,13 @@ build() {
   name=$(pinned nats)
   if ! is_there "$name"; then
     base "$WORK/nats/root"
-    cp "$CACHE/root/usr/sbin/nats-server" "$WORK/nats/root/usr/bin/"
-    image "$name" "Debian's nats-server $(version nats-server)" nats 'CMD ["nats-server"]'
+    if [ -x "$CACHE/nats-server-$NATS" ]; then
+      cp "$CACHE/nats-server-$NATS" "$WORK/nats/root/usr/bin/nats-server"
+      image "$name" "nats-server $NATS, built with Go" nats 'CMD ["nats-server"]'
+    else
+      cp "$CACHE/root/usr/sbin/nats-server" "$WORK/nats/root/usr/bin/"
+      image "$name" "Debian's nats-server $(version nats-server)" nats 'CMD ["nats-server"]'
+    fi
   fi
 
   name=$(pinned prom/prometheus)
@@ -174,9 +182,12 @@ case ${1:-} in
     # One at a time. Whoever was interrupted left gigabytes.
     exec 9>"$CACHE/.lock"
     flock 9
-    rm -rf "$CACHE"/jaeger-build.*
+    rm -rf "$CACHE"/go-build.*
     fetch_packages
-    build_jaeger
+    go_build "$CACHE/nats-server-$NATS" "github.com/nats-io/nats-server/v2@v$NATS" github.com/nats-io/nats-server/v2
+    go_build "$CACHE/jaeger-$JAEGER" "github.com/jaegertracing/jaeger@v$JAEGER" github.com/jaegertracing/jaeger/cmd/jaeger
+    # Why there is none.
+    if [ -x "$CACHE/jaeger-$JAEGER" ]; then rm -f "$CACHE/no-jaeger"; else tail -n 1 "$CACHE/jaeger-$JAEGER.log" >"$CACHE/no-jaeger"; fi
     ;;
   build) build ;;
   *) echo "images.sh: fetch or build?" >&2; exit 2 ;;
