@@ -14,14 +14,15 @@ usage: scripts/test-compose.sh [--only WORD] [--keep]
 
 Brings up the real compose.yaml, made ready by the real scripts/setup.sh, with an image of this very source, and checks:
 the chat through Caddy, that nothing buffers it, scaling under use, a crash of every container's process, traces,
-metrics, alerts, what a restart keeps. The last line is "N passed, N failed, N skipped"; the exit status is 0 only if
-nothing failed.
+metrics, alerts, what a restart keeps. Then compose.cluster.yaml: three NATS servers: two crash, one is killed and stays
+away. Each of the two ends with "N passed, N failed, N skipped", and the second is not begun if anything failed in the
+first; the exit status is 0 only if nothing failed.
 
 install     only fetches what a run needs: docker.io and docker-compose through apt where they are missing, and into
             \${FRONTDESK_COMPOSE_CACHE:-\$HOME/.cache/frontdesk-compose} what stand-in images are made of. Where images
-            can't be pulled and there is Go, a Jaeger is built, which takes up to ten minutes, once.
---only WORD only checks with this in their name. "cluster": compose.cluster.yaml instead, with a crash of each NATS server
---keep      leaves the stack and its engine running, and says how to reach and to stop them
+            can't be pulled and there is Go, a NATS and a Jaeger are built, which takes ten minutes and more, once.
+--only WORD only checks of compose.yaml with this in their name. "cluster": only compose.cluster.yaml
+--keep      leaves the stack and its engine running, and says how to reach and to stop them; without compose.cluster.yaml
 
 Where no Docker engine answers, one is started with its own data (as root), and stopped at the end. It sets the rules of
 netfilter that Docker sets. Images that can't be pulled are replaced by stand-ins with the same names: it says which,
@@ -282,7 +283,7 @@ elif [ -f "$CACHE/no-jaeger" ] && [ -n "$(docker images -q --filter label=frontd
   TRACES="no Jaeger: $(cat "$CACHE/no-jaeger")"
 fi
 
-if [ "$ONLY" != cluster ]; then
+single() {
   ready "$WORK/single"
   (cd "$STACK" && for files in "" "-f compose.yaml -f compose.cluster.yaml" "-f compose.yaml -f compose.tls.yaml"; do
     # shellcheck disable=SC2086  # several words
@@ -290,12 +291,24 @@ if [ "$ONLY" != cluster ]; then
   done)
   up 240
   check single
-  (cd "$STACK" && $COMPOSE down -v) >/dev/null 2>&1
-fi
+}
 
-if [ "$ONLY" = cluster ]; then
+cluster() {
   ONLY=
   ready "$WORK/cluster" --cluster
   up 240
   check cluster
-fi
+}
+
+case $ONLY in
+  cluster) cluster ;;
+  '')
+    single
+    # Two stacks are more than is wanted.
+    if [ -z "$KEEP" ]; then
+      (cd "$STACK" && $COMPOSE down -v) >/dev/null 2>&1
+      cluster
+    fi
+    ;;
+  *) single ;;
+esac

@@ -14,7 +14,7 @@ the attacks of scripts/test-security.sh, the alerts and dashboards by scripts/te
 and compose.yaml with a Docker engine. Asks nothing, stops at the first failure, ends with "all green".
 
 --no-n8n      leaves the real n8n out, which takes 10 minutes and 3.5 GB the first time
---no-compose  leaves compose.yaml out, for which a Jaeger is built the first time, in 10 minutes
+--no-compose  leaves compose.yaml out, for which a NATS and a Jaeger are built the first time, in 10 minutes
 
 What is missing is installed through apt (as root or with sudo that asks nothing) and npm, and said: a C++ compiler,
 make, curl, python3 with PyYAML, php, nats-server, iproute2, slowhttptest, openssl, chromium, its font, node with npm;
@@ -50,7 +50,7 @@ done
 
 # Seconds from the start until what is installed beside the tests is given up: the whole shall end within 40 minutes.
 INSTALLED_BY=1980
-# And until compose.yaml is begun, which builds an executable of its own and may take twelve minutes on two cores.
+# And until compose.yaml is begun, which builds an executable of its own and may take thirteen minutes on two cores.
 COMPOSE_BY=1560
 
 TOOLS=${FRONTDESK_TOOLS:-$HOME/.cache/frontdesk-tools}
