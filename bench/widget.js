@@ -31,7 +31,8 @@ const SHAPES = {
   table: () => `| a | b | c | d | e |\n|---|---|---|---|---|\n${pieces(20, (it) => `| ${[0, 4, 8, 12, 16].map((at) => it.slice(at, at + 4).join(' ')).join(' | ')} |\n`)}`,
 };
 
-const known = ['open', 'pointed', 'history', ...Object.keys(SHAPES)];
+const OTHERS = { open: () => open(false), pointed: () => open(true), history };
+const known = [...Object.keys(OTHERS), ...Object.keys(SHAPES)];
 const wanted = process.argv.length > 2 ? process.argv.slice(2) : known;
 for (const it of wanted) if (!known.includes(it)) throw new Error(`there is no "${it}"; there are ${known.join(', ')}`);
 
@@ -236,7 +237,7 @@ async function stream(shape) {
 
 let failed = 1;
 try {
-  for (const it of wanted) await (it === 'open' || it === 'pointed' ? open(it === 'pointed') : it === 'history' ? history() : stream(it));
+  for (const it of wanted) await (OTHERS[it]?.() ?? stream(it));
   const width = Math.max(...rows.map(({ name }) => name.length));
   for (const { name, goal, kept, figures } of rows) console.log(`${name.padEnd(width)}  ${goal.padEnd(15)}  ${kept ? 'ok    ' : 'missed'}  ${figures}`);
   failed = rows.every(({ kept }) => kept) ? 0 : 1;

@@ -27,8 +27,8 @@ export function pick(wanted) {
     const locale = known.language;
     // Traditional characters are not written here: whoever reads them gets the simplified ones, and numbers and times to match.
     // Of the others only a script that is named can be another one. (The first `maximize` of a page takes long.)
-    const same = locale === 'zh' || known.script ? known.maximize().script === new Intl.Locale(locale).maximize().script : true;
-    return { locale, tag: same ? known.baseName : locale };
+    const other = (locale === 'zh' || known.script) && known.maximize().script !== new Intl.Locale(locale).maximize().script;
+    return { locale, tag: other ? locale : known.baseName };
   }
   return { locale: 'en', tag: 'en' };
 }

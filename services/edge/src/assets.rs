@@ -54,12 +54,12 @@ fn files() -> BTreeMap<String, Bytes> {
     joined::join(all.collect())
 }
 
-/// One of them.
-pub(crate) fn served(name: &str) -> Option<Bytes> {
-    files().remove(name)
+/// The launcher's script, as browsers get it.
+pub(crate) fn embed() -> Bytes {
+    lean::lean(EMBED).expect("the widget has an embed.js")
 }
 
-const EMBED: &str = "embed.js";
+pub(crate) const EMBED: &str = "embed.js";
 const PAGE: &str = "modern-widget.html";
 pub(crate) const DEMO: &str = "demo.html";
 const DEMO_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -123,8 +123,7 @@ impl Assets {
             all.update(Sha256::digest(content));
         }
         let hashed = format!("v/{}/", hex(&all.finalize()));
-        let embed = contents.get(EMBED).expect("the widget has an embed.js");
-        let pinned = format!("v/{}/{EMBED}", hex(&Sha256::digest(embed)));
+        let pinned = format!("v/{}/{EMBED}", hex(&Sha256::digest(embed())));
         let mut files = HashMap::new();
         for (name, content) in contents {
             let asset = match name.as_str() {
@@ -370,7 +369,7 @@ mod tests {
     /// An address with the hash that a shop writes on its tag: the same bytes for ever, readable by any page.
     #[tokio::test]
     async fn embed_js_can_be_pinned_by_its_own_hash() {
-        let content = served("embed.js").unwrap();
+        let content = embed();
         let pinned = format!("v/{}/embed.js", hex(&Sha256::digest(&content)));
         let script = ask(&pinned, &[]);
         let header = |name: &str| script.headers()[name].to_str().unwrap().to_owned();
@@ -434,7 +433,7 @@ mod tests {
         let small = axum::body::to_bytes(body, 1 << 20).await.unwrap();
         let mut text = String::new();
         flate2::read::GzDecoder::new(&small[..]).read_to_string(&mut text).unwrap();
-        assert_eq!(text.as_bytes(), served("embed.js").unwrap());
+        assert_eq!(text.as_bytes(), embed());
     }
 
     #[tokio::test]

@@ -10,7 +10,10 @@ use std::{
 use bytes::Bytes;
 use regex::Regex;
 
-use super::{PAGE, files, joined::OPENING};
+use super::{
+    PAGE, files,
+    joined::{ENTRY, OPENING},
+};
 use crate::widget;
 
 const KIB: usize = 1024;
@@ -18,7 +21,6 @@ const KIB: usize = 1024;
 const EMBED: usize = 7 * KIB / 2;
 const FIRST_OPEN: usize = 60 * KIB;
 const LOCALE: usize = 2 * KIB;
-const ENTRY: &str = "js/main.js";
 
 static FILES: LazyLock<BTreeMap<String, Bytes>> = LazyLock::new(files);
 

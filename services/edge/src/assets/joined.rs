@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 /// Needs the modules that are joined, and is not one of them: it runs, and they only tell what there is.
-const ENTRY: &str = "js/main.js";
+pub(super) const ENTRY: &str = "js/main.js";
 /// What they become.
 pub(super) const OPENING: &str = "js/opening.js";
 const FOLDER: &str = "js/";
@@ -22,9 +22,8 @@ const FOLDER: &str = "js/";
 /// All files of the widget by their names, with what belongs together in one.
 pub(super) fn join(mut files: BTreeMap<String, Bytes>) -> BTreeMap<String, Bytes> {
     let mut order = Vec::new();
-    for import in source(&files, ENTRY).lines().filter_map(import) {
-        visit(&files, &import.module, &mut order, &mut Vec::new());
-    }
+    visit(&files, ENTRY, &mut order, &mut Vec::new());
+    order.pop();
     let mut opening = String::new();
     for name in &order {
         opening.push_str(&module(name, &source(&files, name)));

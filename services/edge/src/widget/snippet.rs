@@ -7,9 +7,7 @@ use sha2::{Digest as _, Sha256, Sha384};
 use url::Url;
 
 use super::{Config, embedded};
-use crate::assets::served;
-
-const SCRIPT: &str = "embed.js";
+use crate::assets::{EMBED, embed};
 
 /// The tag in two forms.
 #[derive(Debug, serde::Serialize)]
@@ -45,14 +43,14 @@ impl Snippet {
         let known: Vec<(&str, Option<&str>)> = known.into_iter().chain(said).collect();
         let written = known.iter().filter_map(|(name, value)| value.map(|value| (name, attribute(value))));
         let data: String = written.map(|(name, value)| format!(" data-{name}=\"{value}\"")).collect();
-        let script = served(SCRIPT).unwrap_or_default();
+        let script = embed();
         // Both say the same: the address, which is for ever, and what the browser compares.
         let (hash, integrity) = (hex(&Sha256::digest(&script)), STANDARD.encode(Sha384::digest(&script)));
         let (base, data) = (attribute(base), data.as_str());
         Self {
-            evergreen: format!("<script src=\"{base}/widget/{SCRIPT}\" async{data}></script>"),
+            evergreen: format!("<script src=\"{base}/widget/{EMBED}\" async{data}></script>"),
             pinned: format!(
-                "<script src=\"{base}/widget/v/{hash}/{SCRIPT}\" integrity=\"sha384-{integrity}\" \
+                "<script src=\"{base}/widget/v/{hash}/{EMBED}\" integrity=\"sha384-{integrity}\" \
                  crossorigin=\"anonymous\" async{data}></script>"
             ),
         }
