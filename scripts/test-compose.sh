@@ -306,7 +306,11 @@ case $ONLY in
     single
     # Two stacks are more than is wanted.
     if [ -z "$KEEP" ]; then
-      (cd "$STACK" && $COMPOSE down -v) >/dev/null 2>&1
+      (cd "$STACK" && $COMPOSE down -v) >"$WORK/down.log" 2>&1 || {
+        tail -n 20 "$WORK/down.log" >&2
+        say 'could not take the first stack down' >&2
+        exit 1
+      }
       cluster
     fi
     ;;

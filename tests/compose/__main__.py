@@ -30,7 +30,7 @@ class Use:
 
     def __init__(self, may_fail=(), visitors=3):
         self.may_fail, self.stopped, self.replies, self.problems = may_fail, threading.Event(), [], []
-        self.threads = [threading.Thread(target=self.chat) for _ in range(visitors)]
+        self.threads = [threading.Thread(target=self.chat, daemon=True) for _ in range(visitors)]
 
     def chat(self):
         try:
@@ -47,7 +47,11 @@ class Use:
     def __enter__(self):
         for thread in self.threads:
             thread.start()
-        until(lambda: len(self.replies) >= len(self.threads), "every visitor got a reply", 60)
+        try:
+            until(lambda: len(self.replies) >= len(self.threads), "every visitor got a reply", 60)
+        except BaseException:
+            self.stopped.set()
+            raise
         return self
 
     def __exit__(self, kind, *_):
@@ -55,6 +59,7 @@ class Use:
         for thread in self.threads:
             thread.join(120)
         if kind is None:
+            assert not any(thread.is_alive() for thread in self.threads), "a reply never ended"
             assert not self.problems, self.problems[:5]
 
     @property
@@ -290,9 +295,16 @@ def three_servers():
         seen = len(use.replies)
         until(lambda: len(use.replies) > seen + 10, "chats go on", 90)
         assert Visitor(CHAT, ORIGIN).say("shipping").end == ("end", "stop"), "who comes now is not served"
+    state = stack.run("docker", "inspect", "--format", "{{.State.Status}}", away).strip()
+    assert state == "exited", f"nats-2 should have been away all the time, and is {state}"
     told.append(f"\n    nats-2 away; {use.told}")
     stack.run("docker", "start", away)
     stack.until_well()
+
+    stood_in = stack.containers("nats")[0]["Config"]["Labels"].get("frontdesk.standin", "")
+    if stood_in.startswith("Debian's"):
+        # One of its servers may hold for long what the others have taken out: docs/compose.md.
+        return "".join(told) + f"\n    not compared what the three hold: it is {stood_in}"
 
     def alike():
         first, *others = [stack.streams(server) for server in ("nats", "nats-2", "nats-3")]

@@ -31,11 +31,12 @@ fetch_packages() {
   touch "$CACHE/root/.done"
 }
 
-# go_build TO MODULE@VERSION PACKAGE: an executable; nothing but its log where that can't be.
+# go_build TO MODULE@VERSION PACKAGE GIGABYTES: an executable, with so much room to build it in; nothing but its log where
+# that can't be.
 #
 # Its own module, because a module that replaces others can't be installed by name.
 go_build() {
-  local to=$1 module=$2 package=$3 go work log
+  local to=$1 module=$2 package=$3 gigabytes=$4 go work log
   if [ -x "$to" ]; then return; fi
   log=$to.log
   go=$(command -v go || echo /usr/local/go/bin/go)
@@ -43,14 +44,14 @@ go_build() {
     echo "there is no Go to build it with" >"$log"
     return
   fi
-  if ! python3 -c 'import shutil, sys; sys.exit(shutil.disk_usage(sys.argv[1]).free < 7e9)' "$CACHE"; then
-    echo "less than 7 GB are free in $CACHE, to build it in" >"$log"
+  if ! python3 -c 'import shutil, sys; sys.exit(shutil.disk_usage(sys.argv[1]).free < int(sys.argv[2]) * 1e9)' "$CACHE" "$gigabytes"; then
+    echo "less than $gigabytes GB are free in $CACHE, to build it in" >"$log"
     return
   fi
   work=$(mktemp -d "$CACHE/go-build.XXXXXX")
   if (
     cd "$work"
-    # Four gigabytes that nobody needs a second time.
+    # Gigabytes that nobody needs a second time.
     export GOCACHE=$work/cache GOMODCACHE=$work/modules
     export CGO_ENABLED=0 GOFLAGS='-buildvcs=false -mod=mod -modcacherw'
     "$go" mod init stand-in
@@ -184,8 +185,8 @@ case ${1:-} in
     flock 9
     rm -rf "$CACHE"/go-build.*
     fetch_packages
-    go_build "$CACHE/nats-server-$NATS" "github.com/nats-io/nats-server/v2@v$NATS" github.com/nats-io/nats-server/v2
-    go_build "$CACHE/jaeger-$JAEGER" "github.com/jaegertracing/jaeger@v$JAEGER" github.com/jaegertracing/jaeger/cmd/jaeger
+    go_build "$CACHE/nats-server-$NATS" "github.com/nats-io/nats-server/v2@v$NATS" github.com/nats-io/nats-server/v2 2
+    go_build "$CACHE/jaeger-$JAEGER" "github.com/jaegertracing/jaeger@v$JAEGER" github.com/jaegertracing/jaeger/cmd/jaeger 7
     # Why there is none.
     if [ -x "$CACHE/jaeger-$JAEGER" ]; then rm -f "$CACHE/no-jaeger"; else tail -n 1 "$CACHE/jaeger-$JAEGER.log" >"$CACHE/no-jaeger"; fi
     ;;
