@@ -9,6 +9,8 @@ import { owner } from './owner.js';
 
 /** What Chromium itself writes to the console when a request is refused or its connection is gone. */
 const REFUSED = /Failed to load resource: (net::ERR_|the server responded with a status of 4(0[0-9]|29))/;
+/** Gone, or started a moment ago and not ready yet. */
+const AWAY = new RegExp(`${REFUSED.source}|status of 503`);
 
 const ADMIN = randomBytes(32).toString('base64url');
 const SHOES = randomBytes(32).toString('base64url');
@@ -440,7 +442,7 @@ describe('the dashboard in a browser', { concurrency: 3, timeout: 240_000 }, () 
     assert.equal(await desk.stop(), 0);
     await here.signIn(ADMIN);
     await here.sees('Analytics does not answer. Is it running?');
-    await ada.isUnharmed({ hosts: [address], errors: REFUSED });
+    await ada.isUnharmed({ hosts: [address], errors: AWAY });
   });
 
   story('says so where nobody may ask, or not this one', async (arrives) => {
@@ -524,11 +526,22 @@ describe('the dashboard in a browser', { concurrency: 3, timeout: 240_000 }, () 
   for (const width of [320, 390]) {
     story(`fits a phone of ${width} pixels`, async (arrives) => {
       const ada = await arrives({ viewport: { width, height: 720 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true });
+      // Words and dates as wide as they get, on each day of the year.
+      await ada.context.route('**/analytics/sessions?*', async (route) => {
+        const page = await (await route.fetch()).json();
+        assert.ok(page.sessions?.length > 0, JSON.stringify(page));
+        Object.assign(page.sessions[0], { started: Date.parse('2026-09-30T10:28:00Z'), messages: 988, ended: 888, cancelled: 88, failed: { upstream_timeout: 8 }, page_path: `/${'lamps/'.repeat(20)}` });
+        await route.fulfill({ json: page });
+      });
       const here = await enters(ada);
       const wide = () => here.page.evaluate(() => document.documentElement.scrollWidth);
       assert.equal(await wide(), width);
       await here.isAccessible('a phone');
       await here.shot(`phone ${width}`);
+      await here.rows.first().scrollIntoViewIfNeeded();
+      await here.shot(`visitors on a phone ${width}`);
+      const { path, over } = await here.rows.first().evaluate((row) => ({ path: row.querySelector('.path').clientWidth, over: row.offsetWidth - row.closest('section .body').clientWidth }));
+      assert.ok(path >= 40 && over <= 0, `the page's path has ${path} px, and the table is ${over} px too wide`);
       await here.rows.first().getByRole('button').click();
       await here.sees('Opened the chat', here.sheet);
       assert.equal(await wide(), width);
