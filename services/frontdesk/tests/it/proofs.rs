@@ -124,7 +124,8 @@ async fn fifty_copies_of_a_signed_request_are_one() {
     if accepted == 1 {
         desk.n8n.asked_at_least(1).await;
     }
-    assert!(desk.n8n.asked() <= 1);
+    let asked = desk.n8n.asked();
+    assert!(asked == 0 || asked == 1 && said["accepted"] > 0.0, "{asked} {said:?}");
 }
 
 /// What was changed on the way, or made without the key, is refused by an edge that has never seen the visitor.
