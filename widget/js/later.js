@@ -12,14 +12,13 @@
 import { element } from './dom.js';
 
 export const loadTalk = once(async () => {
-  const modules = [import('./turn.js'), import('./answer.js'), import('./strip.js'), import('./notice.js'), import('./follow.js'), import('./talk-icons.js')];
-  const [talk] = await Promise.all([import('./talk.js'), loadStyle('../talk.css', { early: true, needed: true }), ...modules]);
+  const [talk] = await Promise.all([import('./talk.js'), loadStyle('../talk.css', { early: true, needed: true })]);
   return /** @type {Talk} */ (talk);
 });
 
 export const loadReading = once(async () => {
-  // All named here, so that none is only found in another.
-  const [{ createReader }, { render }, { extend }] = await Promise.all([import('./markdown.js'), import('./prose.js'), import('./grow.js'), import('./long.js'), import('./mend.js'), import('../vendor/marked-18.2.1/marked.esm.js')]);
+  // The library is named here, so that it is not only found in another.
+  const [{ createReader }, { render }, { extend }] = await Promise.all([import('./markdown.js'), import('./prose.js'), import('./grow.js'), import('../vendor/marked-18.2.1/marked.esm.js')]);
   return /** @type {Reading} */ ({ createReader, render, extend });
 });
 

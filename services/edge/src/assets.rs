@@ -2,7 +2,7 @@
 //!
 //! Everything is made once at the start: hashes, compressed forms, the widget page's policies. A request is a look-up by
 //! the exact name, so nothing outside the folder can be asked for. Scripts and styles come without their comments
-//! (`lean`), and the modules that the chat begins with as one (`joined`).
+//! (`lean`), and modules that are needed together as one (`joined`).
 //!
 //! Plain names (`/widget/embed.js`) are asked for again each time and mostly answered 304. The widget page names its
 //! own files by `/widget/v/<hash of all files>/…`, which browsers keep for a year. So they do with

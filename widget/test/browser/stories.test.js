@@ -121,18 +121,23 @@ it('gets the code that stands in the repository, line by line, without the comme
   assert.ok(names.length > 50, `${names.length} files`);
   const get = async (name) => (await fetch(`${demo.url}/widget/${name}`)).text();
   // Of a module that comes together with others, what it exports is told at its end.
-  const joined = new Map([...(await get('js/opening.js')).matchAll(/^\/\/ (.*)\nconst \$\w+ = \(\(\) => \{\n([^]*?)return \{ (.*) \};\n\}\)\(\);\n/gm)].map(([, name, body, exports]) => [name, { body, exports }]));
-  assert.ok(joined.size > 15, `${joined.size} modules in one`);
+  const groups = await Promise.all(['opening', 'talking', 'reading', 'keeping', 'sending'].map((name) => get(`js/${name}.js`)));
+  const joined = new Map(groups.flatMap((group) => [...group.matchAll(/^\/\/ (.*)\nconst \$\w+ = \(\(\) => \{\n([^]*?)return \{ (.*) \};\n\}\)\(\);\n/gm)].map(([, name, body, exports]) => [name, { body, exports }])));
+  assert.ok(joined.size > 35, `${joined.size} modules in five`);
   // And an import from there names the module by a constant.
-  const from = (module) => `'./${module.replaceAll('_', '-')}.js';`;
+  const vendored = new Map(groups.flatMap((group) => [...group.matchAll(/^import \* as \$(\w+) from '(.*)';$/gm)].map(([, constant, from]) => [constant, from])));
+  const from = (module) => vendored.get(module) ?? `./${module.replaceAll('_', '-')}.js`;
   const asWritten = (list) => list.replaceAll(': ', ' as ');
-  const imported = (text) => text.replace(/^import \{ \$\w+ \} from '\.\/opening\.js'; const \{ (.*) \} = \$(\w+);$|^const \{ (.*) \} = \$(\w+);$/gm, (_, outside, there, inside, here) => `import { ${asWritten(outside ?? inside)} } from ${from(there ?? here)}`);
+  const imported = (text) =>
+    text
+      .replace(/^import \{ \$\w+ \} from '\.\/\w+\.js'; const \{ (.*) \} = \$(\w+);$|^const \{ (.*) \} = \$(\w+);$/gm, (_, outside, there, inside, here) => `import { ${asWritten(outside ?? inside)} } from '${from(there ?? here)}';`)
+      .replace(/import\('\.\/\w+\.js'\)\.then\(\(it\) => it\.\$(\w+)\)/g, (_, there) => `import('${from(there)}')`);
   for (const name of names) {
     const part = joined.get(name);
     const served = imported(part?.body ?? (await get(name)));
     const source = readFileSync(`${folder}${name}`, 'utf8');
     const written = part ? source.replace(/^export /gm, '') : source;
-    if (part) assert.deepEqual(part.exports.split(', '), [...source.matchAll(/^export (?:async )?\w+ (\w+)/gm)].map(([, it]) => it), name);
+    if (part) assert.deepEqual(part.exports.split(', '), [...source.matchAll(/^export (?:async )?\w+\*? (\w+)/gm)].map(([, it]) => it), name);
     assert.equal(codeOf(served), codeOf(written), name);
     assert.ok(codeOf(written).length > 0 && served.length <= written.length, name);
     const lines = served.split('\n');
@@ -486,10 +491,10 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
       chat.page.evaluate(() => {
         const opening = new Set([...document.querySelectorAll('link[rel="modulepreload"], script[src]')].map(({ href, src }) => href ?? src));
         const all = performance.getEntriesByType('resource').map(({ name, startTime, responseEnd }) => ({ name, startTime, responseEnd }));
-        return { opening: all.filter(({ name }) => opening.has(name)), later: all.filter(({ name }) => /js\/(engine|api|proof|talk)\.js|talk\.css/.test(name)) };
+        return { opening: all.filter(({ name }) => opening.has(name)), later: all.filter(({ name }) => /js\/(sending|talking)\.js|talk\.css/.test(name)) };
       });
     // Nobody has touched a key.
-    await until('it is loaded', async () => (await loads()).later.length === 5);
+    await until('it is loaded', async () => (await loads()).later.length === 3);
     const { opening, later } = await loads();
     assert.equal(opening.length, 2, 'the page names them');
     assert.ok(Math.min(...later.map((it) => it.startTime)) >= Math.max(...opening.map((it) => it.responseEnd)), 'and it takes nothing from the opening');
@@ -556,9 +561,9 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
       const ada = await arrives();
       const text = `first word from the tunnel ${here}`;
       let refuses = !here;
-      await ada.context.route('**/js/talk.js', (route) => (refuses ? route.abort() : route.continue()));
-      const loaded = ada.context.waitForEvent(here ? 'requestfinished' : 'requestfailed', (request) => request.url().endsWith('/js/talk.js'));
-      const engine = ada.context.waitForEvent('requestfinished', (request) => request.url().endsWith('/js/runner.js'));
+      await ada.context.route('**/js/talking.js', (route) => (refuses ? route.abort() : route.continue()));
+      const loaded = ada.context.waitForEvent(here ? 'requestfinished' : 'requestfailed', (request) => request.url().endsWith('/js/talking.js'));
+      const engine = ada.context.waitForEvent('requestfinished', (request) => request.url().endsWith('/js/sending.js'));
       const chat = await ada.open(alone(desk));
       await chat.openChat();
       // Nobody has touched a key.
@@ -590,7 +595,7 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
   story('says that a reload is needed where an update has taken its files away', async (arrives) => {
     const ada = await arrives();
     let gone = true;
-    await ada.context.route('**/js/talk.js', (route) => (gone ? route.fulfill({ status: 404 }) : route.continue()));
+    await ada.context.route('**/js/talking.js', (route) => (gone ? route.fulfill({ status: 404 }) : route.continue()));
     const chat = await ada.open(alone(desk));
     await chat.openChat();
     await chat.field.fill('after the update');

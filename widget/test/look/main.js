@@ -1,7 +1,7 @@
 /** Stands in for js/main.js: the chat in one of the studio's states, or one of below, without an edge. Served by stage.js in its place. */
 import { createExtras } from './extras.js';
 import { loadTexts } from './i18n.js';
-import { loadBlocks, loadReading } from './later.js';
+import { loadBlocks, loadReading, loadTalk } from './later.js';
 import { studioStates } from './studio-states.js';
 import { createView } from './view.js';
 
@@ -28,7 +28,7 @@ const earlier = [
 const talked = { ...states.answered, conversation: 'a', conversations: earlier, unread: 1 };
 const state = { menu: talked, conversations: talked, consent: states.answered }[name] ?? states[name];
 // Here, so that nothing changes any more once it is shown.
-await Promise.all([loadReading(), loadBlocks()]);
+await Promise.all([loadTalk(), loadReading(), loadBlocks()]);
 view.render(state);
 extras.render(state);
 Object.assign(globalThis, { view, state });
