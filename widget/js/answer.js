@@ -162,9 +162,19 @@ export function createAnswer(tools, late) {
     html() {
       const whole = element('div', {}, ...shown.filter(({ block }) => !isTyped(block)).flatMap(({ block }) => read().render(block.token, t)));
       for (const tool of whole.querySelectorAll('.code-head')) tool.remove();
+      for (const more of whole.querySelectorAll('.more:not(span)')) rejoin(more);
       return new XMLSerializer().serializeToString(whole);
     },
   };
+}
+
+/** To the group before it, as elsewhere a long block is one. @param {Element} more */
+function rejoin(more) {
+  const before = more.previousElementSibling;
+  const rows = more.querySelectorAll(':scope > table > tbody > tr');
+  const into = rows.length > 0 ? before?.querySelector('tbody') : before;
+  into?.append(...(rows.length > 0 ? rows : more.childNodes));
+  more.remove();
 }
 
 /** @param {Block} block */

@@ -13,9 +13,9 @@ export function createFollower(log, content, pill) {
 
   /** @param {boolean} [smooth] */
   function toEnd(smooth = false) {
-    const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
+    const isSmooth = smooth && !matchMedia('(prefers-reduced-motion: reduce)').matches;
     // Without a conversation there is a welcome, and that is read from its start.
-    log.scrollTo({ top: content.hidden ? 0 : log.scrollHeight, behavior: smooth && !calm ? 'smooth' : 'instant' });
+    log.scrollTo({ top: content.hidden ? 0 : log.scrollHeight, behavior: isSmooth ? 'smooth' : 'instant' });
     following = true;
     pill.hidden = true;
   }
@@ -32,9 +32,24 @@ export function createFollower(log, content, pill) {
   sizes.observe(content);
   pill.addEventListener('click', () => toEnd(true));
 
+  let due = false;
+
   return {
     toEnd,
     following: () => following,
+    /** To the end, for who was reading there. To lay it out is a task of its own, before the next frame's. */
+    keep() {
+      if (due) return;
+      if (!globalThis.scheduler?.postTask) return toEnd();
+      due = true;
+      scheduler.postTask(
+        () => {
+          due = false;
+          if (following) toEnd();
+        },
+        { priority: 'user-blocking' },
+      );
+    },
     /** There is more than the reader sees. */
     more() {
       if (following) toEnd();

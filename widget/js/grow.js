@@ -5,7 +5,7 @@
  * @typedef {import('./markdown.js').Token} Token
  * @typedef {import('./prose.js').Say} Say
  */
-import { MANY, beginnings, counted, grids as gridsOf, item, lines, lists, nodesOf, paragraphs, row } from './prose.js';
+import { MANY, beginnings, counted, grids as gridsOf, groupsOf, item, lines, listSize, lists, nodesOf, paragraphs, row, settle, tableSize } from './prose.js';
 
 /**
  * Makes a block's nodes those that `render` would make of the block as it has become.
@@ -19,14 +19,17 @@ export function extend(nodes, before, now, t) {
     case 'list': {
       if (before.ordered !== now.ordered || before.start !== now.start || before.loose !== now.loose) return false;
       const [old = [], items = []] = [before.items, now.items];
+      if (items.length > MANY !== old.length > MANY) return false;
+      const size = listSize(items);
       const same = alike(items, (it, at) => it.raw === old[at]?.raw);
-      const group = Math.floor(same / MANY);
-      keep(nodes, Math.min(nodes.length, group + 1));
+      const group = Math.floor(same / size);
+      keep(nodes, Math.min(groupsOf(items, size), group + 1));
       if (nodes.length > group) {
-        shorten(nodes[group], same % MANY);
-        nodes[group].append(...items.slice(same, (group + 1) * MANY).map((it) => item(it, t)));
+        shorten(nodes[group], same % size);
+        nodes[group].append(...items.slice(same, (group + 1) * size).map((it) => item(it, t)));
       }
-      if (items.length > nodes.length * MANY) add(nodes, lists(now, t, nodes.length * MANY));
+      if (items.length > nodes.length * size) add(nodes, lists(now, t, nodes.length * size));
+      settle(nodes);
       return true;
     }
     case 'table': {
@@ -34,16 +37,19 @@ export function extend(nodes, before, now, t) {
       const whole = nodes[0];
       const head = (/** @type {Token} */ { raw }) => raw.split('\n', 2).join();
       if (head(before) !== head(now) || rows.length > MANY !== old.length > MANY) return false;
+      const size = tableSize(rows);
       const same = alike(rows, (cells, at) => cells.length === old[at]?.length && cells.every(({ text }, column) => text === old[at][column].text));
-      const group = Math.floor(same / MANY);
+      const group = Math.floor(same / size);
       const grids = [...whole.children];
-      keep(grids, Math.min(grids.length, group + 1));
-      const body = grids[group]?.lastElementChild;
+      keep(grids, Math.min(groupsOf(rows, size), group + 1));
+      const grid = rows.length > MANY ? grids[group]?.lastElementChild : grids[group];
+      const body = grid?.lastElementChild;
       if (body) {
-        shorten(body, same % MANY);
-        body.append(...rows.slice(same, (group + 1) * MANY).map((cells) => row('td', cells, t)));
+        shorten(body, same % size);
+        body.append(...rows.slice(same, (group + 1) * size).map((cells) => row('td', cells, t)));
       }
-      if (rows.length > grids.length * MANY) whole.append(...gridsOf(now, t, grids.length * MANY));
+      if (rows.length > grids.length * size) whole.append(...gridsOf(now, t, grids.length * size));
+      settle([...whole.children]);
       return true;
     }
     case 'code': {
@@ -71,6 +77,7 @@ export function extend(nodes, before, now, t) {
       shorten(nodes[group], nodesOf(tokens.slice(starts[group], same)));
       nodes[group].append(...counted(tokens.slice(same, starts[group + 1]), t));
       if (starts.length > group + 1) add(nodes, paragraphs(tokens, t, starts[group + 1]));
+      settle(nodes);
       return true;
     }
   }

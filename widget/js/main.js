@@ -66,9 +66,10 @@ function paint() {
     paintDue = false;
     view?.render(chat.state());
   };
-  // A hidden page gets no frames, but must be up to date when it is looked at.
+  // A hidden page gets no frames, but must be up to date when it is looked at. Else once a frame, and after it: what changes
+  // is a task of its own, and what the browser makes of it is the next.
   if (document.hidden) setTimeout(now, 50);
-  else requestAnimationFrame(now);
+  else requestAnimationFrame(() => setTimeout(now));
 }
 
 /** What shows and sends a message is there before the network goes, and takes nothing from what opens the chat. */

@@ -71,8 +71,23 @@ class ChatTokenizer extends Tokenizer {
 class ChatLexer extends Lexer {
   depth = 0;
 
+  /** @param {Memory} memory */
+  constructor(memory) {
+    super(/** @type {any} */ ({ ...getDefaults(), breaks: true, tokenizer: new ChatTokenizer() }));
+    this.memory = memory;
+  }
+
   /** @param {string} source @param {any[]} [tokens] @returns {any[]} */
   inlineTokens(source, tokens = []) {
+    if (this.depth > 0) return this.readInline(source, tokens);
+    const known = this.memory.last.get(source) ?? this.readInline(source, []);
+    this.memory.now.set(source, known);
+    for (const it of known) tokens.push(it);
+    return tokens;
+  }
+
+  /** @param {string} source @param {any[]} tokens @returns {any[]} */
+  readInline(source, tokens) {
     if (this.depth >= MAX_DEPTH) {
       tokens.push({ type: 'text', raw: source, text: source });
       return tokens;
@@ -108,16 +123,23 @@ function endOfPiece(source, at) {
   return end;
 }
 
-const lexer = () => new ChatLexer(/** @type {any} */ ({ ...getDefaults(), breaks: true, tokenizer: new ChatTokenizer() }));
+/**
+ * What was inside which text when it was read last, and what is this time: most items and cells are as they were.
+ *
+ * @typedef {{last: Map<string, Token[]>, now: Map<string, Token[]>}} Memory
+ */
 
-/** @param {string} source @returns {Token[]} the blocks of it, with what is in them */
-export function lex(source) {
-  return /** @type {any} */ (lexer().lex(source));
+/** @returns {Memory} */
+const noMemory = () => ({ last: new Map(), now: new Map() });
+
+/** @param {string} source @param {Memory} [memory] @returns {Token[]} the blocks of it, with what is in them */
+export function lex(source, memory = noMemory()) {
+  return /** @type {any} */ (new ChatLexer(memory).lex(source));
 }
 
 /** @param {string} text @param {boolean} [goesOn] after another piece @returns {Token[]} what is in a paragraph of it */
 function inline(text, goesOn = false) {
-  const tokens = lexer().inlineTokens(text);
+  const tokens = new ChatLexer(noMemory()).inlineTokens(text);
   if (goesOn && tokens[0]) tokens[0].begins = true;
   return tokens;
 }
@@ -134,17 +156,18 @@ export function createReader() {
   let fresh = [];
   /** Of the first block that is not settled. @type {import('./long.js').Long | undefined} */
   let long;
+  let memory = noMemory();
 
   /** @param {string} tail @param {boolean} growing @returns {{tokens: Token[], first?: Token}} `first`: as it was read, without what is settled of it */
   function readTail(tail, growing) {
     const ready = (/** @type {string} */ text) => (growing ? mend(text) : text);
     if (long && tail.startsWith(long.settled.raw)) {
-      const [first, ...others] = lex(ready(long.context + tail.slice(long.settled.raw.length)));
+      const [first, ...others] = lex(ready(long.context + tail.slice(long.settled.raw.length)), memory);
       const whole = first && join(long, first, inline);
       if (whole) return { tokens: [whole, ...others], first };
     }
     long = undefined;
-    const tokens = lex(ready(tail));
+    const tokens = lex(ready(tail), memory);
     return { tokens, first: tokens[0] };
   }
 
@@ -166,13 +189,17 @@ export function createReader() {
         settledSource = '';
       }
       const tail = source.slice(settledSource.length);
+      memory = { last: memory.now, now: new Map() };
       const { tokens, first } = readTail(tail, growing);
       const last = tokens.at(-1);
       fresh = tokens.filter((it) => it.type !== 'space').map((token) => ({ token, open: growing && token === last && token.type === 'code' && !isClosed(token.raw) }));
       const blocks = [...settled, ...fresh];
       let same = settled.length;
       while (same < blocks.length && blocks[same].token.raw === before[same]?.token.raw && blocks[same].open === before[same].open) same += 1;
-      if (!growing) return { blocks, same };
+      if (!growing) {
+        memory = noMemory();
+        return { blocks, same };
+      }
       const isLong = last !== undefined && last === fresh.at(-1)?.token && last.raw.length >= LONG_CHARS;
       // Whatever is long has ended what was before it.
       const kept = isLong ? 1 : 2;

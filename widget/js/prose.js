@@ -13,13 +13,31 @@ import { icon } from './icons.js';
 import { safeHref } from './links.js';
 import { COPY } from './talk-icons.js';
 
-/** So many items, rows or lines are laid out together. */
-export const MANY = 40;
+/** A list or table of more is laid out in groups: of so many items, or rows. */
+export const MANY = 24;
+const ITEMS = 16;
+const ROWS = 12;
+
+/** How many are in one group. @param {unknown[]} items */
+export const listSize = (items) => (items.length > MANY ? ITEMS : MANY);
+/** @param {unknown[]} rows */
+export const tableSize = (rows) => (rows.length > MANY ? ROWS : MANY);
+/** So many lines of code, which are all as high: to lay them out is cheap. */
+const LINES = 40;
 /** So many characters of a paragraph, at least. */
-const LONG_CHARS = 3000;
+const LONG_CHARS = 1500;
 const ENDED = /[.!?。！？…:;]["'”’)»]?\s*$|\n$/u;
 
 const ENTITIES = /** @type {Record<string, string>} */ ({ amp: '&', lt: '<', gt: '>', quot: '"', apos: "'", nbsp: '\u00a0', ndash: '–', mdash: '—', hellip: '…', euro: '€', '#39': "'" });
+
+/** So many of the last groups of a long block are in view while it grows. */
+const SEEN = 3;
+
+/** Of the groups of a long block, what nobody sees of those with `data-past` need not be painted. @template {Element[]} T @param {T} groups @returns {T} */
+export function settle(groups) {
+  groups.forEach((it, at) => it.toggleAttribute('data-past', at > 0 && at < groups.length - SEEN));
+  return groups;
+}
 
 /**
  * The nodes of a block. One of thousands of words is several, so that the browser need not lay out all of it at each word:
@@ -39,11 +57,11 @@ export function render(token, t) {
     case 'blockquote':
       return [element('blockquote', {}, ...parts(token.tokens, t))];
     case 'list':
-      return lists(token, t, 0);
+      return settle(lists(token, t, 0));
     case 'table':
       return [table(token, t)];
     default:
-      return token.tokens ? paragraphs(token.tokens, t) : [element('p', {}, token.text ?? token.raw)];
+      return token.tokens ? settle(paragraphs(token.tokens, t)) : [element('p', {}, token.text ?? token.raw)];
   }
 }
 
@@ -57,19 +75,23 @@ function code({ text = '', lang = '' }, t) {
 
 /** @param {string} text of code @returns {(Node | string)[]} */
 export function lines(text) {
-  return grouped(text.split(/(?<=\n)/)).map((it, at) => (at === 0 ? it.join('') : element('span', { class: 'more' }, it.join(''))));
+  return grouped(text.split(/(?<=\n)/), LINES).map((it, at) => (at === 0 ? it.join('') : element('span', { class: 'more' }, it.join(''))));
 }
 
-/** @template T @param {T[]} list @returns {T[][]} of `MANY` each, but for the last */
-function grouped(list) {
-  return Array.from({ length: Math.max(1, Math.ceil(list.length / MANY)) }, (_, at) => list.slice(at * MANY, (at + 1) * MANY));
+/** There is always one, be it empty. @param {unknown[]} list @param {number} size */
+export const groupsOf = (list, size) => Math.max(1, Math.ceil(list.length / size));
+
+/** @template T @param {T[]} list @param {number} size @returns {T[][]} of that size each, but for the last */
+function grouped(list, size) {
+  return Array.from({ length: groupsOf(list, size) }, (_, at) => list.slice(at * size, (at + 1) * size));
 }
 
 /** @param {Token} token @param {Say} t @param {number} from which item on, the first of its group @returns {HTMLElement[]} */
 export function lists(token, t, from) {
-  const items = (token.items ?? []).slice(from);
-  return grouped(items).map((group, index) => {
-    const at = from + index * MANY;
+  const { items = [] } = token;
+  const size = listSize(items);
+  return grouped(items.slice(from), size).map((group, index) => {
+    const at = from + index * size;
     const node = element(token.ordered ? 'ol' : 'ul', at > 0 ? { class: 'more' } : {}, ...group.map((it) => item(it, t)));
     const start = Number(token.start) + at;
     if (token.ordered && start !== 1) node.setAttribute('start', String(start));
@@ -122,7 +144,7 @@ export function item(token, t) {
 
 /** @param {Token} token @param {Say} t */
 function table(token, t) {
-  return element('div', { class: 'table', tabindex: '0', role: 'group', 'aria-label': t('table') }, ...grids(token, t, 0));
+  return element('div', { class: 'table', tabindex: '0', role: 'group', 'aria-label': t('table') }, ...settle(grids(token, t, 0)));
 }
 
 /**
@@ -131,10 +153,11 @@ function table(token, t) {
  * @param {Token} token @param {Say} t @param {number} from which row on, the first of its group @returns {HTMLElement[]}
  */
 export function grids({ header = [], rows = [] }, t, from) {
-  return grouped(rows.slice(from)).map((group, index) => {
+  return grouped(rows.slice(from), tableSize(rows)).map((group, index) => {
     const kind = [rows.length > MANY ? 'long' : '', from + index > 0 ? 'more' : ''].filter(Boolean).join(' ');
     const columns = element('colgroup', {}, ...header.map(() => element('col')));
-    return element('table', kind ? { class: kind } : {}, columns, element('thead', {}, row('th', header, t)), element('tbody', {}, ...group.map((cells) => row('td', cells, t))));
+    const grid = element('table', {}, columns, element('thead', {}, row('th', header, t)), element('tbody', {}, ...group.map((cells) => row('td', cells, t))));
+    return kind ? element('div', { class: kind }, grid) : grid;
   });
 }
 

@@ -14,8 +14,12 @@ import { createTurn } from './turn.js';
 
 /** A reply is read aloud once, when it is whole; whoever wants more of it than this reads it in the log. */
 const SPOKEN_CHARS = 1500;
-/** More than are seen at once. Of a long conversation the older ones come when these can be read. */
+/** More than are seen at once, where all are short. Of a long conversation the older ones come when these can be read. */
 const AT_ONCE = 10;
+/** Who says more takes the room of others. */
+const CHARS = 600;
+/** What is seen is painted first. */
+const SEEN_MS = 100;
 /** As long as nobody notices. Each time the browser lays out and paints what is seen anew, so fewer and longer are cheaper. */
 const OLDER_MS = 16;
 
@@ -62,25 +66,28 @@ export function createTalk({ find, tools, field, on }) {
     for (; at >= 0; at -= 1) {
       if (shown.has(exchanges[at].id)) room = 0;
       // Above what is shown it would move who reads there.
-      else if (room-- <= 0) break;
+      else if (room <= 0) break;
       below = paint(at, below);
+      // Much of what is long may be a block for what is small.
+      room -= 1 + Math.min(AT_ONCE / 3, (exchanges[at].text.length + exchanges[at].answer.length) / CHARS);
     }
     log.setAttribute('aria-busy', String(running(next) !== undefined));
-    clearTimeout(older);
-    if (at >= 0) older = setTimeout(() => paintOlder(next));
+    if (at >= 0) older ??= setTimeout(paintOlder, SEEN_MS);
   }
 
-  /** From the newest to the oldest, as many as there is time for. Who reads stays where they are. @param {State} next */
-  function paintOlder(next) {
-    const { exchanges } = next;
-    const paint = painter(next);
+  /** From the newest to the oldest, as many as there is time for. Who reads stays where they are. */
+  function paintOlder() {
+    older = undefined;
+    if (!state) return;
+    const { exchanges } = state;
+    const paint = painter(state);
     const until = performance.now() + OLDER_MS;
     const fromEnd = follower.following() ? undefined : log.scrollHeight - log.scrollTop;
     let at = exchanges.findLastIndex((it) => !shown.has(it.id));
     for (; at >= 0 && performance.now() < until; at -= 1) paint(at, shown.get(exchanges[at + 1]?.id)?.root ?? null);
     // Not every browser holds it there by itself, and none at the very top.
     if (fromEnd !== undefined) log.scrollTop = log.scrollHeight - fromEnd;
-    if (at >= 0) older = setTimeout(() => paintOlder(next));
+    if (at >= 0) older = setTimeout(paintOlder);
   }
 
   /** @param {State} next @returns {(at: number, below: Element | null) => Element} paints one of its exchanges, above the node of the one after it */
@@ -135,7 +142,7 @@ export function createTalk({ find, tools, field, on }) {
         if ('kind' in last && last.kind === 'push' && !wasFollowing) follower.more();
         else follower.toEnd();
       } else if (wasFollowing) {
-        follower.toEnd();
+        follower.keep();
       } else if (last && isRunning(last) && changed) {
         follower.more();
       }

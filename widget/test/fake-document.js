@@ -75,6 +75,11 @@ class Element {
     this.attributes.set(name, value);
   }
 
+  toggleAttribute(name, on) {
+    if (!on) this.attributes.delete(name);
+    else if (!this.attributes.has(name)) this.attributes.set(name, '');
+  }
+
   addEventListener(type, listener) {
     this.listeners[type] = listener;
   }

@@ -88,6 +88,17 @@ test('what is settled of a long block is the same object as before', () => {
   }
 });
 
+test('a list or table that has become shorter has no empty group', () => {
+  const list = (count) => lex(Array.from({ length: count }, (_, at) => `- ${at}\n`).join(''))[0];
+  const table = (count) => lex(`| a |\n|---|\n${Array.from({ length: count }, (_, at) => `| ${at} |\n`).join('')}`)[0];
+  for (const [make, from, to] of [[list, 33, 32], [table, 37, 36]]) {
+    const nodes = render(make(from), t);
+    document.createElement('div').append(...nodes);
+    assert.ok(extend(nodes, make(from), make(to), t));
+    assert.deepEqual(nodes.map((it) => it.print), render(make(to), t).map((it) => it.print));
+  }
+});
+
 test('a paragraph of more pieces than a call takes arguments', () => {
   const of = (count) => ({ type: 'paragraph', raw: '', tokens: Array.from({ length: count }, (_, at) => ({ type: 'text', raw: 'a. ', begins: at > 0 })) });
   const [before, now] = [of(150_000), of(150_001)];

@@ -903,6 +903,63 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     await ada.isUnharmed({ hosts: [hostOf(desk)] });
   });
 
+  story('shows a list, a table and a paragraph of thousands of words as one each, of which what nobody sees is skipped', async (arrives) => {
+    const ada = await arrives({ viewport: { width: 408, height: 500 } });
+    const chat = await ada.open(alone(desk));
+    await chat.openChat();
+    await chat.ask('all of them');
+    const reply = await n8n.asked('all of them');
+    const many = (write, count = 120) => Array.from({ length: count }, (_, at) => write(at + 1));
+    const word = 'unbreakable'.repeat(6);
+    reply.begin().say('The list:\n\n', ...many((at) => `${at}. item ${at}\n`), '\nThe table:\n\n| a | b | c | d | e |\n|---|---|---|---|---|\n', ...many((at) => `| row ${at} | b | c | d | ${at === 90 ? word : 'e'} |\n`));
+    reply.say('\n', ...many((at) => `Sentence **${at}** says something about lamps and about their light. `, 300), '\n\n- with one in it:\n', ...many((at) => `  - small ${at}\n`, 60), '\n\nThe end.').end();
+    await chat.sees('The end.');
+    await chat.isOver();
+    const seen = await chat.page.evaluate(() => {
+      const kinds = { list: '.bubble > ol', table: '.table tbody', paragraph: '.bubble > p:has(strong)', inner: 'li > ul' };
+      const all = (selector) => [...document.querySelectorAll(`.body ${selector}`)];
+      const each = (tell) => Object.fromEntries(Object.entries(kinds).map(([kind, selector]) => [kind, tell(all(selector), kind)]));
+      const skipped = each((groups) => groups.filter((it) => it.closest('[data-past]') && !it.firstElementChild.checkVisibility({ contentVisibilityAuto: true })).length);
+      // Where everything is once nothing of it is skipped.
+      for (const it of all('.more')) it.style.contentVisibility = 'visible';
+      const tops = (node, kind) => {
+        if (kind !== 'paragraph') return [...node.children].map((it) => it.getBoundingClientRect().top);
+        const range = document.createRange();
+        range.selectNodeContents(node);
+        return [...range.getClientRects()].filter(({ width }) => width > 0).map(({ top }) => top);
+      };
+      const gaps = (groups, kind) => {
+        const found = groups.flatMap((it) => tops(it, kind)).map((top, at, list) => top - list[at - 1]).filter((gap) => Math.abs(gap) > 2);
+        return Math.round(Math.max(...found) - Math.min(...found));
+      };
+      return {
+        skipped,
+        groups: each((groups) => groups.length),
+        gaps: each((groups, kind) => (kind === 'table' ? 0 : gaps(groups, kind))),
+        starts: all(kinds.list).map((it) => it.start),
+        room: Math.min(...all('ol.more').map((it) => it.firstElementChild.getBoundingClientRect().left - it.getBoundingClientRect().left)),
+        widths: new Set(all('table').map((it) => Math.round(it.getBoundingClientRect().width))).size,
+        between: new Set(all('div.more').map((it) => Math.round(it.getBoundingClientRect().top - it.previousElementSibling.getBoundingClientRect().bottom))).size,
+        cut: all('td').filter((it) => it.scrollWidth > it.clientWidth).length,
+        heads: all('thead').filter((it) => it.offsetHeight > 1).length,
+      };
+    });
+    for (const kind of ['list', 'table', 'paragraph']) assert.ok(seen.groups[kind] > 4 && seen.skipped[kind] > 0, `${kind}: ${JSON.stringify(seen)}`);
+    assert.deepEqual(seen.gaps, { list: 0, table: 0, paragraph: 0, inner: 0 }, 'nothing shows where one group ends');
+    assert.deepEqual(seen.starts, Array.from({ length: seen.groups.list }, (_, at) => 1 + at * (seen.starts[1] - 1)));
+    assert.ok(seen.room > 40, `a number of three digits has room in what is painted by itself: ${seen.room} pixels`);
+    assert.deepEqual([seen.widths, seen.between, seen.cut, seen.heads], [1, 1, 0, 1], 'one table, as wide everywhere, with one head');
+
+    await chat.page.evaluate(() => {
+      globalThis.copied = new Promise((resolve) => (navigator.clipboard.write = async ([item]) => resolve(await (await item.getType('text/html')).text())));
+    });
+    await chat.button('Copy answer').last().click();
+    const html = await chat.page.evaluate(() => globalThis.copied);
+    const copied = ['<ol', '<table', '<thead', '<tr>', '<ul', '<li>', 'data-past'].map((mark) => html.split(mark).length - 1);
+    assert.deepEqual(copied, [1, 1, 1, 121, 2, 181, 0], 'elsewhere each is one');
+    await ada.isUnharmed({ hosts: [hostOf(desk)] });
+  });
+
   story('leaves alone what is being read, selected or heard while a reply grows', async (arrives) => {
     const ada = await arrives({ viewport: { width: 408, height: 500 } });
     const chat = await ada.open(alone(desk));
