@@ -85,11 +85,14 @@ export function createComposer({ t, find, maxChars, attach, on }) {
     if (!state) return;
     if (sizedByScript) {
       field.style.height = 'auto';
-      field.style.height = `${field.scrollHeight}px`;
+      // What is not shown has no height.
+      if (field.scrollHeight > 0) field.style.height = `${field.scrollHeight}px`;
     }
     const now = busy(state);
     const closed = isClosed(state);
-    field.placeholder = t(closed ? 'closed' : 'placeholder');
+    // To write the same again would lay it out again.
+    const hint = t(closed ? 'closed' : 'placeholder');
+    if (field.placeholder !== hint) field.placeholder = hint;
     field.disabled = clip.disabled = closed;
     const count = [...field.value.trim()].length;
     const long = count > maxChars();

@@ -13,6 +13,7 @@ import { createView } from './view.js';
 
 /** A program that drives the browser says so here. */
 const webdriver = navigator.webdriver === true;
+const root = document.documentElement;
 const query = new URLSearchParams(location.search);
 const site = query.get('site') ?? 'default';
 const bridge = connect();
@@ -27,6 +28,9 @@ let extras;
 let words;
 let paintDue = false;
 let isOpen = false;
+
+/** What is seen to become a chat is laid out twice. Who has not seen it yet sees nothing until it is one, but for no longer than this. */
+const UNSEEN_MS = 150;
 
 /** By the settings' `size`; without one, as the page around makes the panel. @type {Record<string, string>} */
 const WIDTHS = { compact: '360px', large: '480px' };
@@ -120,7 +124,7 @@ function hearPage(started) {
     if (!fits || !on.send(said)) bridge.tell('error', { code: 'not_sent' });
   }));
   bridge.on('prefill', then(({ text }) => chat.dispatch({ type: 'prefilled', text })));
-  bridge.on('theme', then(({ theme }) => paintTheme(document.documentElement, { ...words.theme, mode: theme })));
+  bridge.on('theme', then(({ theme }) => paintTheme(root, { ...words.theme, mode: theme })));
   // Begun anew in the other language; the page says it again, and everything else is kept.
   bridge.on('locale', then(({ locale }) => pick([locale, ...navigator.languages]).locale !== words.texts.locale && location.reload()));
   bridge.on('identify', then((said) => identity.is(said)));
@@ -158,7 +162,8 @@ async function start(told) {
   extras.render(chat.state());
   view.render(chat.state());
   if (chat.state().exchanges.length > 0) await (talk ?? view.bringTalk());
-  document.documentElement.classList.add('ready');
+  root.classList.remove('unseen');
+  root.classList.add('ready');
   started();
   if (WIDTHS[config.size]) bridge.tell('resize', WIDTHS[config.size]);
   bridge.tell('ready');
@@ -171,6 +176,11 @@ const settings = loadConfig(site);
 expectTexts([query.get('locale') ?? '', ...navigator.languages]);
 /** Where there was a conversation there most likely still is one. */
 const wasTalking = chat.store.flags.get('current') !== null;
+// A conversation is shown at its end, which only something that is shown has.
+if (innerWidth === 0 && !wasTalking) {
+  root.classList.add('unseen');
+  setTimeout(() => root.classList.remove('unseen'), UNSEEN_MS);
+}
 if (wasTalking) for (const load of [loadTalk, loadReading, () => import('./shelf.js')]) Promise.resolve(load()).catch(() => {});
 
 /** @type {() => void} */

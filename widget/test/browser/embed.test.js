@@ -535,6 +535,39 @@ describe('the chat on other people\'s pages', { concurrency: 3, timeout: 240_000
     await ada.isUnharmed({ hosts: hosts() });
   });
 
+  story('is seen to come where its settings take long, and has the focus when it is there', async (arrives) => {
+    const ada = await arrives();
+    let go = () => {};
+    const held = new Promise((resolve) => (go = () => resolve(undefined)));
+    await ada.context.route('**/widget-config.json*', (route) => held.then(() => route.continue()));
+    await ada.context.addInitScript(() => {
+      const said = (globalThis.said = []);
+      new MutationObserver(() => said.push(document.documentElement.className)).observe(document, { subtree: true, attributeFilter: ['class'] });
+    });
+    const chat = await ada.open(`${shop.origin('lamps')}/plain`);
+    await chat.launcher.click();
+    await chat.chat.locator('.skeleton').waitFor();
+    assert.equal(await chat.chat.locator('html.ready').count(), 0);
+    go();
+    await chat.chat.locator('html.ready #field:focus').waitFor();
+    const said = await chat.chat.locator('html').evaluate(() => globalThis.said);
+    assert.deepEqual([said[0], said.find((it) => it !== 'unseen')], ['unseen', ''], 'nothing is laid out at first, but something before it is ready');
+    await ada.isUnharmed({ hosts: hosts() });
+  });
+
+  story('has a field as high as a line, where a script must measure it and nobody saw it made', async (arrives) => {
+    const ada = await arrives();
+    await ada.context.addInitScript(() => (CSS.supports = () => false));
+    const chat = await ada.open(`${shop.origin('lamps')}/plain`);
+    await chat.launcher.hover();
+    await chat.chat.locator('html.ready').waitFor({ state: 'attached' });
+    assert.deepEqual(await chat.chat.locator('#field').evaluate((field) => [innerWidth, field.style.height]), [0, 'auto']);
+    await chat.launcher.click();
+    await chat.chat.locator('#field').waitFor();
+    assert.ok((await chat.chat.locator('#field').boundingBox()).height >= 30);
+    await ada.isUnharmed({ hosts: hosts() });
+  });
+
   story('is a plain link on a page of its own origin, and in a browser that is too old', async (arrives) => {
     const ada = await arrives();
     await ada.context.route(`${desk.url}/shop`, (route) => route.fulfill({ contentType: 'text/html', body: `<!doctype html><html lang="en"><title>A shop</title><link rel="icon" href="data:,"><h1>Same</h1><script src="/widget/embed.js" async></script>` }));
