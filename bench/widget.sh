@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # The chat in a real Chromium whose processor is slowed down four times: how fast it opens, and whether it stays smooth.
-# `bench/widget.sh`, with the names of what to measure (open, pointed, history, paragraphs, list, paragraph, code, table; default:
-# all). Three minutes.
+# `bench/widget.sh`, with the names of what to measure (empty, open, pointed, history, paragraphs, list, paragraph, code,
+# table; default: all). Three minutes.
 #
 # FRONTDESK_BIN  the built executable; default: it is built, with optimisation
 # CHROMIUM       the browser; default: the first of chromium, chromium-browser, google-chrome on the PATH
-# ROUNDS         of open, pointed and history; default 7
+# ROUNDS         of empty, open, pointed and history; default 7
 # SLOWDOWN       how many times slower the processor is; default 4
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

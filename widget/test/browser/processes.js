@@ -205,24 +205,37 @@ export async function foreignShop(chat) {
   return { origin: `http://localhost:${port}`, close: () => close(server) };
 }
 
+/** Pages of the browser itself that each new window loads for its address line, beside the page that is looked at. */
+const OWN_PAGES = ['WebUIOmniboxPopup', 'WebUIOmniboxAimPopup'];
+
 /**
- * A browser with the settings people have: Playwright's own flags would switch storage partitioning off, and with it all
- * storage in third-party frames.
+ * A browser with the settings people have, but for its own pages and what else is to be off in it.
  *
- * @param {{noStorage?: boolean, flags?: string[], env?: Record<string, string>}} [options] noStorage: with just that
+ * @param {string[]} flags @param {import('node:child_process').StdioOptions} stdio
+ * @param {{env?: Record<string, string>, off?: string[]}} [options] off: features by Chromium's names, which takes one list of them alone
  */
-export async function browser({ noStorage = false, flags: more = [], env = {} } = {}) {
+export function startChromium(flags, stdio, { env = {}, off = [] } = {}) {
   const profile = folder();
-  const flags = [
+  const all = [
     '--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-quic', '--no-first-run', '--disable-background-networking',
     '--disable-component-update', '--disable-sync', '--disable-default-apps', '--no-default-browser-check', '--hide-scrollbars', '--lang=en-GB',
     // Names of the wide world lead nowhere.
     '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost, EXCLUDE *.localhost',
-    ...(noStorage ? ['--disable-features=ThirdPartyStoragePartitioning', '--test-third-party-cookie-phaseout'] : []),
-    ...more,
-    '--remote-debugging-port=0', `--user-data-dir=${profile}`, 'about:blank',
+    `--disable-features=${[...OWN_PAGES, ...off]}`, ...flags, `--user-data-dir=${profile}`, 'about:blank',
   ];
-  const child = start(CHROMIUM, flags, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, HOME: profile, DBUS_SESSION_BUS_ADDRESS: 'disabled:', ...env } });
+  return start(CHROMIUM, all, { stdio, env: { ...process.env, HOME: profile, DBUS_SESSION_BUS_ADDRESS: 'disabled:', ...env } });
+}
+
+/**
+ * A browser that is driven. Playwright's own flags would switch storage partitioning off, and with it all storage in
+ * third-party frames.
+ *
+ * @param {{noStorage?: boolean, flags?: string[], env?: Record<string, string>}} [options] noStorage: with just that
+ */
+export async function browser({ noStorage = false, flags = [], env = {} } = {}) {
+  const denied = noStorage ? ['--test-third-party-cookie-phaseout'] : [];
+  const off = noStorage ? ['ThirdPartyStoragePartitioning'] : [];
+  const child = startChromium([...denied, ...flags, '--remote-debugging-port=0'], ['ignore', 'ignore', 'pipe'], { env, off });
   let log = '';
   child.stderr.on('data', (data) => (log = (log + data).slice(-20_000)));
   const exited = () => child.exitCode !== null || child.signalCode !== null;
