@@ -1032,12 +1032,58 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     await chat.button('Menu').click();
     await chat.button('Delete this chat').click();
     await chat.shot('desktop light: delete');
+    const deleted = [];
+    ada.context.on('response', (response) => response.request().method() === 'DELETE' && deleted.push(response.status()));
     await chat.button('Delete').click();
     await chat.sees('Hi there, how can we help?', chat.chat.locator('#welcome'));
     assert.equal(await chat.questions.count(), 0);
     await chat.page.reload();
     await chat.sees('Hi there, how can we help?', chat.chat.locator('#welcome'));
-    await ada.isUnharmed({ hosts: [hostOf(desk)] });
+    await until('our side was told', () => deleted.length > 0);
+    // Who reloads before the answer is here has it told again.
+    assert.ok(deleted.every((status) => status === 204 || status === 410), deleted.join(' '));
+    await ada.isUnharmed({ hosts: [hostOf(desk)], errors: /status of 410 \(Gone\) \(\S+\/api\/v1\/session\)$/ });
+  });
+
+  story('tells once more of a deletion whose answer a reload has cut off, and no more after it', async (arrives) => {
+    const ada = await arrives();
+    const chat = await ada.open(alone(desk));
+    await chat.openChat();
+    await chat.ask('forget this as well');
+    (await n8n.asked('forget this as well')).begin().say('I shall.').end();
+    await chat.isOver();
+    const deleted = [];
+    let held = true;
+    // The edge has done it, and its answer does not get here.
+    await ada.context.route('**/api/v1/session', async (route) => {
+      const answer = await route.fetch();
+      deleted.push(answer.status());
+      if (!held) await route.fulfill({ response: answer });
+    });
+    await chat.button('Menu').click();
+    await chat.button('Delete this chat').click();
+    await chat.button('Delete').click();
+    await until('it is over on our side', () => deleted.length === 1);
+    held = false;
+    await chat.page.reload();
+    await until('it is told again', () => deleted.length === 2);
+    const waiting = () => chat.page.evaluate(() => new Promise((resolve, reject) => {
+      const opening = indexedDB.open('frontdesk:default');
+      opening.onerror = () => reject(opening.error);
+      opening.onsuccess = () => {
+        const row = opening.result.transaction('meta').objectStore('meta').get('endings');
+        row.transaction.oncomplete = () => resolve(row.result?.length ?? 0);
+        opening.result.close();
+      };
+    }));
+    await until('nothing is left to tell', async () => (await waiting()) === 0);
+    await chat.page.reload();
+    await chat.sees('Hi there, how can we help?', chat.chat.locator('#welcome'));
+    await chat.ask('still there?');
+    (await n8n.asked('still there?')).begin().say('Yes.').end();
+    await chat.isOver();
+    assert.deepEqual(deleted, [204, 410]);
+    await ada.isUnharmed({ hosts: [hostOf(desk)], errors: /status of 410 \(Gone\) \(\S+\/api\/v1\/session\)$/ });
   });
 
   story('does the work that a suspicious edge asks for, and the visitor sees nothing of it', async (arrives) => {
