@@ -42,15 +42,6 @@ function localeOf(name) {
   }
 }
 
-/** What is most likely wanted, fetched before it is known. @type {Map<string, Promise<Sentences | undefined>>} */
-const early = new Map();
-
-/** @param {readonly string[]} wanted */
-export function expectTexts(wanted) {
-  const { locale } = pick(wanted);
-  early.set(locale, sentencesOf(locale));
-}
-
 /**
  * In the language that is wanted, else in English, and if there is nothing to be had, with what the keys say.
  *
@@ -60,15 +51,17 @@ export function expectTexts(wanted) {
  */
 export async function loadTexts(wanted, replaced = {}) {
   const picked = pick(wanted);
-  const found = await (early.get(picked.locale) ?? sentencesOf(picked.locale));
+  const found = await sentencesOf(picked.locale);
   if (found) return { ...picked, sentences: { ...found, ...replaced } };
   const english = picked.locale === 'en' ? undefined : await sentencesOf('en');
   return { locale: 'en', tag: 'en', sentences: { ...english, ...replaced } };
 }
 
-/** @param {string} locale @returns {Promise<Sentences | undefined>} */
+/** The edge has guessed which are wanted, and put them into the page. @param {string} locale @returns {Promise<Sentences | undefined>} */
 async function sentencesOf(locale) {
   try {
+    const given = globalThis.document?.getElementById?.('sentences');
+    if (given?.lang === locale) return JSON.parse(given.textContent ?? '');
     const response = await fetch(new URL(`../locales/${locale}.json`, import.meta.url), { signal: AbortSignal.timeout(SENTENCES_WITHIN_MS) });
     return response.ok ? await response.json() : undefined;
   } catch {

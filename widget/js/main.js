@@ -4,7 +4,7 @@ import { asPage, connect } from './bridge.js';
 import { createChat } from './chat.js';
 import { loadConfig, withOptions } from './config.js';
 import { createExtras } from './extras.js';
-import { expectTexts, loadTexts, pick, say } from './i18n.js';
+import { loadTexts, pick, say } from './i18n.js';
 import { createIdentity } from './identity.js';
 import { commentMax } from './keep.js';
 import { loadReading, loadTalk } from './later.js';
@@ -171,9 +171,8 @@ async function start(told) {
   if (!bridge.framed) view.focus();
 }
 
-// None of this need wait for what the page around says.
+// This need not wait for what the page around says.
 const settings = loadConfig(site);
-expectTexts([query.get('locale') ?? '', ...navigator.languages]);
 /** Where there was a conversation there most likely still is one. */
 const wasTalking = chat.store.flags.get('current') !== null;
 // A conversation is shown at its end, which only something that is shown has.

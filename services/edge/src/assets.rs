@@ -4,8 +4,9 @@
 //! the exact name, so nothing outside the folder can be asked for. Scripts and styles come without their comments
 //! (`lean`), and modules that are needed together as one (`joined`).
 //!
-//! Plain names (`/widget/embed.js`) are asked for again each time and mostly answered 304. The widget page names its
-//! own files by `/widget/v/<hash of all files>/…`, which browsers keep for a year. So they do with
+//! Plain names (`/widget/embed.js`) are asked for again each time and mostly answered 304. The widget page has the
+//! sentences of the visitor's language in it, as far as that can be guessed, and names its own files by
+//! `/widget/v/<hash of all files>/…`, which browsers keep for a year. So they do with
 //! `/widget/v/<SHA-256 of embed.js>/embed.js`, for shops that write this hash into their pages (`integrity`).
 
 #[cfg(test)]
@@ -61,6 +62,7 @@ pub(crate) fn embed() -> Bytes {
 
 pub(crate) const EMBED: &str = "embed.js";
 const PAGE: &str = "modern-widget.html";
+const LOCALES: &str = "locales/";
 pub(crate) const DEMO: &str = "demo.html";
 const DEMO_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                            font-src 'self'; connect-src 'self'; frame-src 'self'; base-uri 'none'; \
@@ -95,13 +97,18 @@ struct Shown {
     /// Of the chat's page: who may frame it, and whose pictures it shows.
     policy: HeaderValue,
     has_pictures: bool,
+    /// What the chat's script will ask for first, so that the browser need not wait for the script to do so.
+    link: HeaderValue,
     /// The chat's language, where it is not the visitor's.
     locale: Option<String>,
 }
 
 /// See the module.
 pub(crate) struct Assets {
+    /// All but the chat's page.
     files: HashMap<String, Asset>,
+    /// The chat's page, by the language of the sentences in it.
+    pages: BTreeMap<String, Asset>,
     sites: HashMap<String, Shown>,
     /// `v/<hash>/`.
     hashed: String,
@@ -124,21 +131,23 @@ impl Assets {
         }
         let hashed = format!("v/{}/", hex(&all.finalize()));
         let pinned = format!("v/{}/{EMBED}", hex(&Sha256::digest(embed())));
+        let page = point(&contents[PAGE], &names, &hashed);
+        let policy = page_policy("'self'", "");
+        let page_in = |(name, sentences): (&String, &Bytes)| {
+            let language = name.strip_prefix(LOCALES)?.strip_suffix(".json")?;
+            Some((language.to_owned(), Asset::page(&with_sentences(&page, language, sentences), &policy)))
+        };
+        let pages = contents.iter().filter_map(page_in).collect();
         let mut files = HashMap::new();
+        if demo {
+            let preview = String::from_utf8_lossy(&contents[PAGE]).replace(SCRIPTS[0], SCRIPTS[1]);
+            files.insert(PREVIEW.to_owned(), Asset::page(preview.as_bytes(), &page_policy("'self'", "https:")));
+        }
         for (name, content) in contents {
             let asset = match name.as_str() {
-                // It is each site's own, and under no hash.
-                widget::NAME => continue,
+                // The one is each site's own, and under no hash; the other is in `pages`.
+                widget::NAME | PAGE => continue,
                 name if !demo && STUDIO_FILES.iter().any(|start| name.starts_with(start)) => continue,
-                PAGE => {
-                    let page = point(&content, &names, &hashed);
-                    if demo {
-                        let preview = String::from_utf8_lossy(&content).replace(SCRIPTS[0], SCRIPTS[1]);
-                        let policy = page_policy("'self'", "https:");
-                        files.insert(PREVIEW.to_owned(), Asset::page(preview.as_bytes(), &policy));
-                    }
-                    Asset::page(&page, &page_policy("'self'", ""))
-                }
                 DEMO | STUDIO => Asset::page(&content, DEMO_POLICY),
                 CAPTCHA => Asset::page(&content, CAPTCHA_POLICY),
                 name => Asset::new(content, kind(name), None),
@@ -149,15 +158,18 @@ impl Assets {
             let ancestors = sites.get(id).map_or("'self'".to_owned(), |site| site.frame_ancestors());
             let hosts: Vec<String> = config.image_hosts().map(|host| format!("https://{host}")).collect();
             let policy = page_policy(&ancestors, &hosts.join(" ")).parse();
+            let of_site = if id.as_str() == DEFAULT { String::new() } else { format!("?site={id}") };
+            let link = format!("<{}{of_site}>; rel=preload; as=fetch; crossorigin", widget::NAME).parse();
             let shown = Shown {
                 config: Asset::new(config.json().into(), kind(widget::NAME), None),
                 policy: policy.expect("policies are of words, checked origins and checked hosts"),
                 has_pictures: !hosts.is_empty(),
+                link: link.expect("ids are of few characters"),
                 locale: config.locale().map(str::to_owned),
             };
             (id.to_string(), shown)
         };
-        Self { files, sites: configs.iter().map(shown).collect(), hashed, pinned, isolated }
+        Self { files, pages, sites: configs.iter().map(shown).collect(), hashed, pinned, isolated }
     }
 
     /// Lets a page hold a captcha's frame, where there may be one.
@@ -168,24 +180,19 @@ impl Assets {
         response
     }
 
-    /// What the chat's script will ask for first, so that the browser need not wait for the script to do so. It is a guess:
-    /// what the shop's page says of the language, nobody knows here.
-    fn links(&self, site: &str, shown: &Shown, query: &str, headers: &HeaderMap) -> Option<HeaderValue> {
+    /// The chat's page, in the language that is most likely wanted. It is a guess: what the shop's page says of the
+    /// language, nobody knows here.
+    fn page(&self, shown: Option<&Shown>, query: &str, headers: &HeaderMap) -> Option<&Asset> {
         let asked = parameter(query, "locale");
-        let of_site = if site == DEFAULT { String::new() } else { format!("?site={site}") };
+        let of_site = shown.and_then(|shown| shown.locale.as_deref());
         let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         // Browsers name the dearest first.
-        let wanted = asked.as_deref().into_iter().chain(shown.locale.as_deref());
-        let wanted = wanted.chain(accepted.split(',').take(ACCEPTED));
-        let sentences = wanted.filter_map(|name| {
+        let wanted = asked.as_deref().into_iter().chain(of_site).chain(accepted.split(',').take(ACCEPTED));
+        let mut known = wanted.chain(["en"]).filter_map(|name| {
             let language = name.split([';', '-', '_']).next()?.trim().to_ascii_lowercase();
-            let name = format!("locales/{language}.json");
-            self.files.contains_key(&name).then_some(name)
+            self.pages.get(&language)
         });
-        let sentences = sentences.chain(["locales/en.json".to_owned()]).next()?;
-        let link = |path: &str| format!("<{path}>; rel=preload; as=fetch; crossorigin");
-        let links = [link(&format!("{}{of_site}", widget::NAME)), link(&format!("{}{sentences}", self.hashed))];
-        links.join(", ").parse().ok()
+        known.next()
     }
 
     /// Answers for `/widget/<path>`. The chat's page and its configuration name their site in the query; for one that is
@@ -200,7 +207,8 @@ impl Assets {
         }
         let pinned = path == self.pinned;
         let hashed = if pinned { Some(EMBED) } else { path.strip_prefix(self.hashed.as_str()) };
-        let asset = self.files.get(hashed.unwrap_or(path));
+        let asset =
+            if path == PAGE { self.page(shown, query, headers) } else { self.files.get(hashed.unwrap_or(path)) };
         match asset {
             // Pages find their neighbours and the API by their own address, so they have one address only.
             Some(asset) if path != DEMO && (hashed.is_none() || !asset.is_page()) => {
@@ -210,12 +218,12 @@ impl Assets {
                     let anybody = HeaderValue::from_static("*");
                     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, anybody);
                 }
+                if path == PAGE {
+                    response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Language"));
+                }
                 if let (PAGE, Some(shown)) = (path, shown) {
                     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, shown.policy.clone());
-                    if let Some(links) = self.links(&site, shown, query, headers) {
-                        response.headers_mut().insert(header::LINK, links);
-                        response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Language"));
-                    }
+                    response.headers_mut().insert(header::LINK, shown.link.clone());
                 }
                 if path == PREVIEW || (path == PAGE && shown.is_some_and(|shown| shown.has_pictures)) {
                     response.headers_mut().insert(EMBEDDER_POLICY, CREDENTIALLESS);
@@ -231,7 +239,9 @@ impl Assets {
 #[utoipa::path(get, path = "/widget/{path}", tag = "Widget",
     params(("path" = String, Path, description = "`embed.js`, `modern-widget.html`, `widget-config.json` and their files"),
         ("site" = Option<String>, Query, description = "Of `modern-widget.html` and `widget-config.json`: whose; default \
-            `default`")),
+            `default`"),
+        ("locale" = Option<String>, Query, description = "Of `modern-widget.html`: its language; default the site's, \
+            else what `Accept-Language` wants")),
     responses((status = 200, description = "The file"), (status = 304, description = "It has not changed"),
         (status = 404, description = "There is no such file", body = crate::openapi::Problem,
             content_type = "application/problem+json")))]
@@ -269,6 +279,15 @@ fn point(page: &[u8], names: &[String], hashed: &str) -> Vec<u8> {
         }
     }
     page.into_bytes()
+}
+
+/// The page with the chat's sentences in a language, so that its script need not ask for them.
+fn with_sentences(page: &[u8], language: &str, sentences: &[u8]) -> Vec<u8> {
+    let sentences: serde_json::Value = serde_json::from_slice(sentences).expect("languages are JSON");
+    // In a script nothing else could end it.
+    let sentences = sentences.to_string().replace('<', "\\u003c");
+    let script = format!(r#"<script type="application/json" id="sentences" lang="{language}">{sentences}</script>"#);
+    String::from_utf8_lossy(page).replacen("</body>", &format!("{script}\n</body>"), 1).into_bytes()
 }
 
 /// `pictures`: further sources of them.
@@ -470,29 +489,49 @@ mod tests {
         Assets::new(&sites, &configs, true, demo)
     }
 
-    #[test]
-    fn the_page_says_what_its_script_will_ask_for() {
+    #[tokio::test]
+    async fn the_page_has_the_sentences_and_says_where_the_settings_are() {
         let assets = shops(false);
-        let check = |query: &str, accepted: Option<&'static str>, config: &str, language: &str| {
-            let accepted = accepted.map(|value| (header::ACCEPT_LANGUAGE, HeaderValue::from_static(value)));
-            let answer = assets.answer(PAGE, query, &accepted.into_iter().collect());
-            let link = answer.headers()["link"].to_str().unwrap();
+        let of = |language| HeaderMap::from_iter([(header::ACCEPT_LANGUAGE, HeaderValue::from_static(language))]);
+        let check = async |query: &str, accepted: Option<&'static str>, config: &str, language: &str| {
+            let answer = assets.answer(PAGE, query, &accepted.map(of).unwrap_or_default());
+            assert_eq!(answer.headers()["link"], format!("<{config}>; rel=preload; as=fetch; crossorigin"));
             assert!(answer.headers().get_all("vary").iter().any(|value| value == "Accept-Language"));
-            let how = "rel=preload; as=fetch; crossorigin";
-            assert_eq!(link, format!("<{config}>; {how}, <{}locales/{language}.json>; {how}", assets.hashed));
+            let page = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+            let page = std::str::from_utf8(&page).unwrap();
+            let start = format!(r#"<script type="application/json" id="sentences" lang="{language}">"#);
+            let (_, rest) = page.split_once(&start).unwrap_or_else(|| panic!("{query} {accepted:?}: {page}"));
+            let read = |json: &[u8]| serde_json::from_slice::<serde_json::Value>(json).unwrap();
+            let locale = Folder::get(&format!("{LOCALES}{language}.json")).unwrap().data;
+            assert_eq!(read(rest.split_once("</script>").unwrap().0.as_bytes()), read(&locale));
             let (config, query) = config.split_once('?').unwrap_or((config, ""));
             assert_eq!(assets.answer(config, query, &HeaderMap::new()).status(), 200);
         };
-        check("", None, "widget-config.json", "en");
-        check("site=default", Some("fr-CH, fr;q=0.9, en;q=0.8"), "widget-config.json", "fr");
-        check("site=lamps", Some("xx,../../x;q=0.9,,DE_at;q=0.3"), "widget-config.json?site=lamps", "de");
-        check("site=poles", Some("de"), "widget-config.json?site=poles", "pl");
-        check("site=poles&locale=fr-CH", Some("de"), "widget-config.json?site=poles", "fr");
-        check("locale=xx", Some("x,x,x,x,x,x,x,de,fr"), "widget-config.json", "de");
-        check("", Some("x,x,x,x,x,x,x,x,de"), "widget-config.json", "en");
+        check("", None, "widget-config.json", "en").await;
+        check("site=default", Some("fr-CH, fr;q=0.9, en;q=0.8"), "widget-config.json", "fr").await;
+        check("site=lamps", Some("xx,../../x;q=0.9,,DE_at;q=0.3"), "widget-config.json?site=lamps", "de").await;
+        check("site=poles", Some("de"), "widget-config.json?site=poles", "pl").await;
+        check("site=poles&locale=fr-CH", Some("de"), "widget-config.json?site=poles", "fr").await;
+        check("locale=xx", Some("x,x,x,x,x,x,x,de,fr"), "widget-config.json", "de").await;
+        check("", Some("x,x,x,x,x,x,x,x,de"), "widget-config.json", "en").await;
         // It is of no site, and what it says goes nowhere.
         let unknown = assets.answer(PAGE, "site=%0d%0ax", &HeaderMap::new());
         assert!(unknown.status() == 200 && !unknown.headers().contains_key("link"), "{unknown:?}");
+        assert!(unknown.headers().get_all("vary").iter().any(|value| value == "Accept-Language"), "{unknown:?}");
+        // Each language is another page to whoever keeps it.
+        let mut asked = of("de");
+        asked.insert(header::IF_NONE_MATCH, assets.answer(PAGE, "", &of("de")).headers()["etag"].clone());
+        assert_eq!(assets.answer(PAGE, "", &asked).status(), StatusCode::NOT_MODIFIED);
+        asked.insert(header::ACCEPT_LANGUAGE, HeaderValue::from_static("fr"));
+        assert_eq!(assets.answer(PAGE, "", &asked).status(), StatusCode::OK);
+    }
+
+    #[test]
+    fn no_sentence_ends_the_script_that_it_is_in() {
+        let page = with_sentences(b"<body></body>", "en", br#"{"a":"</script><b>"}"#);
+        let script =
+            r#"<script type="application/json" id="sentences" lang="en">{"a":"\u003c/script>\u003cb>"}</script>"#;
+        assert_eq!(std::str::from_utf8(&page).unwrap(), format!("<body>{script}\n</body>"));
     }
 
     #[tokio::test]

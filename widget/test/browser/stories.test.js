@@ -1,6 +1,8 @@
 /** What visitors live through, in a real browser, with the real executable. Started by run.sh. */
 import assert from 'node:assert/strict';
-import { readFileSync, readdirSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { after, before, describe, it } from 'node:test';
 import { codeOf } from '../literals.js';
@@ -114,6 +116,12 @@ function isKept(chat, more) {
 /** What a token says. @param {string} token */
 const claims = (token) => JSON.parse(Buffer.from(token.split('.')[1], 'base64url').toString());
 const hostOf = (process) => new URL(process.url).host;
+/** Files of sentences that are asked for from now on. */
+function languagesAsked({ context }) {
+  const asked = [];
+  context.on('request', (request) => request.url().includes('/locales/') && asked.push(request.url().split('/').at(-1)));
+  return asked;
+}
 
 it('gets the code that stands in the repository, line by line, without the comments', async () => {
   const folder = fileURLToPath(new URL('../../', import.meta.url));
@@ -121,9 +129,11 @@ it('gets the code that stands in the repository, line by line, without the comme
   assert.ok(names.length > 50, `${names.length} files`);
   const get = async (name) => (await fetch(`${demo.url}/widget/${name}`)).text();
   // Of a module that comes together with others, what it exports is told at its end.
-  const groups = await Promise.all(['opening', 'talking', 'reading', 'keeping', 'sending'].map((name) => get(`js/${name}.js`)));
+  const groups = await Promise.all(['main', 'talking', 'reading', 'keeping', 'sending'].map((name) => get(`js/${name}.js`)));
   const joined = new Map(groups.flatMap((group) => [...group.matchAll(/^\/\/ (.*)\nconst \$\w+ = \(\(\) => \{\n([^]*?)return \{ (.*) \};\n\}\)\(\);\n/gm)].map(([, name, body, exports]) => [name, { body, exports }])));
   assert.ok(joined.size > 35, `${joined.size} modules in five`);
+  // What a file is for runs where a page names the file.
+  joined.set('js/main.js', { body: /^\/\/ js\/main\.js\nif \(.*\) \{\n([^]*)\}\nexport \{ .* \};\n$/m.exec(groups[0])[1], exports: '' });
   // And an import from there names the module by a constant.
   const vendored = new Map(groups.flatMap((group) => [...group.matchAll(/^import \* as \$(\w+) from '(.*)';$/gm)].map(([, constant, from]) => [constant, from])));
   const from = (module) => vendored.get(module) ?? `./${module.replaceAll('_', '-')}.js`;
@@ -137,7 +147,7 @@ it('gets the code that stands in the repository, line by line, without the comme
     const served = imported(part?.body ?? (await get(name)));
     const source = readFileSync(`${folder}${name}`, 'utf8');
     const written = part ? source.replace(/^export /gm, '') : source;
-    if (part) assert.deepEqual(part.exports.split(', '), [...source.matchAll(/^export (?:async )?\w+\*? (\w+)/gm)].map(([, it]) => it), name);
+    if (part) assert.deepEqual(part.exports.split(', ').filter(Boolean), [...source.matchAll(/^export (?:async )?\w+\*? (\w+)/gm)].map(([, it]) => it), name);
     assert.equal(codeOf(served), codeOf(written), name);
     assert.ok(codeOf(written).length > 0 && served.length <= written.length, name);
     const lines = served.split('\n');
@@ -340,7 +350,7 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     await chat.openChat();
     // The chat as a view has it; the page itself is the other tab, which sees the same.
     const act = async (what, argument) => chat.page.evaluate(async ([what, argument]) => {
-      const { $chat: { createChat }, $actions: { createActions } } = await import(document.querySelector('link[href$="js/opening.js"]').href);
+      const { $chat: { createChat }, $actions: { createActions } } = await import(document.querySelector('script[src$="js/main.js"]').src);
       if (!globalThis.second) {
         const second = createChat({ site: 'default', base: new URL('../', location.href), describe: () => ({ site: 'default' }), about: () => ({ signals: {} }), onChange() {} });
         await second.start({ ask: false });
@@ -489,14 +499,14 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     await chat.openChat();
     const loads = () =>
       chat.page.evaluate(() => {
-        const opening = new Set([...document.querySelectorAll('link[rel="modulepreload"], script[src]')].map(({ href, src }) => href ?? src));
         const all = performance.getEntriesByType('resource').map(({ name, startTime, responseEnd }) => ({ name, startTime, responseEnd }));
-        return { opening: all.filter(({ name }) => opening.has(name)), later: all.filter(({ name }) => /js\/(sending|talking)\.js|talk\.css/.test(name)) };
+        const later = all.filter(({ name }) => /js\/(sending|talking)\.js|talk\.css|vendor/.test(name));
+        return { opening: all.filter((it) => !later.includes(it) && !/\.svg$/.test(it.name)), later };
       });
     // Nobody has touched a key.
-    await until('it is loaded', async () => (await loads()).later.length === 3);
+    await until('it is loaded', async () => (await loads()).later.length === 5);
     const { opening, later } = await loads();
-    assert.equal(opening.length, 2, 'the page names them');
+    assert.deepEqual(opening.map(({ name }) => name.split('/').at(-1)).sort(), ['main.js', 'widget-config.json', 'widget.css'], 'the sentences are in the page');
     assert.ok(Math.min(...later.map((it) => it.startTime)) >= Math.max(...opening.map((it) => it.responseEnd)), 'and it takes nothing from the opening');
     await ada.isUnharmed({ hosts: [hostOf(desk)] });
   });
@@ -1194,6 +1204,7 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     story(`speaks the visitor's language where it can (${locale})`, async (arrives) => {
       const sentences = JSON.parse(readFileSync(new URL(`../../locales/${language}.json`, import.meta.url), 'utf8'));
       const ada = await arrives({ locale, viewport: { width: 320, height: 640 } });
+      const asked = languagesAsked(ada);
       const chat = await ada.open(alone(demo));
       await chat.page.getByRole('textbox', { name: sentences.message, exact: true }).waitFor();
       assert.deepEqual(await chat.page.evaluate(() => [document.documentElement.lang, document.documentElement.dir]), [language, direction]);
@@ -1207,7 +1218,54 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
       await chat.shot(`narrow: ${language}`);
       await ada.context.setOffline(true);
       await chat.sees(sentences.offline_text, chat.notice);
+      assert.deepEqual(asked, [], 'they came with the page');
       await ada.isUnharmed({ hosts: [hostOf(demo)] });
     });
   }
+
+  story('begins once, by whatever address a proxy gives its script', async (arrives) => {
+    const ada = await arrives();
+    await ada.context.route('**/modern-widget.html*', async (route) => {
+      const answer = await route.fetch();
+      const body = (await answer.text()).replace('js/main.js"', 'js/main.js?v=1"');
+      assert.match(body, /\?v=1"/);
+      await route.fulfill({ response: answer, body });
+    });
+    const sent = [];
+    ada.context.on('request', (request) => request.method() === 'POST' && request.url().includes('/chat/message') && sent.push(request.url()));
+    const chat = await ada.open(alone(demo));
+    await chat.ask('shipping');
+    await chat.isOver();
+    assert.deepEqual([sent.length, await chat.questions.count(), await chat.answers.count()], [1, 1, 1]);
+    await ada.isUnharmed({ hosts: [hostOf(demo)] });
+  });
+
+  story('has the sentences of its site in the page', async (arrives) => {
+    const folder = mkdtempSync(join(tmpdir(), 'frontdesk-settings-'));
+    writeFileSync(join(folder, 'default.json'), JSON.stringify({ locale: 'pl' }));
+    const own = await frontdesk({ WIDGET_CONFIG_DIR: folder });
+    try {
+      const ada = await arrives({ locale: 'de-CH' });
+      const asked = languagesAsked(ada);
+      const chat = await ada.open(alone(own));
+      const sentences = JSON.parse(readFileSync(new URL('../../locales/pl.json', import.meta.url), 'utf8'));
+      await chat.page.getByRole('textbox', { name: sentences.message, exact: true }).waitFor();
+      assert.deepEqual(asked, []);
+      await ada.isUnharmed({ hosts: [hostOf(own)] });
+    } finally {
+      await own.stop();
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  story('asks for its sentences where the edge has guessed another language', async (arrives) => {
+    const ada = await arrives({ locale: 'de-CH' });
+    const asked = languagesAsked(ada);
+    await ada.context.addInitScript(() => Object.defineProperty(navigator, 'languages', { get: () => ['fr-FR'] }));
+    const chat = await ada.open(alone(demo));
+    const sentences = JSON.parse(readFileSync(new URL('../../locales/fr.json', import.meta.url), 'utf8'));
+    await chat.page.getByRole('textbox', { name: sentences.message, exact: true }).waitFor();
+    assert.deepEqual([asked, await chat.page.locator('#sentences').getAttribute('lang')], [['fr.json'], 'de']);
+    await ada.isUnharmed({ hosts: [hostOf(demo)] });
+  });
 });

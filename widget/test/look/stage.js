@@ -12,8 +12,7 @@ const folder = fileURLToPath(new URL('../..', import.meta.url));
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.json': 'application/json', '.svg': 'image/svg+xml' };
 /** As services/edge/src/assets.rs has it, and one shop's pictures. */
 const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: https://images.shop.example; worker-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types frontdesk-worker; frame-ancestors 'self'";
-/** Only an edge joins modules: here the page's preload of all finds one of them, and nobody asks it for anything. */
-const STAND_INS = { 'js/opening.js': 'js/ids.js', 'js/main.js': 'test/look/main.js', 'shop.html': 'test/look/shop.html', 'shop.js': 'test/look/shop.js' };
+const STAND_INS = { 'js/main.js': 'test/look/main.js', 'shop.html': 'test/look/shop.html', 'shop.js': 'test/look/shop.js' };
 
 /** All that can be shown: the chat's states, what lies over it, and the launcher. */
 export const STATES = [...Object.keys(studioStates(0)), 'menu', 'conversations', 'consent'];

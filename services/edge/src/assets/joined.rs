@@ -3,7 +3,8 @@
 //! To a browser each module is a request and some tasks of its own, and on a slow processor twenty of them took longer
 //! than all that they do. So what belongs together ([`GROUPS`]) comes as one file: each module as it is, in a function of
 //! its own that gives what it exports, one after the other as they would have run. Whoever imports one of them gets it
-//! from there, so that each is there once, whoever came first.
+//! from there, so that each is there once, whoever came first. The module that a file is named after is what the file is
+//! for: it comes last, and runs where a page names the file.
 //!
 //! Nothing here knows the language. The widget's modules import and export in one form each, as a line that begins with
 //! it: `import { a, b as c } from './d.js';` (or `'../vendor/d.js'`), and `export` before one `const`, `class` or
@@ -14,12 +15,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-/// Needs the modules of the first group, and is not one of them: it runs, and they only tell what there is.
+/// What the chat begins with.
 pub(super) const ENTRY: &str = "js/main.js";
-pub(super) const OPENING: &str = "js/opening.js";
 /// What comes as one, by the modules that need the others of it. What is in a group before is not in it again.
 const GROUPS: [(&str, &[&str]); 5] = [
-    (OPENING, &[ENTRY]),
+    (ENTRY, &[ENTRY]),
     ("js/talking.js", &["js/talk.js"]),
     ("js/reading.js", &["js/markdown.js", "js/prose.js", "js/grow.js"]),
     ("js/keeping.js", &["js/shelf.js"]),
@@ -29,6 +29,8 @@ const GROUPS: [(&str, &[&str]); 5] = [
 /// when it is first called, where the visitor waits for it. It counts only before all code.
 /// <https://github.com/WICG/explicit-javascript-compile-hints-file-based>
 const COMPILE: &str = "//# allFunctionsCalledOnLoad\n";
+/// Runs what follows where a page names this file.
+const NAMED: &str = "if ([...document.scripts].some(({ src }) => src === import.meta.url)) {";
 const FOLDER: &str = "js/";
 const VENDORED: &str = "../vendor/";
 
@@ -48,7 +50,6 @@ fn join_groups(mut files: BTreeMap<String, Bytes>, groups: &[(&'static str, &[&s
         for root in *roots {
             visit(&files, root, &homes, &mut order, &mut Vec::new());
         }
-        order.retain(|name| name != ENTRY);
         homes.extend(order.iter().map(|name| (name.clone(), *file)));
         orders.push((*file, order));
     }
@@ -64,7 +65,7 @@ fn join_groups(mut files: BTreeMap<String, Bytes>, groups: &[(&'static str, &[&s
         let text = text(name, &files[name]);
         let names =
             |module: &&String| ['\'', '"'].iter().any(|q| text.contains(&format!("{q}{}{q}", neighbour(module))));
-        let left = homes.keys().find(names);
+        let left = homes.keys().filter(|module| !files.contains_key(*module)).find(names);
         assert!(left.is_none(), "{name} imports {left:?} in a form that can't lead to what is joined");
     }
     files
@@ -172,7 +173,16 @@ fn group(files: &BTreeMap<String, Bytes>, file: &str, order: &[String], homes: &
     let mut others: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut modules = String::new();
     for name in order {
-        modules.push_str(&module(name, &source(files, name), file, homes, &mut others));
+        let (source, constant) = (source(files, name), constant(name));
+        let (code, exports) = parts(name, &source, file, homes, &mut others);
+        modules.push_str(&if name == file {
+            assert!(exports.is_empty(), "{name} is for nobody else, and exports {exports:?}");
+            // Another page may need what is in this file, and not what it is for. Nor does the same page a second time, if
+            // it has got the file by an address that somebody has changed on the way.
+            format!("// {name}\n{NAMED}\n{code}}}\n")
+        } else {
+            format!("// {name}\nconst {constant} = (() => {{\n{code}return {{ {} }};\n}})();\n", exports.join(", "))
+        });
     }
     let mut text = String::new();
     for (from, constants) in others {
@@ -183,20 +193,20 @@ fn group(files: &BTreeMap<String, Bytes>, file: &str, order: &[String], homes: &
             text.push_str(&format!("import {{ {} }} from '{from}';\n", constants.join(", ")));
         }
     }
-    let constants: Vec<String> = order.iter().map(|name| constant(name)).collect();
+    let constants: Vec<String> = order.iter().filter(|name| *name != file).map(|name| constant(name)).collect();
     format!("{COMPILE}{text}{modules}export {{ {} }};\n", constants.join(", "))
 }
 
-/// One of them. `others`: what is needed from outside of the file, by where it is.
-fn module(
+/// The code of one of them, and what it exports. `others`: what is needed from outside of the file, by where it is.
+fn parts<'a>(
     name: &str,
-    source: &str,
+    source: &'a str,
     file: &str,
     homes: &Homes,
     others: &mut BTreeMap<String, BTreeSet<String>>,
-) -> String {
+) -> (String, Vec<&'a str>) {
     let mut exports = Vec::new();
-    let mut text = format!("// {name}\nconst {} = (() => {{\n", constant(name));
+    let mut text = String::new();
     for line in source.lines() {
         if let Some(import) = import(line) {
             let home = import.module().map(|module| homes[&module]);
@@ -214,8 +224,7 @@ fn module(
         }
         text.push('\n');
     }
-    text.push_str(&format!("return {{ {} }};\n}})();\n", exports.join(", ")));
-    text
+    (text, exports)
 }
 
 /// A script that is not joined, with all that is from there. Its lines stay where they are.
@@ -265,7 +274,7 @@ mod tests {
     }
 
     fn joined(of: &[(&str, &str)]) -> BTreeMap<String, String> {
-        const GROUPS: [(&str, &[&str]); 2] = [(OPENING, &[ENTRY]), ("js/two.js", &["js/x.js", "js/y.js"])];
+        const GROUPS: [(&str, &[&str]); 2] = [(ENTRY, &[ENTRY]), ("js/two.js", &["js/x.js", "js/y.js"])];
         let mut all = files(&[("js/x.js", ""), ("js/y.js", "")]);
         all.extend(files(of));
         join_groups(all, &GROUPS).into_iter().map(|(name, content)| (name.clone(), text(&name, &content))).collect()
@@ -285,20 +294,20 @@ mod tests {
             ("js/windows.js", "import { a } from './a.js';\r\na;\r\n"),
             ("page.html", "import { b } from './b-c.js';\n"),
         ]);
-        let opening = "//# allFunctionsCalledOnLoad\n\
+        let main = "//# allFunctionsCalledOnLoad\n\
                        // js/b-c.js\nconst $b_c = (() => {\nfunction b() {\n  return import('./later.js');\n}\nclass C {}\n\
                        return { b, C };\n})();\n// js/a.js\nconst $a = (() => {\nconst { b } = $b_c;\nconst a = b;\n\
-                       async function z() {}\nreturn { a, z };\n})();\nexport { $b_c, $a };\n";
-        assert_eq!(files["js/opening.js"], opening);
-        assert_eq!(files["js/main.js"], "import { $a } from './opening.js'; const { a, z: y } = $a;\na(y);\n");
-        let later = "import { $b_c } from './opening.js'; const { b } = $b_c;\nimport { d } from './d.js';\n\
+                       async function z() {}\nreturn { a, z };\n})();\n// js/main.js\n\
+                       if ([...document.scripts].some(({ src }) => src === import.meta.url)) {\n\
+                       const { a, z: y } = $a;\na(y);\n}\nexport { $b_c, $a };\n";
+        assert_eq!(files["js/main.js"], main);
+        let later = "import { $b_c } from './main.js'; const { b } = $b_c;\nimport { d } from './d.js';\n\
                      import e from '../vendor/e.js';\n";
         assert_eq!(files["js/later.js"], later);
-        assert!(files["js/windows.js"].starts_with("import { $a } from './opening.js'; const { a } = $a;"));
+        assert!(files["js/windows.js"].starts_with("import { $a } from './main.js'; const { a } = $a;"));
         assert_eq!(files["page.html"], "import { b } from './b-c.js';\n");
         let names: Vec<&str> = files.keys().map(String::as_str).collect();
-        let expected =
-            ["js/d.js", "js/later.js", "js/main.js", "js/opening.js", "js/two.js", "js/windows.js", "page.html"];
+        let expected = ["js/d.js", "js/later.js", "js/main.js", "js/two.js", "js/windows.js", "page.html"];
         assert_eq!(names, expected);
     }
 
@@ -315,16 +324,16 @@ mod tests {
             ("js/z.js", "import { y } from './y.js';\n"),
         ]);
         let two = "//# allFunctionsCalledOnLoad\n\
-                   import * as $b_c from '../vendor/b-1/b.c.js';\nimport { $a } from './opening.js';\n// js/y.js\n\
+                   import * as $b_c from '../vendor/b-1/b.c.js';\nimport { $a } from './main.js';\n// js/y.js\n\
                    const $y = (() => {\nconst { b: c } = $b_c;\nconst y = c;\nreturn { y };\n})();\n// js/x.js\n\
                    const $x = (() => {\nconst { a } = $a;\nconst { y } = $y;\nconst x = a(y);\nreturn { x };\n})();\n\
                    export { $y, $x };\n";
         assert_eq!(files["js/two.js"], two);
         assert!(
-            files["js/opening.js"]
+            files["js/main.js"]
                 .contains("Promise.all([import('./two.js').then((it) => it.$x), import('./z.js'), import('./q.js')]);")
         );
-        assert!(files["js/main.js"].ends_with("import('./two.js').then((it) => it.$x).then(({ x }) => x(a));\n"));
+        assert!(files["js/main.js"].contains("\nimport('./two.js').then((it) => it.$x).then(({ x }) => x(a));\n}\n"));
         assert_eq!(files["js/z.js"], "import { $y } from './two.js'; const { y } = $y;\n");
     }
 
@@ -336,6 +345,7 @@ mod tests {
             assert!(std::panic::catch_unwind(|| joined(&of)).is_err(), "{of:?}");
         };
         refused(&[]);
+        refused(&[("js/main.js", "export const a = 1;\n")]);
         refused(&[("js/a.js", "export default 1;\n")]);
         refused(&[("js/a.js", "export let a = 1;\n")]);
         refused(&[("js/a.js", "export { b as a };\n")]);
