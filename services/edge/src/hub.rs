@@ -42,6 +42,10 @@ const SILENT_AFTER: Duration = Duration::from_millis(1_600);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// After a hole was seen and could not be filled.
 const HOLE_AGAIN: Duration = Duration::from_millis(100);
+/// A worker answers for a reply that is over.
+const ANSWERS_FOR: Duration = Duration::from_secs(2);
+/// No worker answers for a reply that the record shows as running: another one would have it by now.
+const LOST_AFTER: Duration = Duration::from_secs(10);
 /// A worker is silent for good: the queue had time to give its message to another one, which would have spoken.
 const DEAD_AFTER: Duration = Duration::from_secs(25);
 /// No worker claims a message that is older than `QUEUE_TIMEOUT` and this; twice what clocks may differ by.
@@ -563,10 +567,15 @@ impl Task {
                     }
                 }
                 (Found::Nothing, _) => self.end_here(&message_id, FailureCode::Interrupted),
-                (Found::Cut, _) if timing.heard.elapsed() >= DEAD_AFTER => self.bury(&message_id).await,
+                (Found::Cut, _) if self.silence(&message_id) >= DEAD_AFTER => self.bury(&message_id).await,
                 (Found::Cut | Found::Alive | Found::Over | Found::Unknown, _) => {}
             }
         }
+    }
+
+    /// For how long nothing was heard of a reply.
+    fn silence(&self, message_id: &MessageId) -> Duration {
+        self.watched.view().find(message_id).map_or(Duration::ZERO, |known| known.timing.heard.elapsed())
     }
 
     /// Looks a reply up where it may be, and merges what is there.
@@ -590,10 +599,10 @@ impl Task {
         let record = bus.record(&self.watched.session, Read::Quick).await?.record;
         let recorded = record.find(message_id);
         if let Some(over) = recorded.filter(|reply| reply.state != State::Running) {
-            let next = self.watched.view().find(message_id).map_or(0, view::Known::next);
             // The record dropped what is missing here; its worker answers for a moment longer.
-            if over.offset > next {
-                self.ask(message_id).await?;
+            let asked = over.offset <= self.next(message_id) || self.ask(message_id).await?;
+            if !asked && over.state == State::End && self.unanswered(message_id) < ANSWERS_FOR {
+                return Ok(Found::Unknown);
             }
             self.merge_reply(over);
             self.end_if_short(over);
@@ -604,7 +613,10 @@ impl Task {
             return Ok(Found::Alive);
         }
         if let Some(cut) = recorded {
-            self.merge_reply(cut);
+            // What the record dropped is lost with the worker alone, and one that is busy answers later.
+            if cut.offset <= self.next(message_id) || self.unanswered(message_id) >= LOST_AFTER {
+                self.merge_reply(cut);
+            }
             return Ok(Found::Cut);
         }
         match bus.pending(&self.watched.session).await? {
@@ -620,7 +632,7 @@ impl Task {
     /// Gets what is missing from the worker that runs the reply; `false` when no worker does.
     async fn ask(&self, message_id: &MessageId) -> Result<bool, bus::Error> {
         loop {
-            let from = self.watched.view().find(message_id).map_or(0, view::Known::next);
+            let from = self.next(message_id);
             let ask = Ask { message_id: Some(message_id.clone()), from };
             let Some(part) = self.shared.bus.ask(&self.watched.session, &ask).await? else { return Ok(false) };
             if part.message_id != *message_id {
@@ -631,6 +643,7 @@ impl Task {
                 let mut view = self.watched.view();
                 let known = view.entry(message_id);
                 known.timing.heard = Instant::now();
+                known.timing.unanswered = None;
                 known.next()
             };
             // The answer was cut to size: more is there.
@@ -638,6 +651,16 @@ impl Task {
                 return Ok(true);
             }
         }
+    }
+
+    /// The chunk that comes next.
+    fn next(&self, message_id: &MessageId) -> u32 {
+        self.watched.view().find(message_id).map_or(0, view::Known::next)
+    }
+
+    /// For how long no worker has answered for a reply that the record knows.
+    fn unanswered(&self, message_id: &MessageId) -> Duration {
+        self.watched.view().entry(message_id).timing.unanswered.get_or_insert_with(Instant::now).elapsed()
     }
 
     fn merge_reply(&self, reply: &Reply) {
@@ -711,12 +734,14 @@ impl Task {
                     self.tell_failed(&site, message_id, FailureCode::Interrupted, dead.next, at);
                     bus.withdraw(&pending).await.ok();
                 }
+                self.merge_reply(&dead);
                 self.end_here(message_id, FailureCode::Interrupted);
             }
             Err(PutError::Lost) => {}
             // Whoever comes to write it says the same.
             Err(PutError::Bus(bus::Error::Overloaded)) => {
                 tracing::error!(message.id = %message_id, "a reply's worker is gone, and records have no room to say so");
+                self.merge_reply(&dead);
                 self.end_here(message_id, FailureCode::Interrupted);
             }
             Err(error) => tracing::warn!(%error, message.id = %message_id, "a dead reply can't be ended now"),

@@ -69,6 +69,8 @@ pub(super) struct Timing {
     pub(super) heard: Instant,
     /// When it was last looked up.
     pub(super) looked: Option<Instant>,
+    /// Since when no worker answers for it, although the record knows it.
+    pub(super) unanswered: Option<Instant>,
 }
 
 /// What merging an event showed.
@@ -121,7 +123,7 @@ impl Known {
             terminal: None,
             outcome: "",
             traceparent: None,
-            timing: Timing { accepted: None, claimed: false, heard: Instant::now(), looked: None },
+            timing: Timing { accepted: None, claimed: false, heard: Instant::now(), looked: None, unanswered: None },
         }
     }
 

@@ -4,16 +4,17 @@
 use std::time::{Duration, Instant};
 
 use bus::{
-    Config, NatsConfig,
+    Ask, Config, NatsConfig,
     testing::{NatsServer, SHIPPED},
 };
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, future::join_all};
+use protocol::Record;
 use worker::demo::{Gate, Script};
 
 use crate::{
     desk::{Desk, Process},
     proofs::{Browser, PUBLIC},
-    visitor::{Visitor, check_reply, names, text},
+    visitor::{Event, Stream, Visitor, check_reply, names, text},
     wire::{FAR, Proxy, Wire},
 };
 
@@ -375,47 +376,100 @@ async fn full_facts_stop_no_chat() {
     }
 }
 
+/// A reply of which its visitor has heard a word, at an edge that is frozen since, and behind a NATS that cuts off who
+/// does not read.
+struct Flood {
+    desk: Desk,
+    visitor: Visitor,
+    reply: Stream,
+    heard: Vec<Event>,
+    /// Behind it come twenty thousand lines, and nothing more.
+    go: Gate,
+    /// Behind it comes the end.
+    over: Gate,
+    whole: String,
+}
+
+impl Flood {
+    async fn new() -> Self {
+        let config = r#"jetstream { store_dir: $NATS_STORE_DIR }
+            max_pending: 1MB
+            write_deadline: "1s""#;
+        let nats = NatsServer::start_with(config, NatsConfig::default()).await;
+        nats.set_up(&Config::default()).await;
+        let mut desk = Desk::at(nats, &[("REPLY_MAX_BYTES", "64MiB")]).await;
+        desk.fill(1, 1);
+        let (go, over) = (Gate::new(), Gate::new());
+        let flood: Vec<String> = (0..20_000).map(|n| format!("{n} {}\n", "x".repeat(400))).collect();
+        let items = flood.iter().map(String::as_str);
+        desk.n8n.will(Script::lines().begin().items(["one "]).wait(&go).items(items).wait(&over).items(["last"]).end());
+        let visitor = desk.visitor().await;
+        let mut reply = visitor.say("message-1", "hi").await;
+        let heard = reply.chunks(1).await;
+        desk.edges[0].signal("STOP");
+        Self { desk, visitor, reply, heard, go, over, whole: format!("one {}last", flood.concat()) }
+    }
+
+    /// The visitor hears the rest, of which nothing is missing.
+    async fn hear(mut self) -> Desk {
+        self.heard.extend(self.reply.chunks(20_000).await);
+        self.over.open();
+        self.heard.extend(self.reply.rest().await);
+        check_reply(&self.heard, 0);
+        assert!(text(&self.heard) == self.whole, "all of it, in order");
+        self.desk
+    }
+}
+
 /// A worker talks faster than a frozen edge reads, until the server cuts that edge off. When it goes on, the reply is
 /// whole, in order, and comes once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_edge_catches_up() {
-    let config = r#"jetstream { store_dir: $NATS_STORE_DIR }
-        max_pending: 1MB
-        write_deadline: "1s""#;
-    let nats = NatsServer::start_with(config, NatsConfig::default()).await;
-    nats.set_up(&Config::default()).await;
-    let mut desk = Desk::at(nats, &[("REPLY_MAX_BYTES", "64MiB")]).await;
-    desk.fill(1, 1);
-    let (go, over) = (Gate::new(), Gate::new());
-    let flood: Vec<String> = (0..20_000).map(|n| format!("{n} {}\n", "x".repeat(400))).collect();
-    let script = Script::lines()
-        .begin()
-        .items(["one "])
-        .wait(&go)
-        .items(flood.iter().map(String::as_str))
-        .wait(&over)
-        .items(["last"])
-        .end();
-    desk.n8n.will(script);
-    let visitor = desk.visitor().await;
-    let mut reply = visitor.say("message-1", "hi").await;
-    let mut events = reply.chunks(1).await;
-    let edge = &desk.edges[0];
-    edge.signal("STOP");
-    go.open();
+    let flood = Flood::new().await;
+    flood.go.open();
     let began = Instant::now();
-    while desk.workers[0].metric("frontdesk_worker_chunks_total").await < 20_000.0 {
+    while flood.desk.workers[0].metric("frontdesk_worker_chunks_total").await < 20_000.0 {
         assert!(began.elapsed() < Duration::from_secs(30));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    edge.signal("CONT");
-    events.extend(reply.chunks(20_000).await);
-    over.open();
-    events.extend(reply.rest().await);
-    check_reply(&events, 0);
-    assert!(text(&events) == format!("one {}last", flood.concat()), "all of it, in order");
+    flood.desk.edges[0].signal("CONT");
+    let desk = flood.hear().await;
+    let edge = &desk.edges[0];
     let lost = edge.metric("frontdesk_bus_unread_total").await + edge.metric("frontdesk_bus_outages_total").await;
     assert!(lost > 0.0, "it had lost something, and counted it: {}", edge.metrics().await);
+}
+
+/// The same, and the worker is too busy to answer when the edge asks for what it has missed, which the record has dropped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edge_that_missed_much_waits_for_a_busy_worker() {
+    let flood = Flood::new().await;
+    flood.go.open();
+    let snap = flood.desk.jetstream().await.get_stream("SNAP").await.unwrap();
+    let subject = format!("chat.snap.{}", flood.visitor.session);
+    let began = Instant::now();
+    let dropped = loop {
+        let stored = snap.get_last_raw_message_by_subject(&subject).await.unwrap();
+        let record: Record = serde_json::from_slice(&stored.payload).unwrap();
+        if record.replies[0].offset > 0 && record.replies[0].next > 20_000 {
+            break record.replies[0].offset;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{record:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let listener = async_nats::connect(flood.desk.nats.as_ref().unwrap().url()).await.unwrap();
+    let mut asked = listener.subscribe(format!("chat.ask.{}", flood.visitor.session)).await.unwrap();
+    listener.flush().await.unwrap();
+    let (edge, worker) = (&flood.desk.edges[0], &flood.desk.workers[0]);
+    worker.signal("STOP");
+    edge.signal("CONT");
+    // It asks again when it got no answer.
+    for _ in 0..2 {
+        let ask = tokio::time::timeout(Duration::from_secs(20), asked.next()).await.expect("it asks").unwrap();
+        let ask: Ask = serde_json::from_slice(&ask.payload).unwrap();
+        assert!(ask.from < dropped, "{ask:?} {dropped}");
+    }
+    worker.signal("CONT");
+    flood.hear().await;
 }
 
 /// The edge's user is taken away and given back while it runs.

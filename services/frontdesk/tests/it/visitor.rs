@@ -182,7 +182,9 @@ impl Stream {
     pub(crate) async fn chunks(&mut self, count: usize) -> Vec<Event> {
         let mut events = Vec::new();
         while events.iter().filter(|event: &&Event| event.name == "chunk").count() < count {
-            events.push(self.next().await.unwrap_or_else(|| panic!("ended after {events:?}")));
+            let ended =
+                || panic!("ended after {} events: {:?}", events.len(), &events[events.len().saturating_sub(3)..]);
+            events.push(self.next().await.unwrap_or_else(ended));
         }
         events
     }
