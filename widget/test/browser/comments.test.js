@@ -5,6 +5,7 @@ import { after, before, describe } from 'node:test';
 import { axe, axeEverywhere, fits, focused, heard, listens, tooSmall } from './access.js';
 import { browser, endAll, frontdesk, scriptedN8n, until } from './processes.js';
 import { storyteller } from './story.js';
+import { stores } from './visitor.js';
 
 const ADMIN = randomBytes(32).toString('base64url');
 
@@ -144,13 +145,7 @@ describe('a comment', { concurrency: 3, timeout: 180_000 }, () => {
     const { ada, chat, form, words } = await isAnswered(arrives, 'slow to say', { at: brief });
     await chat.button('Not helpful').click();
     await words.fill('written for an hour');
-    await until('the session is over', () => chat.page.evaluate(async () => {
-      const done = (request) => new Promise((resolve, reject) => Object.assign(request, { onsuccess: () => resolve(request.result), onerror: reject }));
-      const database = await done(indexedDB.open('frontdesk:default'));
-      const [kept] = await done(database.transaction('conversations').objectStore('conversations').getAll());
-      database.close();
-      return kept.session.expires_at < Date.now();
-    }), 30_000);
+    await until('the session is over', async () => Object.values((await stores(chat.page)).conversations)[0].session.expires_at < Date.now(), 30_000);
     const told = [];
     ada.context.on('response', (response) => response.url().endsWith('/chat/feedback') && told.push(response.status()));
     await listens(chat);

@@ -9,6 +9,7 @@ import { codeOf } from '../literals.js';
 import { axe } from './access.js';
 import { browser, captchaProvider, endAll, foreignShop, frontdesk, scriptedN8n, secrets, until } from './processes.js';
 import { storyteller } from './story.js';
+import { stores } from './visitor.js';
 
 /** What Chromium itself writes to the console when a request is refused or its connection is gone. */
 const LOST = /Failed to load resource: (net::ERR_|the server responded with a status of 503)/;
@@ -392,17 +393,7 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     await act('deleteAll');
     await until('our side was told', () => deleted.length >= 2);
     assert.deepEqual(deleted, [204, 204]);
-    const left = () => chat.page.evaluate(() => new Promise((resolve, reject) => {
-      const opening = indexedDB.open('frontdesk:default');
-      opening.onerror = () => reject(opening.error);
-      opening.onsuccess = () => {
-        const names = [...opening.result.objectStoreNames];
-        const counts = names.map((name) => opening.result.transaction(name).objectStore(name).count());
-        counts.at(-1).transaction.oncomplete = () => resolve(counts.map((it) => it.result));
-        opening.result.close();
-      };
-    }));
-    await until('nothing is kept', async () => (await left()).every((count) => count === 0));
+    await until('nothing is kept', async () => Object.values(await stores(chat.page)).every((rows) => Object.keys(rows).length === 0));
     await chat.sees('Hi there, how can we help?', chat.chat.locator('#welcome'));
     await chat.page.reload();
     await chat.sees('Hi there, how can we help?', chat.chat.locator('#welcome'));
@@ -1077,16 +1068,7 @@ describe('the chat in a browser', { concurrency: 3, timeout: 180_000 }, () => {
     held = false;
     await chat.page.reload();
     await until('it is told again', () => deleted.length === 2);
-    const waiting = () => chat.page.evaluate(() => new Promise((resolve, reject) => {
-      const opening = indexedDB.open('frontdesk:default');
-      opening.onerror = () => reject(opening.error);
-      opening.onsuccess = () => {
-        const row = opening.result.transaction('meta').objectStore('meta').get('endings');
-        row.transaction.oncomplete = () => resolve(row.result?.length ?? 0);
-        opening.result.close();
-      };
-    }));
-    await until('nothing is left to tell', async () => (await waiting()) === 0);
+    await until('nothing is left to tell', async () => !(await stores(chat.page)).meta.endings?.length);
     await chat.page.reload();
     await chat.sees('Hi there, how can we help?', chat.chat.locator('#welcome'));
     await chat.ask('still there?');

@@ -95,3 +95,21 @@ export function tab(page) {
   };
   return it;
 }
+
+/** What the browser keeps of the one site there is, by store and by key. @param {import('playwright-core').Page} page @returns {Promise<Record<string, Record<string, any>>>} */
+export function stores(page) {
+  return page.evaluate(async () => {
+    const done = (request) => new Promise((resolve, reject) => Object.assign(request, { onsuccess: () => resolve(request.result), onerror: () => reject(request.error) }));
+    const database = await done(indexedDB.open('frontdesk:default'));
+    const names = [...database.objectStoreNames];
+    const read = async (name) => {
+      const store = database.transaction(name).objectStore(name);
+      const [keys, rows] = await Promise.all([done(store.getAllKeys()), done(store.getAll())]);
+      return [name, Object.fromEntries(keys.map((key, at) => [key, rows[at]]))];
+    };
+    const all = await Promise.all(names.map(read));
+    database.close();
+    if (all.length === 0) throw new Error('nothing was ever kept');
+    return Object.fromEntries(all);
+  });
+}
